@@ -1,0 +1,1 @@
+"""Command-line programs on top of the library, and their presets and results."""

@@ -1,0 +1,136 @@
+"""PersonalFR and FedAvg, each an (init, round) pair of pure functions.
+
+An algorithm says which part of the model is shared; client training and the server are the
+same. It does not own the loop: ``pfr_jax.simulation`` does.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from pfr_jax.client.block import ClientSide, ClientState, init_client_states, train_block
+from pfr_jax.client.training import Parts
+from pfr_jax.data.population import Bucket, Cohort
+from pfr_jax.model import Params
+from pfr_jax.rows import Tree
+from pfr_jax.server import Denominator, ServerState, add_payload, empty_sum, server_step
+
+Buckets = tuple[Bucket, ...]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class FederationState:
+    """Everything carried from round to round."""
+
+    round: jax.Array  # i32[], rounds done
+    server: ServerState
+    start: Tree  # private part every client began with, over all items; public and constant
+    clients: tuple[ClientState, ...]  # per bucket, stacked on the clients' slots
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class RoundReport:
+    """What is told of a round and not carried."""
+
+    loss: jax.Array  # f[], mean over clients of the mean loss of their local steps
+    learning_rate: jax.Array  # f[]
+
+
+class Algorithm(NamedTuple):
+    """``init(params, buckets)`` and ``round(state, buckets, cohort, key)``."""
+
+    init: Callable[[Params, Buckets], FederationState]
+    round: Callable[
+        [FederationState, Buckets, Cohort, jax.Array], tuple[FederationState, RoundReport]
+    ]
+    shared: tuple[str, ...]  # names of the model's parts that the server averages
+
+
+@dataclass(frozen=True)
+class Federation:
+    """The static description that every algorithm is made from."""
+
+    side: ClientSide
+    server_optimizer: optax.GradientTransformation
+    denominator: Denominator
+    learning_rate: Callable[[Any], Any]  # round index -> the clients' learning rate
+    block_size: int
+
+
+def personalfr(federation: Federation) -> Algorithm:
+    """PersonalFR: the encoder stays on the client, the decoder is averaged (section II-B)."""
+    return _federated(federation, shared=("decoder",))
+
+
+def fedavg(federation: Federation) -> Algorithm:
+    """FedAvg: encoder and decoder are averaged; a client keeps only optimizer state."""
+    return _federated(federation, shared=("encoder", "decoder"))
+
+
+ALGORITHMS: dict[str, Callable[[Federation], Algorithm]] = {
+    "personalfr": personalfr,
+    "fedavg": fedavg,
+}
+
+
+def _federated(federation: Federation, shared: tuple[str, ...]) -> Algorithm:
+    def init(params: Params, buckets: Buckets) -> FederationState:
+        start = Parts(
+            private={name: part for name, part in params.items() if name not in shared},
+            shared={name: params[name] for name in shared},
+        )
+        return FederationState(
+            round=jnp.int32(0),
+            server=ServerState(start.shared, federation.server_optimizer.init(start.shared)),
+            start=start.private,
+            clients=tuple(init_client_states(federation.side, b, start) for b in buckets),
+        )
+
+    def round(
+        state: FederationState, buckets: Buckets, cohort: Cohort, key: jax.Array
+    ) -> tuple[FederationState, RoundReport]:
+        total, loss = empty_sum(state.server.shared), jnp.zeros_like(cohort.clients)
+        learning_rate = jnp.asarray(
+            federation.learning_rate(state.round.astype(loss.dtype)), loss.dtype
+        )
+        clients = []
+        for bucket, states, slots, blocks in zip(
+            buckets, state.clients, cohort.slots, cohort.blocks, strict=True
+        ):
+
+            def one_block(
+                index: jax.Array,
+                carry: Any,
+                bucket: Bucket = bucket,
+                slots: jax.Array = slots,
+            ) -> Any:
+                states, total, loss = carry
+                size = federation.block_size
+                states, payload, losses = train_block(
+                    federation.side,
+                    state.start,
+                    state.server.shared,
+                    states,
+                    bucket,
+                    jax.lax.dynamic_slice(slots, (index * size,), (size,)),
+                    key,
+                    learning_rate,
+                )
+                loss += jnp.vdot(payload.present, losses)
+                return states, add_payload(total, payload), loss
+
+            states, total, loss = jax.lax.fori_loop(0, blocks, one_block, (states, total, loss))
+            clients.append(states)
+        server = server_step(
+            state.server, total, federation.denominator, federation.server_optimizer
+        )
+        new_state = FederationState(state.round + 1, server, state.start, tuple(clients))
+        return new_state, RoundReport(loss / cohort.clients, learning_rate)
+
+    return Algorithm(init, round, shared)

@@ -1,0 +1,145 @@
+"""Local training of one client on its active rows (DESIGN fact A; PROTOCOL, Clients and rounds).
+
+Written for one client, unbatched; ``pfr_jax.client.block`` maps it over a block of clients.
+A row of an item that the client never rated gets no gradient and never reaches its output, so
+the parameters here are views on the client's L rows. Legend: V users of the client, n users
+in a minibatch, K local steps.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from pfr_jax.model import AutoEncoder, predict
+from pfr_jax.rows import Tree
+
+Loss = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+
+
+@dataclass(frozen=True)
+class LocalTraining:
+    """How every client trains. ``optimizer`` is built with learning rate 1."""
+
+    model: AutoEncoder
+    optimizer: optax.GradientTransformation
+    loss: Loss
+    dropout: float
+    clip_norm: float  # global norm over private and shared together; 0: no clipping
+    local_epochs: int
+    batch_size: int  # users
+
+
+class ClientData(NamedTuple):
+    """The training ratings of one client. f[V, L_in], f[V, L_out], bool[V, L_out]."""
+
+    inputs: jax.Array
+    targets: jax.Array
+    observed: jax.Array
+
+
+class Parts(NamedTuple):
+    """The private and the shared part of something: of parameters, or of optimizer state."""
+
+    private: Tree
+    shared: Tree
+
+
+def train_client(
+    training: LocalTraining,
+    params: Parts,
+    opt_state: Parts,
+    data: ClientData,
+    steps: int,
+    key: jax.Array,
+    learning_rate: jax.Array,
+) -> tuple[Parts, Parts, jax.Array]:
+    """All local steps of a round: (parameters, optimizer state, mean loss over the steps).
+
+    ``steps`` is the number of minibatches per local epoch. The two parts have optimizer states
+    of their own, so that either can be carried or restarted; clipping couples them.
+    """
+
+    def local_step(
+        carry: tuple[Parts, Parts], step: tuple[jax.Array, jax.Array]
+    ) -> tuple[tuple[Parts, Parts], jax.Array]:
+        params, opt_state = carry
+        users, step_key = step
+        batch = data if steps == 1 else jax.tree.map(lambda leaf: leaf[users], data)
+        mask = dropout_mask(training, step_key, users, params)
+        loss, grads = jax.value_and_grad(_batch_loss, argnums=1)(training, params, batch, mask)
+        if training.clip_norm:
+            clip = optax.clip_by_global_norm(training.clip_norm)
+            grads, _ = clip.update(grads, clip.init(params))
+        new = [
+            _optimizer_step(training.optimizer, *part, learning_rate)
+            for part in zip(params, grads, opt_state, strict=True)
+        ]
+        return (Parts(*(p for p, _ in new)), Parts(*(s for _, s in new))), loss
+
+    batches = minibatches(training, key, data.inputs.shape[0], data.observed, steps)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(len(batches)))
+    (params, opt_state), losses = jax.lax.scan(local_step, (params, opt_state), (batches, keys))
+    return params, opt_state, losses.mean()
+
+
+def minibatches(
+    training: LocalTraining, key: jax.Array, num_users: int, observed: jax.Array, steps: int
+) -> jax.Array:
+    """The users of each local step, i32[K, n]: every epoch a new order of the client's users.
+
+    Each user draws a number of its own, so the order does not depend on the padding; users
+    without training ratings (padding among them) come last.
+    """
+    users = jnp.arange(num_users)
+    if steps == 1:
+        return jnp.broadcast_to(users, (training.local_epochs, num_users))
+    size = num_users // steps
+    empty = ~observed.any(axis=1)
+
+    def epoch_order(epoch: jax.Array) -> jax.Array:
+        # Local steps fold in 0..K-1; epochs count down from the top of uint32.
+        epoch_key = jax.random.fold_in(key, jnp.uint32(2**32 - 1) - epoch)
+        draws = jax.vmap(lambda u: jax.random.uniform(jax.random.fold_in(epoch_key, u)))(users)
+        return jnp.argsort(jnp.where(empty, jnp.inf, draws))
+
+    orders = jax.vmap(epoch_order)(jnp.arange(training.local_epochs, dtype=jnp.uint32))
+    return orders.reshape(-1, size)
+
+
+def dropout_mask(
+    training: LocalTraining, key: jax.Array, users: jax.Array, params: Parts
+) -> jax.Array | None:
+    """Multiplier of the code of each user, f[n, code]: 0, or 1 over the keep rate."""
+    if not training.dropout:
+        return None
+    keep = 1 - training.dropout
+    size = training.model.hidden_sizes[-1]
+    kept = jax.vmap(
+        lambda user: jax.random.bernoulli(jax.random.fold_in(key, user), keep, (size,))
+    )(users)
+    return kept.astype(jax.tree.leaves(params)[0].dtype) / keep
+
+
+def _batch_loss(
+    training: LocalTraining, params: Parts, batch: ClientData, mask: jax.Array | None
+) -> jax.Array:
+    merged = {**params.private, **params.shared}
+    one_user = partial(predict, training.model, merged)
+    predictions = jax.vmap(one_user)(batch.inputs, mask)
+    return training.loss(predictions, batch.targets, batch.observed)
+
+
+def _optimizer_step(
+    optimizer: optax.GradientTransformation,
+    params: Tree,
+    grads: Tree,
+    opt_state: Any,
+    learning_rate: jax.Array,
+) -> tuple[Tree, Any]:
+    updates, opt_state = optimizer.update(grads, opt_state, params)
+    return jax.tree.map(lambda p, u: p + learning_rate * u, params, updates), opt_state

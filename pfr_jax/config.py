@@ -1,0 +1,205 @@
+"""Every setting of an experiment: typed, validated, with its meaning, unit and source.
+
+The library never reads command-line flags. ``experiments/flags.py`` makes one absl flag per
+field of these classes, named after the field, with the field's ``help`` as its help text.
+"""
+
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from pfr_jax.errors import InputError
+
+Momentum = Literal["carry", "restart"]
+
+
+def option(default: Any, help: str) -> Any:
+    """A dataclass field with a default and the help text its flag will show."""
+    return field(default=default, metadata={"help": help})
+
+
+def require(condition: bool, message: str) -> None:
+    if not condition:
+        raise InputError(message)
+
+
+def require_positive(config: object, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        require(value > 0, f"--{name}={value}: must be positive")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which ratings, which users, how they are split and dealt to clients."""
+
+    dataset: str = option("synthetic", "A named source, or the path of a ratings file.")
+    data_dir: str = option(
+        "",
+        "Folder that holds the data sets' folders; empty: $PFR_DATA_DIR, else the user's cache.",
+    )
+    columns: tuple[str, ...] = option(
+        (),
+        "User, item and rating columns of a ratings file of one's own, comma-separated: names "
+        "(the file has a header) or positions counted from 0 (it has none). Empty: "
+        "user,item,rating, or 0,1,2 for .dat files.",
+    )
+    scale: tuple[float, ...] = option(
+        (),
+        "Lowest and highest rating of a file of one's own and, if it has one, the step between "
+        "ratings, as in 0.5,5,0.5. Empty: the lowest and highest rating in the file.",
+    )
+    num_users: int = option(0, "Simulate this many users, a seeded sample; 0: all.")
+    num_clients: int = option(
+        0, "Deal the users at random to this many clients; 0: one client per user."
+    )
+    validation_fraction: float = option(
+        0.05, "Share of all ratings held out for validation (the paper: 0)."
+    )
+    test_fraction: float = option(0.10, "Share of all ratings held out for the test (paper: 0.1).")
+    split_seed: int = option(
+        0, "Seed of the split, of the sample of users and of synthetic data; not of training."
+    )
+    center: Literal["none", "global", "user"] = option(
+        "user",
+        "What is subtracted from ratings before the model sees them and added back after: "
+        "nothing (the paper), the mean of all training ratings, or the user's own mean shrunk "
+        "towards it, which stays on the client.",
+    )
+
+    def __post_init__(self) -> None:
+        require(len(self.columns) in (0, 3), f"--columns={self.columns}: want three, or none")
+        require(
+            len(self.scale) in (0, 2, 3), f"--scale={self.scale}: want low,high or low,high,step"
+        )
+        require(self.num_users >= 0, f"--num_users={self.num_users}: 0 (all) or more")
+        require(
+            self.num_clients >= 0, f"--num_clients={self.num_clients}: 0 (one per user) or more"
+        )
+        require(self.split_seed >= 0, f"--split_seed={self.split_seed}: 0 or more")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The autoencoder (PROTOCOL: I -> 256 -> 128 -> 256 -> I, dropout 0.5 on the code)."""
+
+    hidden_sizes: tuple[int, ...] = option(
+        (256, 128), "Widths of the encoder's layers, the code last; the decoder mirrors them."
+    )
+    dropout: float = option(0.5, "Dropout rate on the code.")
+    output_bias: Literal["zero", "mean"] = option(
+        "zero", "Start of the output layer's bias: 0 (the paper) or the mean training target."
+    )
+
+    def __post_init__(self) -> None:
+        require(
+            len(self.hidden_sizes) >= 1 and min(self.hidden_sizes) >= 1,
+            f"--hidden_sizes={self.hidden_sizes}: one or more positive widths",
+        )
+        require(0 <= self.dropout < 1, f"--dropout={self.dropout}: must lie in [0, 1)")
+
+
+@dataclass(frozen=True)
+class ClientConfig:
+    """Local training (paper: SGD 0.1, Nesterov 0.9, decay 5e-4, clip 1, 5 local epochs)."""
+
+    client_optimizer: Literal["sgd", "adam", "adagrad", "rmsprop"] = option(
+        "sgd", "Optimizer of the clients' local steps."
+    )
+    client_learning_rate: float = option(0.1, "Learning rate of the first round's local steps.")
+    schedule: Literal["cosine", "constant"] = option(
+        "cosine", "Learning rate over the rounds: cosine annealing to 0 (paper) or constant."
+    )
+    momentum: float = option(0.9, "Momentum of the client's SGD.")
+    nesterov: bool = option(True, "Nesterov momentum in the client's SGD.")
+    weight_decay: float = option(5e-4, "L2 coefficient added to the clipped gradient.")
+    clip_norm: float = option(
+        1.0, "Gradients are clipped to this global norm, over all parameters; 0: no clipping."
+    )
+    local_epochs: int = option(5, "Passes over its own users that a client makes in a round.")
+    batch_size: int = option(10, "Users per local step, at most (paper: 10; 5 for ML-100K).")
+    partial_compression: bool = option(
+        True,
+        "Compute and transmit only the shared rows of items that the client has rated; off: "
+        "every client trains, decays and transmits every row.",
+    )
+    private_momentum: Momentum = option(
+        "carry", "Optimizer state of the private part between a client's rounds (paper: carry)."
+    )
+    shared_momentum: Momentum = option(
+        "carry", "Optimizer state of the client's copy of the shared part (paper: carry)."
+    )
+    block_size: int = option(
+        0, "Clients trained at once; changes speed, not results. 0: 8 on CPU, else 256."
+    )
+    max_buckets: int = option(
+        4, "Most block shapes (lengths that clients are padded to) to compile."
+    )
+
+    def __post_init__(self) -> None:
+        require_positive(self, "client_learning_rate", "local_epochs", "batch_size", "max_buckets")
+        for name in ("weight_decay", "clip_norm", "block_size"):
+            require(getattr(self, name) >= 0, f"--{name}={getattr(self, name)}: 0 or more")
+        require(0 <= self.momentum < 1, f"--momentum={self.momentum}: must lie in [0, 1)")
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """Aggregation of the shared part (paper: the plain mean, i.e. SGD with rate 1)."""
+
+    server_optimizer: Literal["sgd", "adam"] = option(
+        "sgd", "Optimizer applied to the mean of the clients' changes."
+    )
+    server_learning_rate: float = option(1.0, "Its learning rate; SGD with 1 is the plain mean.")
+    server_momentum: float = option(0.0, "Momentum of the server's SGD.")
+    denominator: Literal["clients", "contributors", "sqrt"] = option(
+        "sqrt",
+        "What the sum of an item row's changes is divided by: the C clients of the cohort (the "
+        "paper), the n clients that hold the row, or sqrt(C n).",
+    )
+
+    def __post_init__(self) -> None:
+        require_positive(self, "server_learning_rate")
+        require(
+            0 <= self.server_momentum < 1,
+            f"--server_momentum={self.server_momentum}: must lie in [0, 1)",
+        )
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The round loop."""
+
+    algorithm: Literal["personalfr", "fedavg"] = option(
+        "personalfr", "personalfr: private encoder, shared decoder; fedavg: everything shared."
+    )
+    rounds: int = option(300, "Communication rounds (paper: 800).")
+    cohort_fraction: float = option(0.1, "Share of the clients in a round, rounded up.")
+    seed: int = option(0, "Seed of initial weights, cohorts and the clients' randomness.")
+    eval_every: int = option(10, "Rounds between evaluations on the validation split.")
+    clip_predictions: bool = option(
+        True, "Clip predictions to the rating scale when measuring errors (paper: no)."
+    )
+
+    def __post_init__(self) -> None:
+        require_positive(self, "rounds", "eval_every")
+        require(
+            0 < self.cohort_fraction <= 1,
+            f"--cohort_fraction={self.cohort_fraction}: must lie in (0, 1]",
+        )
+        require(self.seed >= 0, f"--seed={self.seed}: 0 or more")
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of one experiment."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    client: ClientConfig = field(default_factory=ClientConfig)
+    server: ServerConfig = field(default_factory=ServerConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+    def flat(self) -> dict[str, Any]:
+        """Setting name -> value, without the sections."""
+        sections = (getattr(self, section.name) for section in fields(self))
+        return {f.name: getattr(s, f.name) for s in sections for f in fields(s)}

@@ -1,0 +1,195 @@
+"""The clients and their data, stacked by length bucket, and cohorts of them.
+
+Legend: N clients, Nb clients in a bucket, V users of a client (padded), L distinct items of a
+client (padded), I items, U users. A client is known by its index 0..N-1 for ever; its bucket
+and its slot there are where its data and its state are stored.
+"""
+
+from dataclasses import dataclass, field
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pfr_jax.data.buckets import bucket_lengths
+from pfr_jax.data.table import Ratings
+from pfr_jax.sampling import Stream, permutation
+
+CENTER_SHRINKAGE = 5  # ratings; the user's mean offset is sum / (n + 5) (PROTOCOL, anchors)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Bucket:
+    """Clients of similar size, padded to one shape. Padding: item I, user U, observed False."""
+
+    client: jax.Array  # i32[Nb], index of the client
+    items: jax.Array  # i32[Nb, L], the distinct items of its training ratings
+    users: jax.Array  # i32[Nb, V], its users
+    values: jax.Array  # f[Nb, V, L], centred training ratings, 0 where not observed
+    observed: jax.Array  # bool[Nb, V, L]
+    steps: int = field(metadata={"static": True})  # minibatches per local epoch
+
+    def __len__(self) -> int:
+        return self.client.shape[0]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Cohort:
+    """The clients of a round, as blocks of slots per bucket (padded with slot Nb)."""
+
+    slots: tuple[jax.Array, ...]  # per bucket i32[capacity], a multiple of the block size
+    blocks: tuple[jax.Array, ...]  # per bucket i32[], how many blocks are in use
+    clients: jax.Array  # f[], how many clients
+
+
+@dataclass(frozen=True)
+class Population:
+    """All clients. The buckets go to the device; the index arrays stay on the host."""
+
+    buckets: tuple[Bucket, ...]
+    bucket_of: np.ndarray  # i64[N]
+    slot_of: np.ndarray  # i64[N]
+    rows: np.ndarray  # i64[N], distinct training items of each client
+    client_of_user: np.ndarray  # i64[U]
+    center: np.ndarray  # f64[U], stars; known to the user's client alone, except a global mean
+    mean_value: float  # mean of the centred training ratings
+    num_items: int
+
+    @property
+    def num_clients(self) -> int:
+        return len(self.bucket_of)
+
+    @property
+    def num_users(self) -> int:
+        return len(self.client_of_user)
+
+    def cohort(self, clients: np.ndarray, block_size: int) -> Cohort:
+        """Lays the given clients (i64[C], distinct) out in blocks.
+
+        Shapes depend on C and the block size alone, so no cohort causes a recompilation.
+        """
+        slots, blocks = [], []
+        for index, bucket in enumerate(self.buckets):
+            chosen = self.slot_of[clients[self.bucket_of[clients] == index]]
+            capacity = -(-min(len(bucket), len(clients)) // block_size) * block_size
+            padded = np.full(capacity, len(bucket), np.int32)
+            padded[: len(chosen)] = chosen
+            slots.append(jnp.asarray(padded))
+            blocks.append(jnp.asarray(-(-len(chosen) // block_size), jnp.int32))
+        dtype = self.buckets[0].values.dtype
+        return Cohort(tuple(slots), tuple(blocks), jnp.asarray(len(clients), dtype))
+
+
+def deal_users(num_users: int, num_clients: int, seed: int) -> np.ndarray:
+    """The client of each user, i64[U]: dealt at random and evenly; 0 clients: one per user."""
+    if num_clients in (0, num_users):
+        return np.arange(num_users)
+    client = np.empty(num_users, np.int64)
+    client[permutation(num_users, Stream.DEAL, seed)] = np.arange(num_users) % num_clients
+    return client
+
+
+def user_centers(ratings: Ratings, train: np.ndarray, center: str) -> np.ndarray:
+    """What each client subtracts from a user's ratings, f64[U], from training ratings only."""
+    values = ratings.rating[train].astype(np.float64)
+    if center == "none":
+        return np.zeros(ratings.num_users)
+    mean = values.mean()
+    if center == "global":
+        return np.full(ratings.num_users, mean)
+    users = ratings.user[train]
+    count = np.bincount(users, minlength=ratings.num_users)
+    offset = np.bincount(users, values - mean, minlength=ratings.num_users)
+    return mean + offset / (count + CENTER_SHRINKAGE)
+
+
+def build_population(
+    ratings: Ratings,
+    train: np.ndarray,
+    client_of_user: np.ndarray,
+    *,
+    center: str = "none",
+    batch_size: int = 10,
+    max_buckets: int = 4,
+    dtype: jnp.dtype | type = np.float32,
+) -> Population:
+    """Deals the training ratings (indices i64[n] into the table) to clients and stacks them."""
+    num_items = ratings.num_items
+    num_clients = int(client_of_user.max()) + 1
+    user, item = ratings.user[train], ratings.item[train]
+    centers = user_centers(ratings, train, center)
+    value = ratings.rating[train].astype(np.float64) - centers[user]
+
+    # A client's rows are its distinct items in ascending order.
+    pairs, row = np.unique(client_of_user[user] * num_items + item, return_inverse=True)
+    pair_client, pair_item = np.divmod(pairs, num_items)
+    rows = np.bincount(pair_client, minlength=num_clients)
+    local_row = row - _starts(rows)[client_of_user[user]]
+
+    users = np.bincount(client_of_user, minlength=num_clients)
+    order = np.argsort(client_of_user, kind="stable")
+    position = np.empty(len(order), np.int64)  # of a user among its client's users
+    position[order] = np.arange(len(order)) - _starts(users)[client_of_user[order]]
+
+    bucket_of, shapes = _assign_buckets(rows, users, batch_size, max_buckets)
+    slot_of = np.empty(num_clients, np.int64)
+    buckets = []
+    for index, (steps, num_rows, num_slots) in enumerate(shapes):
+        members = np.flatnonzero(bucket_of == index)
+        slot_of[members] = np.arange(len(members))
+        items_table = np.full((len(members), num_rows), num_items, np.int32)
+        mine = bucket_of[pair_client] == index
+        column = np.flatnonzero(mine) - _starts(rows)[pair_client[mine]]
+        items_table[slot_of[pair_client[mine]], column] = pair_item[mine]
+
+        users_table = np.full((len(members), num_slots), len(client_of_user), np.int32)
+        own = np.flatnonzero(bucket_of[client_of_user] == index)
+        users_table[slot_of[client_of_user[own]], position[own]] = own
+
+        values = np.zeros((len(members), num_slots, num_rows), dtype)
+        observed = np.zeros(values.shape, bool)
+        entry = bucket_of[client_of_user[user]] == index
+        where = (slot_of[client_of_user[user[entry]]], position[user[entry]], local_row[entry])
+        values[where], observed[where] = value[entry], True
+        arrays = (members.astype(np.int32), items_table, users_table, values, observed)
+        buckets.append(Bucket(*map(jnp.asarray, arrays), steps=steps))
+    return Population(
+        buckets=tuple(buckets),
+        bucket_of=bucket_of,
+        slot_of=slot_of,
+        rows=rows,
+        client_of_user=client_of_user,
+        center=centers,
+        mean_value=float(value.mean()),
+        num_items=num_items,
+    )
+
+
+def _starts(counts: np.ndarray) -> np.ndarray:
+    """Where each of consecutive runs of these lengths begins."""
+    return np.cumsum(counts) - counts
+
+
+def _assign_buckets(
+    rows: np.ndarray, users: np.ndarray, batch_size: int, max_buckets: int
+) -> tuple[np.ndarray, list[tuple[int, int, int]]]:
+    """The bucket of each client and each bucket's (steps per epoch, L, V).
+
+    Clients of one bucket make the same number of local steps, so no step is a masked no-op.
+    """
+    steps = -(-users // batch_size)
+    groups = np.unique(steps)
+    bucket_of = np.empty(len(rows), np.int64)
+    shapes: list[tuple[int, int, int]] = []
+    for group in groups:
+        members = np.flatnonzero(steps == group)
+        lengths = bucket_lengths(rows[members], max(1, max_buckets // len(groups)))
+        choice = np.searchsorted(lengths, rows[members])
+        bucket_of[members] = len(shapes) + choice
+        for index, length in enumerate(lengths):
+            most_users = users[members[choice == index]].max()
+            slots = most_users if group == 1 else group * batch_size
+            shapes.append((int(group), int(length), int(slots)))
+    return bucket_of, shapes

@@ -1,0 +1,1 @@
+"""Judging predictions: baselines to compare with, and metrics."""

@@ -1,0 +1,90 @@
+"""Predictors without a model, to compare with.
+
+Each predicts a mean plus an effect of the user plus an effect of the item, in stars, and is
+fitted on the training ratings alone. Sums are taken in float64.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pfr_jax.data.splits import Split
+from pfr_jax.data.table import Ratings
+from pfr_jax.evaluation.metrics import Figures, rating_figures
+
+# The alternating least squares of scikit-surprise's BaselineOnly, with its defaults.
+SWEEPS = 10
+ITEM_SHRINKAGE = 10.0  # ratings of weight 0 that every item is given
+USER_SHRINKAGE = 15.0  # likewise for every user
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """Predicts mean + user effect + item effect, not clipped to the scale."""
+
+    mean: float  # stars
+    user: np.ndarray  # f64[U], stars
+    item: np.ndarray  # f64[I], stars
+
+    def __call__(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """Predicted stars, f64[n], of users i32[n] for items i32[n]."""
+        return self.mean + self.user[user] + self.item[item]
+
+
+def fit_baselines(ratings: Ratings, split: Split) -> dict[str, Predictor]:
+    """The predictors global_mean, user_mean, item_mean and bias_only, fitted on `split.train`.
+
+    A user or item without training ratings has effect 0.
+    """
+    user, item = ratings.user[split.train], ratings.item[split.train]
+    stars = ratings.rating[split.train].astype(np.float64)
+    mean = float(stars.mean())
+    no_user, no_item = np.zeros(ratings.num_users), np.zeros(ratings.num_items)
+    return {
+        "global_mean": Predictor(mean, no_user, no_item),
+        "user_mean": Predictor(mean, _effect(user, stars - mean, len(no_user), 0.0), no_item),
+        "item_mean": Predictor(mean, no_user, _effect(item, stars - mean, len(no_item), 0.0)),
+        "bias_only": Predictor(mean, *_bias_only(user, item, stars - mean, no_user, no_item)),
+    }
+
+
+def _bias_only(
+    user: np.ndarray,
+    item: np.ndarray,
+    residual: np.ndarray,
+    user_effect: np.ndarray,
+    item_effect: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Alternate: items given users, then users given items; the effects f64[U] and f64[I]."""
+    for _ in range(SWEEPS):
+        item_effect = _effect(item, residual - user_effect[user], len(item_effect), ITEM_SHRINKAGE)
+        user_effect = _effect(user, residual - item_effect[item], len(user_effect), USER_SHRINKAGE)
+    return user_effect, item_effect
+
+
+def _effect(group: np.ndarray, residual: np.ndarray, size: int, shrinkage: float) -> np.ndarray:
+    """Shrunken mean of `residual` in each group, f64[size]; 0 where a group is empty."""
+    count = np.bincount(group, minlength=size)
+    total = np.bincount(group, weights=residual, minlength=size)
+    return total / np.maximum(count + shrinkage, 1.0)
+
+
+def baseline_figures(ratings: Ratings, split: Split, clip: bool) -> dict[str, Figures]:
+    """Test figures of every predictor of `fit_baselines`; empty without a test part.
+
+    Synthetic ratings also have `noise_floor`: the figures of the planted means, which no
+    predictor can beat but by luck.
+    """
+    user, item = ratings.user[split.test], ratings.item[split.test]
+    stars = ratings.rating[split.test]
+    if not len(stars):
+        return {}
+    predictions = {name: fit(user, item) for name, fit in fit_baselines(ratings, split).items()}
+    if ratings.expected is not None:
+        predictions["noise_floor"] = ratings.expected[split.test]
+    if clip:
+        predictions = {
+            name: np.clip(stars, ratings.scale.low, ratings.scale.high)
+            for name, stars in predictions.items()
+        }
+    return {name: rating_figures(user, stars, p) for name, p in predictions.items()}

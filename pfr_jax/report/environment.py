@@ -1,0 +1,27 @@
+"""What a run ran on: versions, devices, memory."""
+
+import platform
+import resource
+import sys
+from importlib.metadata import version
+
+import jax
+
+PACKAGES = ("pfr_jax", "jax", "jaxlib", "flax", "optax", "numpy", "pandas", "pyarrow")
+
+
+def environment() -> dict[str, str]:
+    """Versions and devices, as text, for the log and config.json."""
+    devices = jax.devices()
+    return {
+        "python": platform.python_version(),
+        **{package: version(package) for package in PACKAGES},
+        "platform": platform.platform(),
+        "devices": f"{len(devices)} x {devices[0].device_kind}",
+    }
+
+
+def peak_rss_bytes() -> int:
+    """The most memory this process has had resident so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # kilobytes elsewhere

@@ -1,0 +1,93 @@
+"""The server: sums what clients hand over, divides, and steps the shared part.
+
+It sees ``Payload`` objects and its own state, nothing else. Legend: B clients in a block,
+C clients in the cohort, n_i of them that hold item row i, I items.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from pfr_jax.client.block import Payload
+from pfr_jax.rows import Tree, map_rows
+
+Denominator = Callable[[jax.Array, jax.Array], jax.Array]
+
+# (C, n_i) -> what the sum of item row i is divided by. PROTOCOL's plain mean is "clients".
+DENOMINATORS: dict[str, Denominator] = {
+    "clients": lambda clients, holders: jnp.full_like(holders, clients),
+    "contributors": lambda clients, holders: jnp.maximum(holders, 1),
+    "sqrt": lambda clients, holders: jnp.sqrt(clients * jnp.maximum(holders, 1)),
+}
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class ServerState:
+    """What the server keeps from round to round."""
+
+    shared: Tree  # the shared part; item leaves f[I, .]
+    opt_state: Any
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class PayloadSum:
+    """The running sum over the cohort's payloads."""
+
+    delta: Tree  # like the shared part
+    holders: jax.Array  # f[I], clients that handed over this row
+    clients: jax.Array  # f[]
+
+
+def empty_sum(shared: Tree) -> PayloadSum:
+    item_leaf = shared["decoder"]["output"]["item_bias"]
+    return PayloadSum(
+        delta=jax.tree.map(jnp.zeros_like, shared),
+        holders=jnp.zeros_like(item_leaf),
+        clients=jnp.zeros((), item_leaf.dtype),
+    )
+
+
+def add_payload(total: PayloadSum, payload: Payload) -> PayloadSum:
+    """Adds a block of clients; an empty place of the block adds nothing."""
+    present, items = payload.present, payload.items
+
+    def add_dense(leaf: jax.Array, delta: jax.Array) -> jax.Array:
+        return leaf + jnp.tensordot(present, delta, axes=1)
+
+    def add_rows(leaf: jax.Array, delta: jax.Array) -> jax.Array:
+        return leaf.at[items].add(delta, mode="drop")  # empty places hold padding rows only
+
+    holders = (
+        total.holders + present.sum()
+        if items is None
+        else total.holders.at[items].add(jnp.broadcast_to(present[:, None], items.shape))
+    )
+    on_items = add_dense if items is None else add_rows
+    return PayloadSum(
+        delta=map_rows(on_items, add_dense, total.delta, payload.delta),
+        holders=holders,
+        clients=total.clients + present.sum(),
+    )
+
+
+def server_step(
+    state: ServerState,
+    total: PayloadSum,
+    denominator: Denominator,
+    optimizer: optax.GradientTransformation,
+) -> ServerState:
+    """Steps the shared part by the cohort's mean change, as an optimizer step on its negative."""
+    per_row = denominator(total.clients, total.holders)
+
+    def divide_rows(leaf: jax.Array) -> jax.Array:
+        return -leaf / per_row.reshape((-1,) + (1,) * (leaf.ndim - 1))
+
+    gradient = map_rows(divide_rows, lambda leaf: -leaf / total.clients, total.delta)
+    updates, opt_state = optimizer.update(gradient, state.opt_state, state.shared)
+    return ServerState(optax.apply_updates(state.shared, updates), opt_state)

@@ -1,0 +1,24 @@
+"""Strict switches for every test: no silent broadcasting of ranks, no mixed dtypes, no reused keys.
+
+Warnings are errors by ``filterwarnings`` in pyproject.toml.
+"""
+
+import os
+from pathlib import Path
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_debug_key_reuse", True)
+
+REAL_DATA = Path(os.environ.get("PFR_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def ml100k_dir() -> Path:
+    """The folder that holds ml-100k/u.data; the test is skipped where there is none."""
+    if not (REAL_DATA / "ml-100k" / "u.data").is_file():
+        pytest.skip(f"no real MovieLens-100K in {REAL_DATA}")
+    return REAL_DATA

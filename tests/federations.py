@@ -1,0 +1,61 @@
+"""Small federations on ragged random ratings, for the tests."""
+
+import dataclasses
+
+import jax
+import numpy as np
+
+from pfr_jax.config import ClientConfig, Config, DataConfig, ModelConfig, RunConfig, ServerConfig
+from pfr_jax.data.table import Ratings, Scale
+from pfr_jax.simulation import Simulation, prepare
+
+
+def ragged_ratings(num_users: int = 13, num_items: int = 23, seed: int = 0) -> Ratings:
+    """From 2 to num_items ratings per user, in stars 1..5; every item occurs."""
+    rng = np.random.default_rng(seed)
+    lengths = np.linspace(2, num_items, num_users).astype(int)
+    user = np.repeat(np.arange(num_users), lengths)
+    item = np.concatenate([rng.permutation(num_items)[:n] for n in lengths])
+    stars = rng.integers(1, 6, len(user)).astype(np.float32)
+    return Ratings.from_columns(user, item, stars, Scale(1, 5, 1), "ragged")
+
+
+def small_config(**changes: object) -> Config:
+    """Paper settings on a tiny model; any setting by its name."""
+    defaults: dict[str, object] = {
+        "center": "none",
+        "validation_fraction": 0.0,
+        "test_fraction": 0.1,
+        "hidden_sizes": (7, 5),
+        "denominator": "clients",
+        "local_epochs": 2,
+        "rounds": 3,
+        "cohort_fraction": 0.6,
+        "block_size": 4,
+        "max_buckets": 2,
+        "clip_predictions": False,
+    }
+    settings = {**defaults, **changes}
+    sections = {}
+    for section in dataclasses.fields(Config):
+        kind = {
+            "data": DataConfig,
+            "model": ModelConfig,
+            "client": ClientConfig,
+            "server": ServerConfig,
+            "run": RunConfig,
+        }[section.name]
+        names = {f.name for f in dataclasses.fields(kind)}
+        sections[section.name] = kind(**{n: settings.pop(n) for n in names & settings.keys()})
+    assert not settings, f"no such settings: {sorted(settings)}"
+    return Config(**sections)
+
+
+def small_simulation(dtype: type = np.float32, **changes: object) -> Simulation:
+    return prepare(small_config(**changes), ragged_ratings(), dtype)
+
+
+def leaves_by_name(tree: object) -> dict[str, np.ndarray]:
+    """``encoder/input/bias`` and so on -> array."""
+    flat, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {"/".join(entry.key for entry in path): np.asarray(leaf) for path, leaf in flat}
