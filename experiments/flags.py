@@ -2,42 +2,46 @@
 
 import dataclasses
 import typing
+from typing import Any
 
 from absl import flags
 
 from pfr_jax.config import Config
 from pfr_jax.errors import InputError
 
+SECTIONS: dict[str, Any] = typing.get_type_hints(Config)  # name of the section -> its class
+
 
 def define_config_flags() -> None:
     """Defines a flag for every field of every section of ``Config``."""
-    for section in dataclasses.fields(Config):
-        hints = typing.get_type_hints(section.type)
-        for setting in dataclasses.fields(section.type):
+    for section in SECTIONS.values():
+        hints = typing.get_type_hints(section)
+        for setting in dataclasses.fields(section):
             _define(setting.name, hints[setting.name], setting.default, setting.metadata["help"])
 
 
 def config_from_flags(values: flags.FlagValues) -> Config:
     """The settings that the parsed flags describe. Raises InputError for values out of range."""
     sections = {}
-    for section in dataclasses.fields(Config):
-        chosen, hints = {}, typing.get_type_hints(section.type)
-        for setting in dataclasses.fields(section.type):
+    for name, section in SECTIONS.items():
+        chosen = {}
+        hints = typing.get_type_hints(section)
+        for setting in dataclasses.fields(section):
             value = values[setting.name].value
             if isinstance(value, list):
                 value = _to_tuple(setting.name, value, typing.get_args(hints[setting.name])[0])
             chosen[setting.name] = value
-        sections[section.name] = section.type(**chosen)
+        sections[name] = section(**chosen)
     return Config(**sections)
 
 
-def _define(name: str, hint: typing.Any, default: typing.Any, help: str) -> None:
+def _define(name: str, hint: Any, default: Any, help: str) -> None:
     if typing.get_origin(hint) is typing.Literal:
         flags.DEFINE_enum(name, default, list(typing.get_args(hint)), help)
     elif typing.get_origin(hint) is tuple:
         flags.DEFINE_list(name, [str(value) for value in default], help)
     else:
-        define = {
+        define: Any = {
             bool: flags.DEFINE_bool,
             int: flags.DEFINE_integer,
             float: flags.DEFINE_float,
@@ -46,7 +50,7 @@ def _define(name: str, hint: typing.Any, default: typing.Any, help: str) -> None
         define(name, default, help)
 
 
-def _to_tuple(name: str, texts: list[str], kind: type) -> tuple[typing.Any, ...]:
+def _to_tuple(name: str, texts: list[str], kind: type) -> tuple[Any, ...]:
     try:
         return tuple(kind(text) for text in texts)
     except ValueError:

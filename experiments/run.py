@@ -1,6 +1,7 @@
 """Trains one federation and reports its figures: ``python -m experiments.run --dataset=...``."""
 
 import datetime
+import logging
 import sys
 import time
 from collections.abc import Sequence
@@ -216,16 +217,16 @@ def _parse_flags(argv: Sequence[str]) -> Sequence[str]:
 
 def main(argv: Sequence[str]) -> None:
     del argv
+    logging.getLogger("jax").setLevel(logging.WARNING)  # absl shows the search for other backends
     try:
         config = config_from_flags(flags.FLAGS)
-        folder = RunFolder(_output_dir(config), _OVERWRITE.value)
-        run_experiment(config, folder, Console())
+        run_experiment(config, RunFolder(_output_dir(config), _OVERWRITE.value), Console())
     except InputError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
         sys.exit(f"error: {error.filename or ''}: {error.strerror or error}")
     except KeyboardInterrupt:
-        print(f"interrupted; what was logged so far is in {folder.path}", file=sys.stderr)
+        print("interrupted; what was logged so far stays in the output folder", file=sys.stderr)
         sys.exit(130)
 
 

@@ -129,7 +129,7 @@ class ClientConfig:
         "carry", "Optimizer state of the client's copy of the shared part (paper: carry)."
     )
     block_size: int = option(
-        0, "Clients trained at once; changes speed, not results. 0: 8 on CPU, else 256."
+        0, "Clients trained at once; changes speed, not results. 0: 4 on CPU, else 256."
     )
     max_buckets: int = option(
         4, "Most block shapes (lengths that clients are padded to) to compile."

@@ -4,11 +4,12 @@ Encoder I -> 256 -> 128, decoder 128 -> 256 -> I (widths configurable). Every hi
 layer is followed by layer norm (a group norm of one group) and tanh; the output layer is
 linear; dropout acts on the code only. Xavier-uniform weights, zero biases.
 
-Everything is written for one user; callers map it over users. The same modules run on all items and on a client's view of L of them: the first and the last
-layer take their item count from the parameters they are given. The only file that uses Flax.
+Everything is written for one user; callers map it over users. The same modules run on all items
+and on a client's view of L of them: the first and the last layer take their item count from the
+parameters they are given. The only file that uses Flax.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -143,12 +144,13 @@ def predict(
 ) -> jax.Array:
     """Predictions for the output rows that ``params`` holds: f[L_out]."""
     rows = params["decoder"]["output"]["item_kernel"].shape[0]
-    return model.clone(num_items=rows).apply({"params": params}, ratings, code_scale)
+    output = model.clone(num_items=rows).apply({"params": params}, ratings, code_scale)
+    return cast(jax.Array, output)
 
 
 def features(model: AutoEncoder, params: Params, ratings: jax.Array) -> jax.Array:
     """What the output layer sees for these ratings: f[hidden_sizes[0]]."""
-    return model.apply({"params": params}, ratings, method="features")
+    return cast(jax.Array, model.apply({"params": params}, ratings, method="features"))
 
 
 def score_pairs(params: Params, hidden: jax.Array, items: jax.Array) -> jax.Array:

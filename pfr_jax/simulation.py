@@ -18,6 +18,7 @@ from pfr_jax.client.block import ClientSide
 from pfr_jax.client.training import LocalTraining, Parts
 from pfr_jax.config import Config, DataConfig
 from pfr_jax.data import load
+from pfr_jax.data.lines import Columns
 from pfr_jax.data.population import Population, build_population, deal_users
 from pfr_jax.data.splits import Split, random_split
 from pfr_jax.data.table import Ratings, Scale
@@ -30,7 +31,7 @@ from pfr_jax.objectives import masked_squared_error
 from pfr_jax.sampling import Stream, permutation
 from pfr_jax.server import DENOMINATORS
 
-BLOCK_SIZE = {"cpu": 8}  # clients; on a CPU a block's matrices must stay in its cache
+BLOCK_SIZE = {"cpu": 4}  # clients; on a CPU a block's matrices must stay in its cache
 BLOCK_SIZE_ELSEWHERE = 256
 
 
@@ -82,17 +83,26 @@ class RoundRecord:
 
 def load_ratings(config: DataConfig) -> Ratings:
     """The ratings that these settings name, reduced to a sample of users if they say so."""
-    columns = tuple(int(c) if c.isdecimal() else c for c in config.columns)
     ratings = load(
         config.dataset,
         data_dir=config.data_dir or None,
-        columns=columns or None,
+        columns=_columns(config.columns),
         scale=Scale(*config.scale) if config.scale else None,
         seed=config.split_seed,
     )
     if config.num_users in (0, ratings.num_users):
         return ratings
     return ratings.take_users(config.num_users, config.split_seed)
+
+
+def _columns(texts: tuple[str, ...]) -> Columns | None:
+    """Names, or positions where all three are numbers."""
+    if not texts:
+        return None
+    user, item, rating = texts
+    if all(text.isdecimal() for text in texts):
+        return int(user), int(item), int(rating)
+    return user, item, rating
 
 
 def prepare(config: Config, ratings: Ratings, dtype: type = np.float32) -> Simulation:

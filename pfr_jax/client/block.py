@@ -55,8 +55,12 @@ class ClientSide:
 
 
 def take_slots(tree: Tree, slots: jax.Array) -> Tree:
-    """The entries of a stacked tree at these slots; past the end: zeros."""
-    return jax.tree.map(lambda leaf: leaf.at[slots].get(mode="fill", fill_value=0), tree)
+    """The entries of a stacked tree at these slots; past the end: the last entry.
+
+    An empty place of a block so repeats a client. Whatever it computes is dropped, and clipping
+    an index is three times faster than filling with zeros (BUILD_NOTES).
+    """
+    return jax.tree.map(lambda leaf: leaf.at[slots].get(mode="clip"), tree)
 
 
 def put_slots(tree: Tree, slots: jax.Array, values: Tree) -> Tree:
@@ -131,13 +135,13 @@ def train_block(
         )
         return new_state, subtract_trees(after.shared, before.shared), loss
 
-    items = bucket.items.at[slots].get(mode="fill", fill_value=num_items)
-    values, observed, client = take_slots((bucket.values, bucket.observed, bucket.client), slots)
-    block_states, delta, loss = jax.vmap(one)(
-        take_slots(states, slots), items, values, observed, client
+    present = slots < len(bucket)
+    own_data = take_slots((bucket.items, bucket.values, bucket.observed, bucket.client), slots)
+    block_states, delta, loss = jax.vmap(one)(take_slots(states, slots), *own_data)
+    items = jnp.where(present[:, None], own_data[0], num_items)
+    payload = Payload(
+        delta, items if side.partial_compression else None, present.astype(loss.dtype)
     )
-    present = (slots < len(bucket)).astype(loss.dtype)
-    payload = Payload(delta, items if side.partial_compression else None, present)
     return put_slots(states, slots, block_states), payload, loss
 
 

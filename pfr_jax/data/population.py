@@ -153,8 +153,16 @@ def build_population(
         entry = bucket_of[client_of_user[user]] == index
         where = (slot_of[client_of_user[user[entry]]], position[user[entry]], local_row[entry])
         values[where], observed[where] = value[entry], True
-        arrays = (members.astype(np.int32), items_table, users_table, values, observed)
-        buckets.append(Bucket(*map(jnp.asarray, arrays), steps=steps))
+        buckets.append(
+            Bucket(
+                client=jnp.asarray(members, jnp.int32),
+                items=jnp.asarray(items_table),
+                users=jnp.asarray(users_table),
+                values=jnp.asarray(values),
+                observed=jnp.asarray(observed),
+                steps=steps,
+            )
+        )
     return Population(
         buckets=tuple(buckets),
         bucket_of=bucket_of,

@@ -37,9 +37,7 @@ def user_features(
 
     def block(bucket: Bucket, private: Any, index: jax.Array, hidden: jax.Array) -> jax.Array:
         slots = index * CLIENTS_PER_BLOCK + jnp.arange(CLIENTS_PER_BLOCK)
-        items = bucket.items.at[slots].get(mode="fill", fill_value=model.num_items)
-        users = bucket.users.at[slots].get(mode="fill", fill_value=num_users)
-        values = take_slots(bucket.values, slots)
+        items, values, users = take_slots((bucket.items, bucket.values, bucket.users), slots)
         rows = jax.vmap(one)(take_slots(private, slots), items, values)
         return hidden.at[users].set(rows, mode="drop")
 
