@@ -64,7 +64,7 @@ class Federation:
 
 
 def personalfr(federation: Federation) -> Algorithm:
-    """PersonalFR: the encoder stays on the client, the decoder is averaged (section II-B)."""
+    """PersonalFR: the encoder stays on the client, the decoder is averaged (component PFL)."""
     return _federated(federation, shared=("decoder",))
 
 

@@ -1,4 +1,4 @@
-"""The autoencoder recommender of PersonalFR (Le et al., arXiv 2212.08779, section II-A).
+"""The autoencoder recommender of PersonalFR (Le et al., arXiv 2212.08779, component ARS).
 
 Encoder I -> 256 -> 128, decoder 128 -> 256 -> I (widths configurable). Every hidden linear
 layer is followed by layer norm (a group norm of one group) and tanh; the output layer is

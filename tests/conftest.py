@@ -12,6 +12,8 @@ import pytest
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_debug_key_reuse", True)
+# Tests compile many programs and run each of them a few times on tiny models.
+jax.config.update("jax_disable_most_optimizations", True)
 
 REAL_DATA = Path(os.environ.get("PFR_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
 

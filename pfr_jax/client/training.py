@@ -73,7 +73,7 @@ def train_client(
         mask = dropout_mask(training, step_key, users, params)
         loss, grads = jax.value_and_grad(_batch_loss, argnums=1)(training, params, batch, mask)
         if training.clip_norm:
-            factor = training.clip_norm / jnp.maximum(optax.global_norm(grads), training.clip_norm)
+            factor = training.clip_norm / jnp.maximum(optax.tree.norm(grads), training.clip_norm)
             grads = jax.tree.map(lambda leaf: leaf * factor, grads)
         new = [
             _optimizer_step(training.optimizer, *part, learning_rate)

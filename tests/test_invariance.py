@@ -1,0 +1,173 @@
+"""What must not matter, and what must not be seen."""
+
+import dataclasses
+from typing import Any
+
+import chex
+import jax
+import numpy as np
+import pytest
+from federations import leaves_by_name, ragged_ratings, small_config, small_simulation
+
+from pfr_jax import algorithms
+from pfr_jax.client.block import Payload
+from pfr_jax.server import PayloadSum, ServerState
+from pfr_jax.simulation import Simulation, initial_state, prepare, seed_keys
+
+COHORT = np.array([1, 3, 4, 8, 10, 12])
+
+
+def run_rounds(simulation: Simulation, cohorts: list[np.ndarray], step: Any = None) -> Any:
+    """The state after these cohorts' rounds."""
+    step = step or jax.jit(simulation.algorithm.round)
+    state = initial_state(simulation)
+    for index, cohort in enumerate(cohorts):
+        key = jax.random.fold_in(seed_keys(0)[1], index)
+        laid_out = simulation.population.cohort(cohort, simulation.federation.block_size)
+        state, _ = step(state, simulation.population.buckets, laid_out, key)
+    return state
+
+
+def client_state(simulation: Simulation, state: Any, client: int) -> Any:
+    """One client's state without padding: leaves cut to its own rows."""
+    population = simulation.population
+    bucket, slot = population.bucket_of[client], population.slot_of[client]
+    length = population.buckets[bucket].items.shape[1]
+    rows = population.rows[client]
+    cut = lambda leaf: leaf[:rows] if leaf.ndim and leaf.shape[0] == length else leaf  # noqa: E731
+    return jax.tree.map(lambda leaf: cut(np.asarray(leaf[slot])), state.clients[bucket])
+
+
+def assert_same_change(one: Any, other: Any, start: Any, tolerance: float = 1e-4) -> None:
+    """Two trees moved alike from ``start``, relative to the largest move of each leaf."""
+
+    def check(a: Any, b: Any, s: Any) -> None:
+        a, b = np.asarray(a) - np.asarray(s), np.asarray(b) - np.asarray(s)
+        assert np.abs(a - b).max() <= tolerance * np.abs(a).max() + 1e-12
+
+    jax.tree.map(check, one, other, start)
+
+
+@pytest.fixture(scope="module")
+def simulation() -> Simulation:
+    return small_simulation()
+
+
+@pytest.fixture(scope="module")
+def step(simulation: Simulation) -> Any:
+    return jax.jit(simulation.algorithm.round)
+
+
+@pytest.mark.parametrize("changes", [{"block_size": 1}, {"block_size": 5}, {"max_buckets": 1}])
+def test_blocks_and_padding_change_nothing(
+    simulation: Simulation, step: Any, changes: dict[str, Any]
+) -> None:
+    cohorts = [COHORT, COHORT[::2]]
+    expected = run_rounds(simulation, cohorts, step)
+    other = small_simulation(**changes)
+    state = run_rounds(other, cohorts)
+    start = initial_state(simulation)
+    assert_same_change(state.server.shared, expected.server.shared, start.server.shared)
+    for client in range(13):
+        one = client_state(other, state, client)
+        two = client_state(simulation, expected, client)
+        chex.assert_trees_all_close(one, two, rtol=1e-3, atol=1e-6)
+
+
+def test_order_of_the_cohort_changes_nothing(simulation: Simulation, step: Any) -> None:
+    one = run_rounds(simulation, [COHORT], step)
+    other = run_rounds(simulation, [COHORT[::-1]], step)
+    chex.assert_trees_all_close(one, other, rtol=1e-5, atol=1e-7)
+
+
+def test_clients_outside_the_cohort_stay_bit_for_bit(simulation: Simulation, step: Any) -> None:
+    before = run_rounds(simulation, [COHORT], step)
+    after = run_rounds(simulation, [COHORT, np.array([0, 1, 2, 5, 6, 7])], step)
+    for client in (3, 4, 8, 9, 10, 11, 12):
+        chex.assert_trees_all_equal(
+            client_state(simulation, before, client), client_state(simulation, after, client)
+        )
+    moved = client_state(simulation, after, 1)
+    assert int(moved.rounds) == 2
+    assert any(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(moved.private))
+
+
+def test_one_user_cannot_change_anothers_private_state(simulation: Simulation, step: Any) -> None:
+    """Within a round no client learns anything of another; client 3 turns its taste around."""
+    ratings = ragged_ratings()
+    mine = ratings.user == 3
+    turned = dataclasses.replace(
+        ratings, rating=np.where(mine, 6 - ratings.rating, ratings.rating).astype(np.float32)
+    )
+    other = prepare(small_config(), turned)
+    one, two = run_rounds(simulation, [COHORT], step), run_rounds(other, [COHORT], step)
+    for client in (c for c in range(13) if c != 3):
+        chex.assert_trees_all_equal(
+            client_state(simulation, one, client), client_state(other, two, client)
+        )
+    own = [client_state(s, state, 3).private for s, state in ((simulation, one), (other, two))]
+    assert any(not np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, own), strict=True))
+
+
+def test_a_round_is_a_pure_function(simulation: Simulation, step: Any) -> None:
+    chex.assert_trees_all_equal(
+        run_rounds(simulation, [COHORT, COHORT], step),
+        run_rounds(simulation, [COHORT, COHORT], step),
+    )
+
+
+def test_rounds_compile_once(simulation: Simulation) -> None:
+    """Cohorts that fill the buckets unequally, all of one size, share one program."""
+    chex.clear_trace_counter()
+    step = jax.jit(chex.assert_max_traces(simulation.algorithm.round, n=1))
+    cohorts = [COHORT, np.arange(6), np.arange(7, 13), np.array([0, 2, 5, 6, 7, 9])]
+    state = run_rounds(simulation, cohorts, step)
+    assert int(state.round) == 4
+
+
+@pytest.mark.parametrize("algorithm", ["personalfr", "fedavg"])
+def test_the_server_receives_payloads_only(monkeypatch: pytest.MonkeyPatch, algorithm: str) -> None:
+    """Every argument of the server's code during a round, taken apart."""
+    received: list[tuple[Any, ...]] = []
+    for name in ("empty_sum", "add_payload", "server_step"):
+        original = getattr(algorithms, name)
+
+        def spy(*args: Any, original: Any = original) -> Any:
+            received.append(args)
+            return original(*args)
+
+        monkeypatch.setattr(algorithms, name, spy)
+    simulation = small_simulation(algorithm=algorithm, max_buckets=1)
+    state = initial_state(simulation)
+    cohort = simulation.population.cohort(COHORT, simulation.federation.block_size)
+    jax.eval_shape(
+        simulation.algorithm.round, state, simulation.population.buckets, cohort, seed_keys(0)[1]
+    )
+    seen = [arg for args in received for arg in args]
+    payloads = [arg for arg in seen if isinstance(arg, Payload)]
+    assert payloads
+    assert {f.name for f in dataclasses.fields(Payload)} == {"delta", "items", "present"}
+    allowed = Payload | PayloadSum | ServerState | dict
+    assert all(isinstance(arg, allowed) or callable(arg) or hasattr(arg, "update") for arg in seen)
+    shared = set(simulation.algorithm.shared)
+    assert shared == ({"decoder"} if algorithm == "personalfr" else {"encoder", "decoder"})
+    for payload in payloads:
+        assert {path.split("/")[0] for path in names(payload.delta)} == shared
+    for arg in seen:
+        if isinstance(arg, dict):
+            assert set(arg) == shared
+        if isinstance(arg, ServerState):
+            assert set(arg.shared) == shared
+
+
+def names(tree: Any) -> list[str]:
+    flat, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return ["/".join(entry.key for entry in path) for path, _ in flat]
+
+
+def test_private_start_is_common_and_untouched(simulation: Simulation, step: Any) -> None:
+    """The start kept for the clients never moves; a client never sampled is at the start."""
+    state = run_rounds(simulation, [COHORT], step)
+    chex.assert_trees_all_equal(state.start, initial_state(simulation).start)
+    assert all(not leaf.any() for leaf in jax.tree.leaves(client_state(simulation, state, 0)))
+    assert set(leaves_by_name(state.start)) >= {"encoder/input/item_kernel"}
