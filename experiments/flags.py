@@ -1,7 +1,9 @@
 """absl flags of the experiments: one per setting of ``pfr_jax.config``, made from it."""
 
 import dataclasses
+import sys
 import typing
+from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
@@ -33,6 +35,17 @@ def config_from_flags(values: flags.FlagValues) -> Config:
             chosen[setting.name] = value
         sections[name] = section(**chosen)
     return Config(**sections)
+
+
+def parse_flags(argv: Sequence[str]) -> Sequence[str]:
+    """absl's parser, but a bad flag ends in one line on stderr and status 1."""
+    try:
+        rest = flags.FLAGS(argv)
+    except (flags.Error, OSError) as error:
+        sys.exit(f"error: {error}")
+    if len(rest) > 1:
+        sys.exit(f"error: {rest[1]!r} is not a flag; settings are given as --name=value")
+    return rest
 
 
 def _define(name: str, hint: Any, default: Any, help: str) -> None:

@@ -14,7 +14,7 @@ from absl import app, flags
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from experiments.flags import config_from_flags, define_config_flags
+from experiments.flags import config_from_flags, define_config_flags, parse_flags
 from pfr_jax.config import Config
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.baselines import baseline_figures
@@ -204,17 +204,6 @@ def _output_dir(config: Config) -> Path:
     return Path("runs") / f"{name}-{config.run.algorithm}-{moment}"
 
 
-def _parse_flags(argv: Sequence[str]) -> Sequence[str]:
-    """absl's parser, but a bad flag ends in one line and status 1."""
-    try:
-        rest = flags.FLAGS(argv)
-    except (flags.Error, OSError) as error:
-        sys.exit(f"error: {error}")
-    if len(rest) > 1:
-        sys.exit(f"error: {rest[1]!r} is not a flag; settings are given as --name=value")
-    return rest
-
-
 def main(argv: Sequence[str]) -> None:
     del argv
     logging.getLogger("jax").setLevel(logging.WARNING)  # absl shows the search for other backends
@@ -233,4 +222,4 @@ def main(argv: Sequence[str]) -> None:
 define_config_flags()
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=_parse_flags)
+    app.run(main, flags_parser=parse_flags)
