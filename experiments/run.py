@@ -14,6 +14,7 @@ from absl import app, flags
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+import experiments.flags
 from experiments.flags import config_from_flags, define_config_flags, parse_flags
 from pfr_jax.config import Config
 from pfr_jax.errors import InputError
@@ -220,6 +221,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 define_config_flags()
+flags.adopt_module_key_flags(experiments.flags)  # so that --help shows them
 
 if __name__ == "__main__":
     app.run(main, flags_parser=parse_flags)

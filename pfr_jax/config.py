@@ -111,7 +111,9 @@ class ClientConfig:
     )
     momentum: float = option(0.9, "Momentum of the client's SGD.")
     nesterov: bool = option(True, "Nesterov momentum in the client's SGD.")
-    weight_decay: float = option(5e-4, "L2 coefficient added to the clipped gradient.")
+    weight_decay: float = option(
+        1e-2, "L2 coefficient; the decay is added to the clipped gradient (paper: 5e-4)."
+    )
     clip_norm: float = option(
         1.0, "Gradients are clipped to this global norm, over all parameters; 0: no clipping."
     )

@@ -154,9 +154,9 @@ PRESETS = {
             mean=3.55,
             user_sd=0.45,
             item_sd=0.55,
-            taste_rank=4,
+            taste_rank=2,
             taste_sd=0.4,
-            taste_decay=0.6,
+            taste_decay=0.7,
             noise_sd=0.9,
         ),
         SyntheticSpec(
