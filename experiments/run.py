@@ -50,11 +50,11 @@ class Totals:
 def run_experiment(config: Config, folder: RunFolder, console: Console) -> None:
     """Runs all rounds, writing to ``folder`` and ``console`` as it goes."""
     versions = environment()
-    folder.write_json("config.json", {**config.flat(), "environment": versions})
+    console.print(facts_table("Environment", versions))
     started = time.perf_counter()
     simulation = prepare(config, load_ratings(config.data))
     seconds = {"data": time.perf_counter() - started, "compile": 0.0, "train": 0.0, "eval": 0.0}
-    console.print(facts_table("Environment", versions))
+    folder.begin({**config.flat(), "environment": versions})
     console.print(facts_table(f"Data: {config.data.dataset}", simulation.ratings.statistics()))
 
     totals = Totals(Traffic(), seconds, np.zeros(simulation.population.num_clients, np.int64))

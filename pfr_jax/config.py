@@ -80,7 +80,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The autoencoder (PROTOCOL: I -> 256 -> 128 -> 256 -> I, dropout 0.5 on the code)."""
+    """The autoencoder (paper: I -> 256 -> 128 -> 256 -> I, dropout 0.5 on the code)."""
 
     hidden_sizes: tuple[int, ...] = option(
         (256, 128), "Widths of the encoder's layers, the code last; the decoder mirrors them."

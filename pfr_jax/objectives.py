@@ -1,4 +1,4 @@
-"""Losses over the observed entries only (PROTOCOL, Model)."""
+"""Losses over the observed entries only: a rating not given is no rating of 0."""
 
 import jax
 import jax.numpy as jnp

@@ -17,7 +17,7 @@ from pfr_jax.rows import Tree, map_rows
 
 Denominator = Callable[[jax.Array, jax.Array], jax.Array]
 
-# (C, n_i) -> what the sum of item row i is divided by. PROTOCOL's plain mean is "clients".
+# (C, n_i) -> what the sum of item row i is divided by. The paper's plain mean is "clients".
 DENOMINATORS: dict[str, Denominator] = {
     "clients": lambda clients, holders: jnp.full_like(holders, clients),
     "contributors": lambda clients, holders: jnp.maximum(holders, 1),

@@ -61,7 +61,10 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Timing:
-    """Wall-clock seconds, device work included. Compilation is apart and happens once."""
+    """Wall-clock seconds, device work included.
+
+    Compilation is apart and happens once, with the initial state and a first evaluation of it.
+    """
 
     train: float
     eval: float
@@ -211,6 +214,7 @@ def simulate(simulation: Simulation) -> Iterator[RoundRecord]:
     cohort = population.cohort(sample_cohort(simulation, 0), block_size)
     step = jax.jit(simulation.algorithm.round, donate_argnums=0)
     compiled = step.lower(state, population.buckets, cohort, rounds_key).compile()
+    evaluate(simulation, state, math.inf, last=True)  # compiles what evaluations run
     compile_seconds = time.perf_counter() - started
 
     best = math.inf

@@ -1,4 +1,4 @@
-"""Local training of one client on its active rows (DESIGN fact A; PROTOCOL, Clients and rounds).
+"""Local training of one client on its active rows (the paper's component PC, in compute too).
 
 Written for one client, unbatched; ``pfr_jax.client.block`` maps it over a block of clients.
 A row of an item that the client never rated gets no gradient and never reaches its output, so

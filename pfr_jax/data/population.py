@@ -15,7 +15,7 @@ from pfr_jax.data.buckets import bucket_lengths
 from pfr_jax.data.table import Ratings
 from pfr_jax.sampling import Stream, permutation
 
-CENTER_SHRINKAGE = 5  # ratings; the user's mean offset is sum / (n + 5) (PROTOCOL, anchors)
+CENTER_SHRINKAGE = 5  # ratings; the user's mean offset is sum / (n + 5)
 
 
 @jax.tree_util.register_dataclass

@@ -1,6 +1,6 @@
 """Predictions of the federation: each user's ratings through its own client's model.
 
-As on a real client, the input is the user's training vector (PROTOCOL, Data). The hidden
+As on a real client, the input is the user's training vector. The hidden
 features of all users come first; any (user, item) pair is then one dot product.
 Legend: U users, H width of the decoder's last hidden layer, B clients in a block, T pairs.
 """

@@ -9,6 +9,7 @@ summary.json     the run's figures, at the end
 
 import json
 import math
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,21 +28,30 @@ class RunFolder:
     def __init__(self, path: Path, overwrite: bool = False) -> None:
         """Raises InputError if the folder holds a run or cannot be written."""
         self.path = path
-        earlier = [name for name in FILES if (path / name).exists()]
-        if earlier and not overwrite:
+        self._earlier = [name for name in FILES if (path / name).exists()]
+        if self._earlier and not overwrite:
             raise InputError(
-                f"--output_dir={path} already holds a run ({', '.join(earlier)}); choose another "
-                "folder, or say --overwrite"
+                f"--output_dir={path} already holds a run ({', '.join(self._earlier)}); choose "
+                "another folder, or say --overwrite"
             )
         try:
             path.mkdir(parents=True, exist_ok=True)
-            for name in earlier:
-                (path / name).unlink()
-            (path / "metrics.jsonl").touch()
+            with tempfile.TemporaryFile(dir=path):
+                pass
         except OSError as error:
             raise InputError(
                 f"--output_dir={path} cannot be written: {error.strerror or error}"
             ) from error
+
+    def begin(self, settings: dict[str, Any]) -> None:
+        """Replaces an earlier run's files by this run's config.json and an empty log.
+
+        Not before the data are read: a run that cannot begin leaves nothing and removes nothing.
+        """
+        for name in self._earlier:
+            (self.path / name).unlink()
+        self.write_json("config.json", settings)
+        (self.path / "metrics.jsonl").touch()
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Writes a whole JSON file at once; what is not finite becomes null."""
