@@ -154,7 +154,6 @@ def build_federation(config: Config, model: AutoEncoder) -> Federation:
         dropout=config.model.dropout,
         clip_norm=client.clip_norm,
         local_epochs=client.local_epochs,
-        batch_size=client.batch_size,
     )
     carry = Parts(client.private_momentum == "carry", client.shared_momentum == "carry")
     platform_size = BLOCK_SIZE.get(jax.default_backend(), BLOCK_SIZE_ELSEWHERE)

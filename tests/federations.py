@@ -28,6 +28,7 @@ def small_config(**changes: object) -> Config:
         "test_fraction": 0.1,
         "hidden_sizes": (7, 5),
         "denominator": "clients",
+        "weight_decay": 5e-4,
         "local_epochs": 2,
         "rounds": 3,
         "cohort_fraction": 0.6,

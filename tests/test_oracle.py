@@ -33,7 +33,7 @@ REST = itertools.cycle(
 )
 CASES = [
     {"algorithm": a, "num_clients": n, "partial_compression": c, "batch_size": 2, **next(REST)}
-    for _ in range(3)
+    for _ in range(2)
     for a, n, c in STRUCTURES
 ]
 
@@ -65,6 +65,11 @@ def oracle_settings(simulation: Simulation) -> Settings:
         carry_private=config.client.private_momentum == "carry",
         carry_shared=config.client.shared_momentum == "carry",
         clip_norm=config.client.clip_norm,
+        learning_rate=config.client.client_learning_rate,
+        momentum=config.client.momentum,
+        weight_decay=config.client.weight_decay,
+        local_epochs=config.client.local_epochs,
+        dropout=config.model.dropout,
         batch_size=config.client.batch_size,
         rounds=config.run.rounds,
     )

@@ -31,7 +31,6 @@ class LocalTraining:
     dropout: float
     clip_norm: float  # global norm over private and shared together; 0: no clipping
     local_epochs: int
-    batch_size: int  # users
 
 
 class ClientData(NamedTuple):

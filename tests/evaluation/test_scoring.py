@@ -1,0 +1,105 @@
+"""Predictions of every user equal a dense forward pass of its client's whole model."""
+
+from functools import cache
+
+import jax
+import numpy as np
+import pytest
+from federations import leaves_by_name, small_simulation
+from oracle import forward
+
+from pfr_jax.evaluation import scoring
+from pfr_jax.evaluation.scoring import predict_pairs, predict_ratings, user_features
+from pfr_jax.simulation import initial_params, initial_state, seed_keys
+
+# One client per user; three clients of four or five users; the same with everything shared.
+CASES = [
+    {"center": "user", "max_buckets": 2},
+    {"num_clients": 3, "batch_size": 2, "center": "global"},
+    {"num_clients": 3, "partial_compression": False, "algorithm": "fedavg", "max_buckets": 1},
+]
+
+
+@cache  # compiling a round is what takes time here
+def trained(case):
+    """A federation after one round, in which not every client took part."""
+    simulation = small_simulation(local_epochs=1, server_learning_rate=3.0, **CASES[case])
+    cohort = np.arange(0, simulation.population.num_clients, 2)
+    laid_out = simulation.population.cohort(cohort, simulation.federation.block_size)
+    step = jax.jit(simulation.algorithm.round)
+    state = initial_state(simulation)
+    state, _ = step(state, simulation.population.buckets, laid_out, seed_keys(0)[1])
+    return simulation, state
+
+
+def dense_predictions(simulation, state):
+    """f64[U, I] from a loop over clients that hold whole models."""
+    ratings, population = simulation.ratings, simulation.population
+    inputs = np.zeros((ratings.num_users, ratings.num_items))
+    observed = np.zeros(inputs.shape, bool)
+    for n in simulation.split.train:
+        where = user, _ = ratings.user[n], ratings.item[n]
+        inputs[where], observed[where] = ratings.rating[n] - population.center[user], True
+    start = leaves_by_name(initial_params(simulation))
+    shared = leaves_by_name(state.server.shared)
+    out = np.zeros_like(inputs)
+    for client in range(population.num_clients):
+        users = np.flatnonzero(population.client_of_user == client)
+        items = np.flatnonzero(observed[users].any(axis=0))
+        bucket, slot = population.bucket_of[client], population.slot_of[client]
+        own = {name: leaf.astype(np.float64) for name, leaf in start.items()}
+        for name, change in leaves_by_name(state.clients[bucket].private).items():
+            if "/item_" in name:
+                own[name][items] += change[slot][: len(items)]
+            else:
+                own[name] += change[slot]
+        own |= {name: leaf.astype(np.float64) for name, leaf in shared.items()}
+        code_scale = np.ones((len(users), len(own["encoder/norm_1/bias"])))
+        with jax.enable_x64(True):
+            out[users] = forward(own, inputs[users], code_scale)
+    return out
+
+
+@pytest.fixture(params=[(32, 4096), (3, 10)], ids=["one-block", "many-blocks"])
+def block_sizes(request, monkeypatch):
+    """The module's own block sizes, and small ones that do not divide anything here."""
+    monkeypatch.setattr(scoring, "CLIENTS_PER_BLOCK", request.param[0])
+    monkeypatch.setattr(scoring, "PAIRS_PER_BLOCK", request.param[1])
+    forget_compiled()
+    yield
+    forget_compiled()
+
+
+def forget_compiled():
+    user_features.clear_cache()
+    predict_pairs.clear_cache()
+
+
+@pytest.mark.usefixtures("block_sizes")
+@pytest.mark.parametrize("case", range(len(CASES)), ids=lambda n: "-".join(CASES[n]))
+def test_all_pairs_agree_with_a_dense_forward_pass(case):
+    simulation, state = trained(case)
+    population, ratings = simulation.population, simulation.ratings
+    hidden = user_features(simulation.model, state, population.buckets, population.num_users)
+    user, item = np.divmod(np.arange(13 * 23, dtype=np.int32), np.int32(23))
+    pairs = predict_pairs(state, hidden, user, item)
+    dense = dense_predictions(simulation, state)
+    np.testing.assert_allclose(np.asarray(pairs).reshape(13, 23), dense, rtol=1e-4, atol=1e-5)
+
+    part = np.array([40, 3, 11, 3, 150])  # in any order, and twice
+    stars = predict_ratings(state, hidden, population, ratings, part, clip=False)
+    user, item = ratings.user[part], ratings.item[part]
+    expected = dense[user, item] + population.center[user]
+    np.testing.assert_allclose(stars, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_clipping_to_the_scale():
+    simulation, state = trained(0)
+    population, ratings = simulation.population, simulation.ratings
+    hidden = user_features(simulation.model, state, population.buckets, population.num_users)
+    hidden = hidden * 30  # so that some predictions are far outside the scale
+    part = np.arange(len(ratings))
+    raw = predict_ratings(state, hidden, population, ratings, part, clip=False)
+    assert raw.min() < 1 and raw.max() > 5 and ((raw > 1) & (raw < 5)).any()
+    clipped = predict_ratings(state, hidden, population, ratings, part, clip=True)
+    np.testing.assert_array_equal(clipped, [min(max(stars, 1.0), 5.0) for stars in raw])

@@ -1,0 +1,165 @@
+"""Flags are made from the settings: each has one, with help, and comes back as it was."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from absl import flags
+
+from experiments.flags import SECTIONS, config_from_flags, define_config_flags
+from pfr_jax.config import Config
+from pfr_jax.errors import InputError
+
+define_config_flags()  # on absl's one list of flags, as the command does
+PRESETS = sorted(Path(__file__).parents[2].joinpath("experiments", "presets").glob("*.flags"))
+SETTINGS = [setting for section in SECTIONS.values() for setting in dataclasses.fields(section)]
+
+
+def parse(*arguments: str) -> Config:
+    """The settings a command line gives, whatever was parsed before."""
+    values = flags.FlagValues()
+    for setting in SETTINGS:
+        values[setting.name] = flags.FLAGS[setting.name]
+        values[setting.name].unparse()
+    rest = values(["command", *arguments])
+    assert rest == ["command"]
+    return config_from_flags(values)
+
+
+def test_every_setting_has_one_flag_with_help():
+    names = [setting.name for setting in SETTINGS]
+    assert len(set(names)) == len(names)
+    assert set(Config().flat()) == set(names)
+    for name in names:
+        help_text = flags.FLAGS[name].help
+        assert help_text and help_text.strip().endswith("."), name
+
+
+def test_no_flags_give_the_defaults():
+    assert parse() == Config()
+
+
+def test_every_flag_reaches_its_setting():
+    """Each setting changed to something else; what comes back differs there and nowhere else."""
+    others = {
+        "data_dir": "/somewhere",
+        "dataset": "ml100k",
+        "columns": ("a", "b", "c"),
+        "scale": (1.0, 5.0, 0.5),
+        "hidden_sizes": (7, 5),
+    }
+    defaults = Config().flat()
+    for setting in SETTINGS:
+        name, default = setting.name, setting.default
+        flag = flags.FLAGS[name]
+        if isinstance(default, bool):
+            value, argument = not default, f"--{'no' if default else ''}{name}"
+        elif isinstance(flag, flags.EnumFlag):
+            value = next(v for v in flag.parser.enum_values if v != default)
+            argument = f"--{name}={value}"
+        else:
+            value = others.get(name, default + 1 if isinstance(default, int) else 0.375)
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else value
+            argument = f"--{name}={text}"
+        changed = parse(argument).flat()
+        assert changed == {**defaults, name: value}, argument
+        assert type(changed[name]) is type(value)
+
+
+def test_the_config_is_immutable_and_hashable():
+    assert hash(parse("--rounds=5")) == hash(parse("--rounds=5")) != hash(parse())
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        parse().run.rounds = 7
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "--columns=user,item",
+        "--scale=5",
+        "--scale=1,x",
+        "--num_users=-1",
+        "--num_clients=-1",
+        "--split_seed=-1",
+        "--hidden_sizes=",
+        "--hidden_sizes=8,0",
+        "--hidden_sizes=8,wide",
+        "--hidden_sizes=8.5",
+        "--dropout=1",
+        "--dropout=-0.1",
+        "--client_learning_rate=0",
+        "--client_learning_rate=nan",
+        "--momentum=1",
+        "--weight_decay=-1",
+        "--weight_decay=nan",
+        "--clip_norm=-1",
+        "--local_epochs=0",
+        "--batch_size=0",
+        "--block_size=-1",
+        "--max_buckets=0",
+        "--server_learning_rate=0",
+        "--server_momentum=-0.5",
+        "--rounds=0",
+        "--eval_every=0",
+        "--cohort_fraction=0",
+        "--cohort_fraction=1.1",
+        "--cohort_fraction=nan",
+        "--seed=-1",
+    ],
+)
+def test_values_out_of_range_are_refused_by_their_flag(argument):
+    with pytest.raises(InputError) as error:
+        parse(argument)
+    message = str(error.value)
+    assert argument.split("=")[0] in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "argument", ["--algorithm=fedprox", "--center=item", "--rounds=many", "--dropout=half"]
+)
+def test_values_of_another_type_are_refused_by_their_flag(argument):
+    with pytest.raises(flags.IllegalFlagValueError, match=argument):
+        parse(argument)
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
+def test_presets_are_settings_and_say_where_they_come_from(path):
+    lines = path.read_text().splitlines()
+    assert lines[0].startswith("# ")
+    given = [line for line in lines if line and not line.startswith("#")]
+    assert all(line.startswith("--") for line in given)
+    names = [line.strip("-").split("=")[0] for line in given]
+    assert len(set(names)) == len(names), "a flag given twice"
+    assert parse(f"--flagfile={path}") == parse(*given)
+
+
+def test_the_paper_preset_is_the_papers_protocol():
+    """Settings of the authors' public experiment code (README), whatever our defaults are."""
+    (path,) = (path for path in PRESETS if path.stem == "paper_ml100k")
+    config = parse(f"--flagfile={path}").flat()
+    paper = {
+        "hidden_sizes": (256, 128),
+        "dropout": 0.5,
+        "rounds": 800,
+        "cohort_fraction": 0.1,
+        "local_epochs": 5,
+        "batch_size": 5,
+        "client_optimizer": "sgd",
+        "client_learning_rate": 0.1,
+        "momentum": 0.9,
+        "nesterov": True,
+        "weight_decay": 5e-4,
+        "clip_norm": 1.0,
+        "schedule": "cosine",
+        "private_momentum": "carry",
+        "shared_momentum": "carry",
+        "server_optimizer": "sgd",
+        "server_learning_rate": 1.0,
+        "server_momentum": 0.0,
+        "denominator": "clients",
+        "center": "none",
+        "test_fraction": 0.1,
+        "validation_fraction": 0.0,
+    }
+    assert {name: config[name] for name in paper} == paper

@@ -1,0 +1,282 @@
+"""The command as its user meets it: in a process of its own, on a small file of ratings."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pfr_jax.report.run_folder import FILES
+
+ROOT = Path(__file__).parents[2]
+# Compiling quickly matters more here than running quickly, as in conftest.py.
+ENVIRONMENT = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "JAX_PLATFORMS": "cpu"}
+FAST = ["--hidden_sizes=8,4", "--rounds=4", "--eval_every=2", "--max_buckets=1", "--local_epochs=1"]
+FIGURES = {"rmse", "rmse_per_user", "mae"}
+NUM_USERS, NUM_ITEMS = 40, 30
+
+
+@dataclass(frozen=True)
+class Finished:
+    status: int
+    out: str
+    err: str
+    folder: Path
+
+    def json(self, name: str) -> dict:
+        return json.loads((self.folder / name).read_text())
+
+    def lines(self, name: str) -> list[dict]:
+        return [json.loads(line) for line in (self.folder / name).read_text().splitlines()]
+
+
+def command(folder: Path, arguments: list[str]) -> list[str]:
+    return [sys.executable, "-m", "experiments.run", f"--output_dir={folder}", *FAST, *arguments]
+
+
+def run(folder: Path, *arguments: str) -> Finished:
+    done = subprocess.run(
+        command(folder, list(arguments)),
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    return Finished(done.returncode, done.stdout, done.stderr, folder)
+
+
+def assert_one_line(done: Finished, *parts: str) -> None:
+    """It failed and says why in one line, for people."""
+    assert done.status not in (0, None)
+    assert done.err.endswith("\n") and done.err.count("\n") == 1, done.err
+    for part in parts:
+        assert part in done.err, done.err
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """A folder with ratings.csv, and the same with a line that is no rating."""
+    place = tmp_path_factory.mktemp("run")
+    rng = np.random.default_rng(0)
+    lines = ["user,item,rating"]
+    for user in range(NUM_USERS):
+        items = rng.permutation(NUM_ITEMS)[: 4 + user % 20 if user else NUM_ITEMS]
+        lines += [f"u{user},{item},{rng.integers(1, 6)}" for item in items]
+    (place / "ratings.csv").write_text("\n".join(lines) + "\n")
+    lines[6] = "u0,7,many"
+    (place / "broken.csv").write_text("\n".join(lines) + "\n")
+    return place
+
+
+@pytest.fixture(scope="module")
+def runs(place) -> dict[str, Finished]:
+    """Whole runs, two at a time."""
+    data = f"--dataset={place / 'ratings.csv'}"
+    # Steps so large that the last round is not the best.
+    overfits = [data, "--rounds=8", "--schedule=constant", "--client_learning_rate=0.5"]
+    arguments = {
+        "first": overfits,
+        "again": overfits,
+        "last_only": [
+            data,
+            "--validation_fraction=0",
+            "--algorithm=fedavg",
+            "--num_clients=7",
+            "--batch_size=3",
+            "--nopartial_compression",
+        ],
+        "diverging": [data, "--client_learning_rate=1e30", "--clip_norm=0", "--eval_every=1"],
+    }
+    with ThreadPoolExecutor(2) as pool:
+        done = pool.map(lambda name: run(place / name, *arguments[name]), arguments)
+        return dict(zip(arguments, done, strict=True))
+
+
+def test_a_run_leaves_its_five_files(runs):
+    done = runs["first"]
+    assert (done.status, done.err) == (0, "")
+    assert {path.name for path in done.folder.iterdir()} == set(FILES)
+    assert str(done.folder) in done.out
+    config = done.json("config.json")
+    assert config["hidden_sizes"] == [8, 4] and config["rounds"] == 8
+    assert config["dataset"].endswith("ratings.csv")
+    assert {"python", "jax", "devices"} <= set(config["environment"])
+
+
+def test_summary(runs):
+    summary = runs["first"].json("summary.json")
+    assert set(summary) == {
+        "algorithm",
+        "dataset",
+        "num_users",
+        "num_items",
+        "num_clients",
+        "rounds",
+        "selected_round",
+        "validation",
+        "test",
+        "test_last",
+        "baselines",
+        "bytes_up_total",
+        "bytes_down_total",
+        "seconds",
+        "peak_rss_bytes",
+    }
+    sizes = [summary[name] for name in ("num_users", "num_items", "num_clients", "rounds")]
+    assert sizes == [NUM_USERS, NUM_ITEMS, NUM_USERS, 8]
+    assert summary["algorithm"] == "personalfr"
+    for part in ("validation", "test", "test_last"):
+        assert set(summary[part]) == FIGURES
+        assert 0 < summary[part]["mae"] <= summary[part]["rmse"] < 4
+    assert set(summary["baselines"]) == {"global_mean", "user_mean", "item_mean", "bias_only"}
+    assert all(set(figures) == FIGURES for figures in summary["baselines"].values())
+    assert set(summary["seconds"]) == {"data", "compile", "train", "eval"}
+    assert min(summary["seconds"].values()) > 0
+    assert 50e6 < summary["peak_rss_bytes"] < 50e9
+
+
+def test_the_selected_round_is_the_best_on_validation(runs):
+    summary, rounds = runs["first"].json("summary.json"), runs["first"].lines("metrics.jsonl")
+    assert [line["round"] for line in rounds] == [2, 4, 6, 8]
+    validation = [line["validation_rmse"] for line in rounds]
+    best = rounds[int(np.argmin(validation))]
+    assert best is not rounds[-1], "this tests nothing: change the settings of the run"
+    assert summary["selected_round"] == best["round"]
+    # Test figures of other rounds would be there to choose by.
+    improved = [i for i in range(4) if i == 3 or validation[i] < min([9.0, *validation[:i]])]
+    assert [i for i in range(4) if "test_rmse" in rounds[i]] == improved
+    for name in FIGURES:
+        assert summary["validation"][name] == best[f"validation_{name}"]
+        assert summary["test"][name] == best[f"test_{name}"]
+        assert summary["test_last"][name] == rounds[-1][f"test_{name}"]
+    assert summary["bytes_up_total"] == rounds[-1]["bytes_up_total"]
+    assert summary["bytes_down_total"] == rounds[-1]["bytes_down_total"]
+    assert [line["round"] for line in runs["first"].lines("timings.jsonl")] == [2, 4, 6, 8]
+
+
+@pytest.mark.parametrize(("name", "column"), [("first", ""), ("last_only", "_last")])
+def test_the_users_rows_add_up_to_the_summary(runs, place, name, column):
+    done = runs[name]
+    with (done.folder / "per_user.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert sorted(row["user"] for row in rows) == sorted(f"u{n}" for n in range(NUM_USERS))
+    parts = ("train_ratings", "validation_ratings", "test_ratings")
+    num_ratings = len((place / "ratings.csv").read_text().splitlines()) - 1
+    assert sum(int(row[part]) for row in rows for part in parts) == num_ratings
+    clients = {row["client"]: int(row["rounds"]) for row in rows}
+    rounds = done.json("summary.json")["rounds"]
+    per_round = {40: 4, 7: 1}[len(clients)]  # a tenth of them, rounded up
+    assert sum(clients.values()) == rounds * per_round
+    assert max(clients.values()) <= rounds and sorted(clients.values())[-per_round] > 0
+
+    count = np.array([int(row["test_ratings"]) for row in rows])
+    assert all((row[f"test_rmse{column}"] == "") == (row["test_ratings"] == "0") for row in rows)
+    rmse = np.array([float(row[f"test_rmse{column}"] or 0) for row in rows])
+    figures = done.json("summary.json")[f"test{column}"]
+    assert figures["rmse"] == pytest.approx((count @ rmse**2 / count.sum()) ** 0.5, rel=1e-5)
+    assert figures["rmse_per_user"] == pytest.approx(count @ rmse / count.sum(), rel=1e-5)
+
+
+def test_the_same_seeds_give_the_same_file_byte_for_byte(runs):
+    one, other = ((runs[name].folder / "metrics.jsonl").read_bytes() for name in ("first", "again"))
+    assert one == other and one
+    users = [(runs[name].folder / "per_user.csv").read_bytes() for name in ("first", "again")]
+    assert users[0] == users[1]
+
+
+def test_without_validation_no_round_is_selected(runs):
+    done = runs["last_only"]
+    assert (done.status, done.err) == (0, "")
+    summary = done.json("summary.json")
+    assert [summary[name] for name in ("selected_round", "validation", "test")] == [None] * 3
+    assert set(summary["test_last"]) == FIGURES
+    assert (summary["algorithm"], summary["num_clients"]) == ("fedavg", 7)
+    lines = done.lines("metrics.jsonl")
+    assert [line["round"] for line in lines if "test_rmse" in line] == [4]
+    assert not any("validation_rmse" in line for line in lines)
+
+
+def test_a_diverging_run_says_what_to_lower(runs):
+    done = runs["diverging"]
+    assert_one_line(done, "loss is", "--client_learning_rate", "--clip_norm")
+    assert not (done.folder / "summary.json").exists()
+    done.lines("metrics.jsonl")  # what was logged is JSON all the same
+
+
+def test_what_is_wrong_is_said_in_one_line(runs, place):
+    """Nothing of this trains; only the import of the program takes time."""
+    data = f"--dataset={place / 'ratings.csv'}"
+    first = runs["first"].folder
+    before = {path: path.read_bytes() for path in first.iterdir()}
+    cases = {
+        "unknown": (place / "unknown", [data, "--num_epochs=3"], ["num_epochs"]),
+        "enum": (
+            place / "enum",
+            [data, "--algorithm=fedprox"],
+            ["--algorithm", "fedprox", "personalfr"],
+        ),
+        "missing": (
+            place / "missing",
+            [f"--dataset={place / 'nowhere.csv'}"],
+            ["--dataset", str(place / "nowhere.csv")],
+        ),
+        "too many users": (
+            place / "many",
+            [data, "--num_users=41"],
+            ["--num_users=41", "40 users"],
+        ),
+        "not writable": (
+            place / "ratings.csv" / "below",
+            [data],
+            [f"--output_dir={place / 'ratings.csv' / 'below'}", "cannot be written"],
+        ),
+        "malformed": (
+            place / "malformed",
+            [f"--dataset={place / 'broken.csv'}"],
+            [f"{place / 'broken.csv'}:7:", "'many'"],
+        ),
+        "earlier run": (first, [data], [str(first), "already holds a run", "--overwrite"]),
+    }
+    with ThreadPoolExecutor(2) as pool:
+        results = pool.map(lambda case: run(case[0], *case[1]), cases.values())
+    for (folder, _, parts), done in zip(cases.values(), results, strict=True):
+        assert_one_line(done, *parts)
+        if folder != first:
+            assert not folder.is_dir() or not any(folder.iterdir()), "a run that did not begin"
+    assert {path: path.read_bytes() for path in first.iterdir()} == before
+
+
+def test_an_interrupted_run_keeps_its_log(place):
+    folder = place / "interrupted"
+    arguments = [f"--dataset={place / 'ratings.csv'}", "--rounds=1000000", "--eval_every=1"]
+    process = subprocess.Popen(
+        command(folder, arguments),
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        log, deadline = folder / "metrics.jsonl", time.monotonic() + 120
+        while not log.exists() or log.read_text().count("\n") < 3:
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    done = Finished(process.returncode, "", err, folder)
+    assert_one_line(done, "interrupted")
+    rounds = [line["round"] for line in done.lines("metrics.jsonl")]
+    assert rounds == list(range(1, len(rounds) + 1)) and len(rounds) >= 3
+    assert not (folder / "summary.json").exists()

@@ -1,0 +1,117 @@
+"""What a run may write, replace and refuse."""
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pfr_jax.errors import InputError
+from pfr_jax.evaluation.metrics import Figures
+from pfr_jax.report.run_folder import FILES, RunFolder, flat_figures
+
+
+def test_a_new_folder_is_made_with_its_parents(tmp_path):
+    folder = RunFolder(tmp_path / "a" / "b")
+    folder.append_line("metrics.jsonl", {"round": 1})
+    folder.append_line("metrics.jsonl", {"round": 2})
+    assert (tmp_path / "a" / "b" / "metrics.jsonl").read_text() == '{"round": 1}\n{"round": 2}\n'
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_an_earlier_run_is_not_touched(tmp_path, name):
+    (tmp_path / name).write_text("earlier")
+    with pytest.raises(InputError) as error:
+        RunFolder(tmp_path)
+    message = str(error.value)
+    assert str(tmp_path) in message and name in message and "--overwrite" in message
+    assert (tmp_path / name).read_text() == "earlier"
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_files_of_others_do_not_count_as_a_run(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    RunFolder(tmp_path)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_overwriting_removes_a_runs_files_and_no_others_once_the_new_run_begins(tmp_path):
+    others = {"notes.txt": "mine", "metrics.jsonl.old": "mine"}
+    earlier = dict.fromkeys(FILES, "earlier") | others
+    for name, text in earlier.items():
+        (tmp_path / name).write_text(text)
+
+    def files():
+        return {path.name: path.read_text() for path in tmp_path.iterdir()}
+
+    folder = RunFolder(tmp_path, overwrite=True)
+    assert files() == earlier
+    folder.begin({"rounds": 3})
+    folder.append_line("metrics.jsonl", {"round": 1})
+    # What the new run has not written yet must not be there: it would be the old run's.
+    expected = {"config.json": '{\n  "rounds": 3\n}\n', "metrics.jsonl": '{"round": 1}\n'}
+    assert files() == expected | others
+
+
+def test_numbers_json_does_not_know_become_null(tmp_path):
+    folder = RunFolder(tmp_path)
+    content = {
+        "nan": math.nan,
+        "deep": {"list": [1.5, math.inf], "tuple": (-math.inf, 2)},
+        "numpy": np.float64("nan"),
+        "text": "NaN",
+        "none": None,
+    }
+    folder.write_json("summary.json", content)
+    folder.append_line("metrics.jsonl", content)
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    expected = {
+        "nan": None,
+        "deep": {"list": [1.5, None], "tuple": [None, 2]},
+        "numpy": None,
+        "text": "NaN",
+        "none": None,
+    }
+    for name in ("summary.json", "metrics.jsonl"):
+        text = (tmp_path / name).read_text()
+        assert json.loads(text, parse_constant=refuse) == expected
+
+
+def test_tables_are_read_back_and_leave_no_partial_files(tmp_path):
+    folder = RunFolder(tmp_path)
+    columns = {
+        "user": np.array(["a,b", 'say "x"']),
+        "n": np.array([3, 70_000_000]),
+        "rmse": np.array([np.nan, 0.123456789]),
+    }
+    folder.write_table("per_user.csv", columns)
+    folder.write_json("summary.json", {})
+    assert {path.name for path in tmp_path.iterdir()} <= set(FILES)
+    table = pd.read_csv(tmp_path / "per_user.csv")
+    assert table["user"].tolist() == ["a,b", 'say "x"']
+    assert table["n"].tolist() == [3, 70_000_000]
+    assert math.isnan(table["rmse"][0]) and table["rmse"][1] == pytest.approx(0.123457)
+
+
+@pytest.mark.parametrize("below", ["", "sub", "sub/sub"])
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, below):
+    """A path through a regular file: not even root can write there."""
+    (tmp_path / "file").write_text("")
+    path = tmp_path / "file" / below
+    with pytest.raises(InputError) as error:
+        RunFolder(path)
+    assert f"--output_dir={path} cannot be written" in str(error.value)
+
+
+def test_flat_figures():
+    figures = Figures(rmse=1.0, rmse_per_user=0.5, mae=0.25)
+    assert flat_figures("test", figures) == {
+        "test_rmse": 1.0,
+        "test_rmse_per_user": 0.5,
+        "test_mae": 0.25,
+    }
+    assert flat_figures("test", None) == {}
