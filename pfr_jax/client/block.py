@@ -99,7 +99,7 @@ def train_block(
     key: jax.Array,
     learning_rate: jax.Array,
 ) -> tuple[ClientState, Payload, jax.Array]:
-    """One round of local training of the clients in ``slots`` (i32[B], Nb: empty place).
+    """One round of local training of the clients in ``slots`` (i32[B], from Nb: empty places).
 
     Returns the stacked states with theirs renewed, what they hand over, and f[B] losses.
     """

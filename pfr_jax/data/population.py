@@ -37,7 +37,7 @@ class Bucket:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Cohort:
-    """The clients of a round, as blocks of slots per bucket (padded with slot Nb)."""
+    """The clients of a round, as blocks of slots per bucket (slots from Nb: empty places)."""
 
     slots: tuple[jax.Array, ...]  # per bucket i32[capacity], a multiple of the block size
     blocks: tuple[jax.Array, ...]  # per bucket i32[], how many blocks are in use
@@ -74,8 +74,8 @@ class Population:
         for index, bucket in enumerate(self.buckets):
             chosen = self.slot_of[clients[self.bucket_of[clients] == index]]
             capacity = -(-min(len(bucket), len(clients)) // block_size) * block_size
-            padded = np.full(capacity, len(bucket), np.int32)
-            padded[: len(chosen)] = chosen
+            padded = np.arange(len(bucket), len(bucket) + capacity, dtype=np.int32)
+            padded[: len(chosen)] = chosen  # no slot twice, empty places included
             slots.append(jnp.asarray(padded))
             blocks.append(jnp.asarray(-(-len(chosen) // block_size), jnp.int32))
         dtype = self.buckets[0].values.dtype
