@@ -1,9 +1,10 @@
 """absl flags of the experiments: one per setting of ``pfr_jax.config``, made from it."""
 
+import contextlib
 import dataclasses
 import sys
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from absl import flags
@@ -46,6 +47,21 @@ def parse_flags(argv: Sequence[str]) -> Sequence[str]:
     if len(rest) > 1:
         sys.exit(f"error: {rest[1]!r} is not a flag; settings are given as --name=value")
     return rest
+
+
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Ends the program with one line and a non-zero status instead of a traceback."""
+    try:
+        yield
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        sys.exit(f"error: {where}{error.strerror or error}")
+    except KeyboardInterrupt:
+        print("interrupted; what was written so far stays", file=sys.stderr)
+        sys.exit(130)
 
 
 def _define(name: str, hint: Any, default: Any, help: str) -> None:

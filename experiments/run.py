@@ -2,7 +2,6 @@
 
 import datetime
 import logging
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,9 +14,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import experiments.flags
-from experiments.flags import config_from_flags, define_config_flags, parse_flags
+from experiments.flags import (
+    config_from_flags,
+    define_config_flags,
+    one_line_errors,
+    parse_flags,
+)
 from pfr_jax.config import Config
-from pfr_jax.errors import InputError
 from pfr_jax.evaluation.baselines import baseline_figures
 from pfr_jax.evaluation.metrics import Figures
 from pfr_jax.ledger import Traffic
@@ -174,7 +177,10 @@ def _print_results(
 ) -> None:
     name = simulation.config.run.algorithm
     results = {}
-    for record, what in ((selected, "selected on validation"), (last, "last")):
+    reported = [(selected, "selected on validation"), (last, "last")]
+    if selected is last:
+        reported = [(last, "last, selected on validation")]
+    for record, what in reported:
         if record and record.evaluation and record.evaluation.test:
             results[f"{name}, round {record.round} ({what})"] = record.evaluation.test
     results |= baselines
@@ -208,16 +214,13 @@ def _output_dir(config: Config) -> Path:
 def main(argv: Sequence[str]) -> None:
     del argv
     logging.getLogger("jax").setLevel(logging.WARNING)  # absl shows the search for other backends
-    try:
+    with one_line_errors():
         config = config_from_flags(flags.FLAGS)
-        run_experiment(config, RunFolder(_output_dir(config), _OVERWRITE.value), Console())
-    except InputError as error:
-        sys.exit(f"error: {error}")
-    except OSError as error:
-        sys.exit(f"error: {error.filename or ''}: {error.strerror or error}")
-    except KeyboardInterrupt:
-        print("interrupted; what was logged so far stays in the output folder", file=sys.stderr)
-        sys.exit(130)
+        folder = RunFolder(_output_dir(config), _OVERWRITE.value)
+        try:
+            run_experiment(config, folder, Console())
+        finally:
+            folder.discard_if_empty()
 
 
 define_config_flags()

@@ -4,15 +4,13 @@ For trying out anything that reads MovieLens where the real ratings may not go:
 ``python -m experiments.synthesize --dataset=synthetic-ml10m --layout=ml-10m --data_dir=data``.
 """
 
-import sys
 from collections.abc import Sequence
 
 from absl import app, flags
 
-from experiments.flags import parse_flags
+from experiments.flags import one_line_errors, parse_flags
 from pfr_jax.data.synthetic import PRESETS, generate
 from pfr_jax.data.writers import LAYOUTS, write_movielens
-from pfr_jax.errors import InputError
 
 _DATASET = flags.DEFINE_enum("dataset", "synthetic", list(PRESETS), "What to generate.")
 _LAYOUT = flags.DEFINE_enum("layout", "ml-100k", list(LAYOUTS), "The data set whose format to use.")
@@ -22,13 +20,9 @@ _SEED = flags.DEFINE_integer("split_seed", 0, "Seed of the generator.", lower_bo
 
 def main(argv: Sequence[str]) -> None:
     del argv
-    try:
+    with one_line_errors():
         ratings = generate(PRESETS[_DATASET.value], _SEED.value)
         print(write_movielens(ratings, _DATA_DIR.value, _LAYOUT.value))
-    except InputError as error:
-        sys.exit(f"error: {error}")
-    except OSError as error:
-        sys.exit(f"error: {error.filename or ''}: {error.strerror or error}")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ The library never reads command-line flags. ``experiments/flags.py`` makes one a
 field of these classes, named after the field, with the field's ``help`` as its help text.
 """
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -25,7 +26,13 @@ def require(condition: bool, message: str) -> None:
 def require_positive(config: object, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
-        require(value > 0, f"--{name}={value}: must be positive")
+        require(0 < value < math.inf, f"--{name}={value}: must be positive and finite")
+
+
+def require_seed(config: object, name: str) -> None:
+    """JAX keys hold 32 bits: a larger seed would silently be another one."""
+    value = getattr(config, name)
+    require(0 <= value < 2**32, f"--{name}={value}: must lie in [0, 2**32)")
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,7 @@ class DataConfig:
         require(
             self.num_clients >= 0, f"--num_clients={self.num_clients}: 0 (one per user) or more"
         )
-        require(self.split_seed >= 0, f"--split_seed={self.split_seed}: 0 or more")
+        require_seed(self, "split_seed")
 
 
 @dataclass(frozen=True)
@@ -134,13 +141,16 @@ class ClientConfig:
         0, "Clients trained at once; changes speed, not results. 0: 4 on CPU, else 256."
     )
     max_buckets: int = option(
-        4, "Most block shapes (lengths that clients are padded to) to compile."
+        4,
+        "Most block shapes (lengths that clients are padded to) to compile; at least one for "
+        "each number of minibatches that clients have.",
     )
 
     def __post_init__(self) -> None:
         require_positive(self, "client_learning_rate", "local_epochs", "batch_size", "max_buckets")
         for name in ("weight_decay", "clip_norm", "block_size"):
-            require(getattr(self, name) >= 0, f"--{name}={getattr(self, name)}: 0 or more")
+            value = getattr(self, name)
+            require(0 <= value < math.inf, f"--{name}={value}: must be 0 or more, and finite")
         require(0 <= self.momentum < 1, f"--momentum={self.momentum}: must lie in [0, 1)")
 
 
@@ -188,7 +198,7 @@ class RunConfig:
             0 < self.cohort_fraction <= 1,
             f"--cohort_fraction={self.cohort_fraction}: must lie in (0, 1]",
         )
-        require(self.seed >= 0, f"--seed={self.seed}: 0 or more")
+        require_seed(self, "seed")
 
 
 @dataclass(frozen=True)

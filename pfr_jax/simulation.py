@@ -140,7 +140,8 @@ def prepare(config: Config, ratings: Ratings, dtype: type = np.float32) -> Simul
         model=model,
         federation=federation,
         algorithm=ALGORITHMS[config.run.algorithm](federation),
-        cohort_size=math.ceil(config.run.cohort_fraction * population.num_clients),
+        # Rounded first: 0.07 x 100 is a little more than 7 in floating point.
+        cohort_size=math.ceil(round(config.run.cohort_fraction * population.num_clients, 6)),
     )
 
 

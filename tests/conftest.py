@@ -6,6 +6,7 @@ Warnings are errors by ``filterwarnings`` in pyproject.toml.
 import os
 from pathlib import Path
 
+import hypothesis
 import jax
 import pytest
 
@@ -14,6 +15,12 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_debug_key_reuse", True)
 # Tests compile many programs and run each of them a few times on tiny models.
 jax.config.update("jax_disable_most_optimizations", True)
+
+# No timed tests: a busy machine must not fail a property.
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("untimed")
 
 REAL_DATA = Path(os.environ.get("PFR_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
 

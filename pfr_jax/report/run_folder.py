@@ -7,6 +7,7 @@ per_user.csv     a row per user, at the end
 summary.json     the run's figures, at the end
 """
 
+import contextlib
 import json
 import math
 import tempfile
@@ -34,6 +35,7 @@ class RunFolder:
                 f"--output_dir={path} already holds a run ({', '.join(self._earlier)}); choose "
                 "another folder, or say --overwrite"
             )
+        self._created = not path.exists()
         try:
             path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=path):
@@ -52,6 +54,12 @@ class RunFolder:
             (self.path / name).unlink()
         self.write_json("config.json", settings)
         (self.path / "metrics.jsonl").touch()
+
+    def discard_if_empty(self) -> None:
+        """Removes the folder made for a run that never began; a folder with files stays."""
+        if self._created:
+            with contextlib.suppress(OSError):
+                self.path.rmdir()
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Writes a whole JSON file at once; what is not finite becomes null."""

@@ -105,6 +105,8 @@ def test_the_config_is_immutable_and_hashable():
         "--cohort_fraction=1.1",
         "--cohort_fraction=nan",
         "--seed=-1",
+        "--seed=4294967296",
+        "--clip_norm=inf",
     ],
 )
 def test_values_out_of_range_are_refused_by_their_flag(argument):

@@ -255,11 +255,19 @@ def test_what_is_wrong_is_said_in_one_line(runs, place):
     assert {path: path.read_bytes() for path in first.iterdir()} == before
 
 
+# A shell without job control starts background jobs with SIGINT ignored, and the tests with it.
+HEEDING_SIGINT = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("experiments.run", run_name="__main__", alter_sys=True)
+"""
+
+
 def test_an_interrupted_run_keeps_its_log(place):
     folder = place / "interrupted"
     arguments = [f"--dataset={place / 'ratings.csv'}", "--rounds=1000000", "--eval_every=1"]
     process = subprocess.Popen(
-        command(folder, arguments),
+        [sys.executable, "-c", HEEDING_SIGINT, *command(folder, arguments)[3:]],
         cwd=ROOT,
         env=ENVIRONMENT,
         stdout=subprocess.DEVNULL,
@@ -275,6 +283,7 @@ def test_an_interrupted_run_keeps_its_log(place):
         _, err = process.communicate(timeout=60)
     finally:
         process.kill()
+        process.wait()
     done = Finished(process.returncode, "", err, folder)
     assert_one_line(done, "interrupted")
     rounds = [line["round"] for line in done.lines("metrics.jsonl")]
