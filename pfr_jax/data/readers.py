@@ -1,35 +1,52 @@
-"""Fast, strict reading of rating files: csv, tsv, '::', MovieLens-100K and parquet.
+"""Reading of rating files, strictly and fast: csv, tsv, '::', MovieLens-100K and parquet.
 
-Whole columns are parsed and checked at once. Only when something is wrong does `lines` look
-for the line to blame.
+`lines` and `fields` say what is allowed. The checks of `fields` are made here themselves, on the
+distinct labels and ratings of a file, which are few: so fast cannot mean different.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.parquet
 
-from pfr_jax.data import lines
-from pfr_jax.data.lines import Columns, Dialect, Fault
+from pfr_jax.data import fields, lines
+from pfr_jax.data.columns import ENCODED, Place, read_parquet, read_text
+from pfr_jax.data.fields import FixedLayout, Problem
+from pfr_jax.data.lines import ROLES, Columns
 from pfr_jax.data.table import Ratings, Scale
 from pfr_jax.errors import InputError
+
+# To be raised whenever some file is read differently than before: cached data of an older parser
+# are not used.
+PARSER_VERSION = 2
 
 NAMES: Columns = ("user", "item", "rating")
 POSITIONS: Columns = (0, 1, 2)
 # Separator and default columns by the end of the file's name. MovieLens-100K's own `u.data`
-# and its splits without an ending are separated by tabs.
+# and its splits (`u1.base`, `u1.test`) are separated by tabs.
 TEXT_FORMATS: dict[str, tuple[str, Columns]] = {
     ".csv": (",", NAMES),
     ".tsv": ("\t", NAMES),
     ".dat": ("::", POSITIONS),
     ".data": ("\t", POSITIONS),
+    ".base": ("\t", POSITIONS),
+    ".test": ("\t", POSITIONS),
     "": ("\t", POSITIONS),
 }
-Refuse = Callable[[int, str], None]  # raises InputError for a row, from 0, with what is wrong
+
+
+@dataclass(frozen=True)
+class _File:
+    """The N ratings of one file, in its order; checked, but for pairs given twice."""
+
+    user: pa.DictionaryArray  # string[N]
+    item: pa.DictionaryArray  # string[N]
+    stars: np.ndarray  # f32[N]
+    place: Place
 
 
 def read_ratings(
@@ -37,39 +54,37 @@ def read_ratings(
     columns: Columns | None = None,
     scale: Scale | None = None,
     name: str | None = None,
+    layout: FixedLayout | None = None,
 ) -> Ratings:
-    """Read one rating per line of a text file, or per row of a parquet file.
+    """Read one rating per line of a text file, or per row of a parquet file, in its order.
 
     `columns` says where user, item and rating stand: names, which need a header, or positions
     from 0, which need a file without one. By default names "user", "item", "rating" for csv,
-    tsv and parquet, and positions 0, 1, 2 for the others. Labels are integers if a column
-    holds nothing else ("007" is 7), and text otherwise. Without `scale`, the lowest and highest
-    rating make it.
+    tsv and parquet, and positions 0, 1, 2 for the others. Without `scale`, the lowest and highest
+    rating make it. `layout` demands what is known of a public data set's file.
 
-    Raises InputError, with the line, for anything that is not a finite rating inside the scale,
-    given once by a user to an item.
+    Raises InputError, with the line, for whatever the grammar in `lines` does not allow.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; check --dataset and --data_dir")
+    return read_files([path], columns, scale, name, layout)[0]
+
+
+def read_files(
+    paths: Sequence[str | Path],
+    columns: Columns | None = None,
+    scale: Scale | None = None,
+    name: str | None = None,
+    layout: FixedLayout | None = None,
+) -> tuple[Ratings, list[int]]:
+    """The ratings of several files, one after the other, and how many each file has."""
     columns = _check_columns(columns)
-    suffix = path.suffix.lower()
-    if suffix == ".parquet":
-        table, refuse = _read_parquet(path, columns or NAMES)
-    elif suffix in TEXT_FORMATS:
-        separator, default = TEXT_FORMATS[suffix]
-        table, refuse = _read_text(path, lines.sniff(path, separator, columns or default))
-    else:
-        known = ", ".join([*filter(None, TEXT_FORMATS), ".parquet"])
-        raise InputError(f"{path}: unknown kind of file {suffix!r}; want one of {known}")
-    _check_present(table, refuse)
-    stars = _finite_stars(table, refuse)
+    files = [_read(Path(path), columns, scale, layout) for path in paths]
+    user = _labels(_join([file.user for file in files]))
+    item = _labels(_join([file.item for file in files]))
+    stars = np.concatenate([file.stars for file in files])
     scale = scale or Scale(float(stars.min()), float(stars.max()))
-    _check_scale(stars, scale, refuse)
-    user, item = (_narrow(table[role].combine_chunks()) for role in ("user", "item"))
-    ratings = Ratings.from_columns(user, item, stars, scale, name or path.name)
-    _check_pairs(ratings, refuse)
-    return ratings
+    ratings = Ratings.from_columns(user, item, stars, scale, name or Path(paths[0]).name)
+    _check_pairs(ratings, files)
+    return ratings, [len(file.stars) for file in files]
 
 
 def _check_columns(columns: Columns | None) -> Columns | None:
@@ -85,114 +100,66 @@ def _check_columns(columns: Columns | None) -> Columns | None:
     return columns
 
 
-def _read_text(path: Path, dialect: Dialect) -> tuple[pa.Table, Refuse]:
-    """The columns of a text file; integer labels are tried first, for they parse faster."""
-
-    def refuse(row: int, problem: str) -> None:
-        lines.refuse(path, Fault(lines.line_of_row(path, dialect, row), problem))
-
-    for label_type in (pa.int64(), pa.string()):
-        try:
-            table = _parse(path, dialect, label_type)
-            break
-        except pa.ArrowInvalid as error:
-            message = str(error)
+def _read(
+    path: Path, columns: Columns | None, scale: Scale | None, layout: FixedLayout | None
+) -> _File:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; check --dataset and --data_dir")
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        table, place = read_parquet(path, columns or NAMES, layout)
+    elif suffix in TEXT_FORMATS:
+        separator, default = TEXT_FORMATS[suffix]
+        table, place = read_text(
+            path, lines.sniff(path, separator, columns or default, scale, layout)
+        )
     else:
-        fallback = Fault(0, f"cannot be read: {message}")
-        lines.refuse(path, lines.first_fault(path, dialect) or fallback)
-    if not table.num_rows:
-        lines.refuse(path, lines.first_fault(path, dialect) or Fault(0, "the file is empty"))
-    return table, refuse
+        known = ", ".join([*filter(None, TEXT_FORMATS), ".parquet"])
+        raise InputError(f"{path}: unknown kind of file {suffix!r}; want one of {known}")
+    user, item, rating = (_join(table[role].chunks) for role in ROLES)
+    _check_each(user, lambda text: fields.check_label(text, "user", layout), place)
+    _check_each(item, lambda text: fields.check_label(text, "item", layout), place)
+    stars = _check_each(rating, lambda text: fields.check_rating(text, scale), place)
+    for other in table.columns[len(ROLES) :]:
+        _check_times(other, place)
+    return _File(user, item, np.array(stars, np.float32)[rating.indices.to_numpy()], place)
 
 
-def _parse(path: Path, dialect: Dialect, label_type: pa.DataType) -> pa.Table:
-    """Columns user, item (`label_type`) and rating (f64), with null where a field is empty.
-
-    Arrow separates fields by one character only. Reading '::' as ':' puts an empty column
-    between any two fields, and its type null makes Arrow check that it is empty.
-    """
-    doubled = dialect.separator == "::"
-    stride = 2 if doubled else 1
-    positions = [stride * position for position in dialect.positions]
-    types = dict(zip(positions, (label_type, label_type, pa.float64()), strict=True))
-    if doubled:
-        types |= {gap: pa.null() for gap in range(1, 2 * dialect.num_fields - 1, 2)}
-    table = pyarrow.csv.read_csv(
-        path,
-        pyarrow.csv.ReadOptions(
-            column_names=[str(p) for p in range(stride * (dialect.num_fields - 1) + 1)],
-            skip_rows=dialect.first_line - 1,
-        ),
-        pyarrow.csv.ParseOptions(
-            delimiter=dialect.separator[0], quote_char=False if doubled else '"'
-        ),
-        pyarrow.csv.ConvertOptions(
-            column_types={str(p): kind for p, kind in types.items()},
-            include_columns=[str(p) for p in types],
-            null_values=[""],
-            strings_can_be_null=True,
-        ),
-    )
-    return table.select([str(p) for p in positions]).rename_columns(lines.ROLES)
+def _join(columns: list[pa.DictionaryArray]) -> pa.DictionaryArray:
+    return pa.chunked_array(columns, ENCODED).unify_dictionaries().combine_chunks()
 
 
-def _read_parquet(path: Path, columns: Columns) -> tuple[pa.Table, Refuse]:
-    def refuse(row: int, problem: str) -> None:
-        raise InputError(f"{path}: row {row + 1}: {problem}")
-
-    try:
-        found = pyarrow.parquet.read_schema(path).names
-        missing = [column for column in columns if column not in found]
-        if missing:
-            raise InputError(f"{path}: no column {missing} among {found}; name it in --columns")
-        table = pyarrow.parquet.read_table(path, columns=list(columns)).select(list(columns))
-        rating = table[2].cast(pa.float64())
-    except pa.ArrowException as error:
-        raise InputError(f"{path}: cannot be read as ratings: {error}") from error
-    for column in table.columns[:2]:
-        if not (pa.types.is_integer(column.type) or pa.types.is_string(column.type)):
-            raise InputError(
-                f"{path}: labels of type {column.type}; users and items want integers or strings"
-            )
-    if not table.num_rows:
-        lines.refuse(path, Fault(0, "the file holds no ratings"))
-    return pa.table([table[0], table[1], rating], names=lines.ROLES), refuse
-
-
-def _narrow(labels: pa.Array) -> pa.Array:
-    """Text labels as integers if all of them are: the other column may be why they are text."""
-    if pa.types.is_string(labels.type):
+def _check_each(column: pa.DictionaryArray, check: Callable[[str], Any], place: Place) -> list:
+    """What `check` returns for each distinct text of `column`; its Problem becomes InputError."""
+    results = []
+    for code, text in enumerate(column.dictionary.to_pylist()):
         try:
-            return labels.cast(pa.int64())
-        except pa.ArrowInvalid:
-            pass
-    return labels
+            results.append(check(text))
+        except Problem as problem:
+            row = pc.index(column.indices, code).as_py()
+            raise InputError(f"{place(row)}: {problem}") from problem
+    return results
 
 
-def _check_present(table: pa.Table, refuse: Refuse) -> None:
-    for role in lines.ROLES:
-        if table[role].null_count:
-            row = pc.index(pc.is_null(table[role]), True).as_py()
-            refuse(row, f"the {role} is missing; correct or remove the line")
+def _check_times(column: pa.ChunkedArray, place: Place) -> None:
+    """As `fields.check_time` on every text; but nearly all of them are distinct."""
+    good = pc.match_substring_regex(column, f"^{fields.INTEGER}$")
+    row = pc.index(good, False).as_py()
+    if row >= 0:
+        try:
+            fields.check_time(column[row].as_py())
+        except Problem as problem:
+            raise InputError(f"{place(row)}: {problem}") from problem
 
 
-def _finite_stars(table: pa.Table, refuse: Refuse) -> np.ndarray:
-    stars = table["rating"].to_numpy()
-    finite = np.abs(stars) <= np.finfo(np.float32).max  # which NaN is not
-    if not finite.all():
-        row = int(np.argmin(finite))
-        refuse(row, f"the rating {stars[row]} is not a finite number; correct or remove the line")
-    return stars.astype(np.float32)
+def _labels(column: pa.DictionaryArray) -> pa.DictionaryArray:
+    """Labels of N ratings, i64 if all are integers, else text."""
+    if not all(map(fields.is_integer, column.dictionary.to_pylist())):
+        return column
+    return pa.DictionaryArray.from_arrays(column.indices, column.dictionary.cast(pa.int64()))
 
 
-def _check_scale(stars: np.ndarray, scale: Scale, refuse: Refuse) -> None:
-    allowed = scale.contains(stars)
-    if not allowed.all():
-        row = int(np.argmin(allowed))
-        refuse(row, f"the rating {stars[row]:g} is not on the scale {scale}; see --scale")
-
-
-def _check_pairs(ratings: Ratings, refuse: Refuse) -> None:
+def _check_pairs(ratings: Ratings, files: list[_File]) -> None:
     """Refuse a second rating of one item by one user."""
     pair = ratings.user.astype(np.int64) * ratings.num_items + ratings.item
     ordered = np.sort(pair)
@@ -200,5 +167,18 @@ def _check_pairs(ratings: Ratings, refuse: Refuse) -> None:
         return
     order = np.argsort(pair, kind="stable")
     row = int(order[1:][pair[order][1:] == pair[order][:-1]].min())
+    first = int(np.argmax(pair == pair[row]))
     user, item = ratings.user_ids[ratings.user[row]], ratings.item_ids[ratings.item[row]]
-    refuse(row, f"user {user} rated item {item} on an earlier line too; keep one of the two")
+    raise InputError(
+        f"{_place(row, files)}: user {user} rated item {item} at {_place(first, files)} already; "
+        "keep one of the two"
+    )
+
+
+def _place(row: int, files: list[_File]) -> str:
+    """What to call a row, from 0, of all `files` one after the other."""
+    for file in files:
+        if row < len(file.stars):
+            return file.place(row)
+        row -= len(file.stars)
+    raise ValueError("no file has that row")

@@ -55,6 +55,9 @@ class Ratings:
     scale: Scale
     name: str  # of the source, for logs and messages
     expected: np.ndarray | None = None  # f32[N], stars; synthetic only: planted mean of each rating
+    threshold: float | None = None  # stars from which a rating counts as positive
+    profile: np.ndarray | None = None  # f32[U, P], one-hot
+    profile_names: tuple[str, ...] = ()  # of the P columns
 
     @classmethod
     def from_columns(
@@ -105,6 +108,7 @@ class Ratings:
             user_ids=user_ids,
             item_ids=item_ids,
             expected=None if self.expected is None else self.expected[rows],
+            profile=None if self.profile is None else self.profile[np.sort(chosen)],
         )
 
     def statistics(self) -> dict[str, float]:

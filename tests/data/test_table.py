@@ -1,5 +1,7 @@
 """The ratings table: numbering of labels, samples of users, statistics."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -76,6 +78,13 @@ def test_a_sample_keeps_the_planted_means_beside_their_ratings():
     sample = small().take_users(2, seed=0)
     kept = np.isin(np.array([30, 10, 30, 20, 10]), sample.user_ids)
     np.testing.assert_array_equal(sample.expected, np.arange(5)[kept])
+
+
+def test_a_sample_keeps_the_profiles_of_its_users():
+    whole = dataclasses.replace(small(), profile=np.eye(3, dtype=np.float32))
+    sample = whole.take_users(2, seed=0)
+    kept = np.isin(whole.user_ids, sample.user_ids)
+    np.testing.assert_array_equal(sample.profile, np.eye(3)[kept])
 
 
 @pytest.mark.parametrize("n", [0, -1, 4])

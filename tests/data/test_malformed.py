@@ -1,0 +1,241 @@
+"""Every kind of malformed file is refused with the file, the line and what to do."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from pfr_jax.data.fields import FixedLayout
+from pfr_jax.data.readers import read_files, read_ratings
+from pfr_jax.data.table import Scale
+from pfr_jax.errors import InputError
+
+STARS = Scale(1.0, 5.0, 1.0)
+LAYOUT = FixedLayout(num_fields=4, max_id=9_999)  # as of MovieLens
+HEAD = "user,item,rating\n"
+LONG = "x" * 70_000
+
+# Kind of fault: file, text (or bytes), line, what the message says. Read on the scale STARS.
+MALFORMED = {
+    # Fields.
+    "a field too few": ("a.dat", "1::2::3::9\n1::3::4\n", 2, "3 field.*should be 4"),
+    "a field too many": ("a.csv", HEAD + "1,2,3\n1,3,4,5\n", 3, "4 field.*should be 3"),
+    "another separator": ("u.data", "1\t2\t3\n1,3,4\n", 2, "1 field"),
+    "another separator everywhere": ("a.dat", "1\t2\t3\n", 1, "1 field.*--columns"),
+    "half a separator": ("a.dat", "1::2::3\n1:3::4\n", 2, "single ':'"),
+    "half a separator more": ("a.dat", "1::2::3\n1::3:5::4\n", 2, "single ':'"),
+    "two half separators": ("a.dat", "1::2::3\n1:9:3::4\n", 2, "single ':'"),
+    "separator at the end": ("a.dat", "1::2::3\n1::3::4::\n", 2, "4 field"),
+    "a quote not closed": ("a.csv", HEAD + '1,2,3\n1,"3,4\n1,4,5\n', 3, "quote that is not closed"),
+    "a line end in quotes": ("a.csv", HEAD + '"a\nb",2,3\n', 2, "quote that is not closed"),
+    "a quote inside a field": ("a.tsv", HEAD.replace(",", "\t") + 'a"b"\t2\t3\n', 2, "inside a"),
+    "text after quotes": ("a.csv", HEAD + '"a"b,2,3\n', 2, "inside a field"),
+    # The header.
+    "no such column": ("a.csv", "who,item,rating\n1,2,3\n", 1, "column 'user' once.*--columns"),
+    "a column twice": ("a.csv", "user,user,item,rating\n1,1,2,3\n", 1, "column 'user' once"),
+    "no header": ("a.csv", "1,2,3\n", 1, "column 'user' once.*positions"),
+    "a header without a use": (
+        "u.data",
+        "user\titem\trating\n1\t2\t3\n",
+        1,
+        "'rating' is not a nu",
+    ),
+    "a column beyond the line": ("u.data", "1\t2\n", 1, "column 2 .*--columns"),
+    # Labels.
+    "no user": ("a.csv", HEAD + ",2,3\n", 2, "the user is missing"),
+    "no item": ("a.csv", HEAD + 'x,"",3\n', 2, "the item is missing"),
+    "a fractional id": ("a.dat", "1::2::3\n1.5::2::3\n", 2, "user '1.5' is a number, but not a pl"),
+    "an integer with a point": ("a.csv", HEAD + "1,2.0,3\n", 2, "item '2.0' is a number, but"),
+    "a negative id": ("u.data", "1\t2\t3\n1\t-3\t4\n", 2, "item '-3' is a number, but"),
+    "a signed id": ("a.dat", "1::2::3\n+7::2::3\n", 2, r"user '\+7' is a number, but"),
+    "an id with exponent": ("a.dat", "1::2::3\n1e5::2::3\n", 2, "user '1e5' is a number, but"),
+    "a hexadecimal id": ("a.dat", "1::2::3\n0x7::2::3\n", 2, "user '0x7' is a number, but"),
+    "an id with underscore": ("a.dat", "1::2::3\n1_0::2::3\n", 2, "user '1_0' is a number, but"),
+    "an id that is nan": ("a.csv", HEAD + "1,NaN,3\n", 2, "item 'NaN' is a number, but"),
+    "foreign digits": ("a.csv", HEAD + "1,\u0663,3\n", 2, "item '\u0663' is a number, but"),
+    "an absurd id": ("a.csv", HEAD + f"1,{10**18},3\n", 2, "at most 18 digits"),
+    "space before an id": ("a.dat", "1::2::3\n1:: 7::3\n", 2, "item ' 7' has space around"),
+    "space after an id": ("a.csv", HEAD + "7 ,1,3\n", 2, "user '7 ' has space around"),
+    "an endless label": ("a.csv", HEAD + f"1,{'x' * 201},3\n", 2, "more than 200 characters"),
+    # Ratings.
+    "no rating": ("a.csv", HEAD + "1,2,3\n1,3,\n", 3, "the rating is missing"),
+    "a word for a rating": ("a.csv", HEAD + "1,2,3\n1,3,good\n", 3, "'good' is not a number"),
+    "a rating of nan": ("a.csv", HEAD + "1,2,3\n1,3,nan\n", 3, "'nan' is not a number"),
+    "an infinite rating": ("a.dat", "1::2::3\n1::3::-inf\n", 2, "'-inf' is not a number"),
+    "a rating beyond f32": ("a.csv", HEAD + "1,2,3\n1,3,1e300\n", 3, "beyond what 32 bits hold"),
+    "a decimal comma": ("a.csv", HEAD + '1,2,"3,0"\n', 2, "'3,0' is not a number"),
+    "a hexadecimal rating": ("u.data", "1\t2\t0x3\n", 1, "'0x3' is not a number"),
+    "a rating with space": ("u.data", "1\t2\t3 \n", 1, "'3 ' is not a number"),
+    "a rating with sign": ("u.data", "1\t2\t+3\n", 1, r"'\+3' is not a number"),
+    "a rating above the scale": ("a.csv", HEAD + "1,3,6\n", 2, "6 is not on the scale 1 to 5"),
+    "a rating below the scale": ("a.csv", HEAD + "1,3,0.999\n", 2, "0.999 is not on the scale"),
+    "a rating off the steps": ("a.csv", HEAD + "1,3,3.5\n", 2, "3.5 is not on .*in steps of 1"),
+    "a rating just off": ("a.csv", HEAD + "1,3,3.0001\n", 2, "3.0001 is not on the scale"),
+    "a pair twice": (
+        "a.csv",
+        HEAD + "1,2,3\n4,2,3\n1,2,5\n4,2,3\n",
+        4,
+        "user 1 rated .* at .*:2 a",
+    ),
+    # Lines and bytes.
+    "a cut last line": ("a.dat", "1::2::3\n1::3::4", 2, "no line end, so it may be cut"),
+    "a cut last line of tabs": ("u1.base", "1\t2\t3\t88\n1\t3\t4\t8", 2, "no line end"),
+    "a blank line": ("a.csv", HEAD + "1,2,3\n\n1,3,4\n", 3, "blank"),
+    "a blank line at the end": ("u.data", "1\t2\t3\n\n", 2, "blank"),
+    "a blank line at the start": ("u.data", "\n\n1\t2\t3\n", 1, "blank"),
+    "a line of spaces": ("a.csv", HEAD + "1,2,3\n   \n", 3, "1 field"),
+    "a line end of Windows": ("a.dat", "1::2::3\n1::3::4\r\n1::4::4\n", 2, r"\\r .* all line ends"),
+    "a line end of Unix": ("a.csv", "user,item,rating\r\n1,2,3\r\n1,3,4\n1,4,4\r\n", 3, "all line"),
+    "line ends of old Macs": ("a.dat", "1::2::3\r1::3::4\r", 1, "no line end"),
+    "a lone carriage return": ("a.csv", HEAD + "1,2,3\n1,\r3,4\n", 3, "all line ends"),
+    "a byte-order mark": ("a.csv", "\ufeff" + HEAD + "1,2,3\n", 1, "byte-order mark"),
+    "a file appended with its mark": ("a.dat", "1::2::3\n\ufeff1::3::4\n", 2, "byte-order mark"),
+    "a NUL": ("a.dat", "1::2::3\n1::3\0::4\n", 2, "NUL"),
+    "a control character": ("a.csv", HEAD + "1,a\x1bb,3\n", 2, "control character"),
+    "UTF-16": ("a.csv", (HEAD + "1,2,3\n").encode("utf-16"), 1, "NUL|not UTF-8"),
+    "Latin-1": ("a.csv", (HEAD + "1,2,3\n1,caf\xe9,3\n").encode("latin-1"), 3, "not UTF-8"),
+    "Latin-1 in another column": (
+        "a.csv",
+        "user,title,item,rating\n1,a,2,3\n1,caf\xe9,4,3\n".encode("latin-1"),
+        3,
+        "not UTF-8",
+    ),
+    "an endless line": ("a.csv", f"user,item,rating,x\n1,2,3,\n1,3,3,{LONG}\n", 3, "65,536 bytes"),
+}
+
+
+@pytest.mark.parametrize(("file", "text", "line", "problem"), MALFORMED.values(), ids=MALFORMED)
+def test_a_malformed_file_is_refused_with_its_line(tmp_path, file, text, line, problem):
+    path = tmp_path / file
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(InputError, match=rf"/{file}:{line}: .*{problem}"):
+        read_ratings(path, scale=STARS)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "problem"),
+    [
+        ("1::2::3::9\n1::2x::3::9\n", 2, "item '2x' is not a plain integer from 0 to 9,999"),
+        ("1::2::3::9\n07::2::3::9\n", 2, "user '07' is not a plain integer"),
+        ("1::2::3::9\n10000::2::3::9\n", 2, "user '10000' is not a plain integer"),
+        ("1::2::3::9\n1::2::3::9.5\n", 2, "'9.5' where this data set has an integer"),
+        ("1::2::3::9\n1::3::3::\n", 2, "'' where this data set has an integer"),
+        ("1::2::3::9\n1::3::3::-9\n", 2, "'-9' where this data set has an integer"),
+        ("1::2::3::9\n1::3::3::9 junk\n", 2, "'9 junk' where this data set has an integer"),
+        ("1::2::3\n1::3::3\n", 1, "3 field.*should be 4"),
+    ],
+)
+def test_of_a_known_layout_every_field_is_checked(tmp_path, text, line, problem):
+    path = tmp_path / "a.dat"
+    path.write_text(text)
+    with pytest.raises(InputError, match=rf"/a.dat:{line}: .*{problem}"):
+        read_ratings(path, (0, 1, 2), STARS, "known", LAYOUT)
+
+
+def test_a_csv_file_of_a_known_layout_wants_its_last_line_end(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("user,item,rating,time\n9999,2,3,9")
+    assert len(read_ratings(path, scale=STARS)) == 1
+    with pytest.raises(InputError, match="/a.csv:2: the last line has no line end"):
+        read_ratings(path, None, STARS, "known", LAYOUT)
+    path.write_text("user,item,rating,time\n9999,2,3,9\n")
+    assert read_ratings(path, None, STARS, "known", LAYOUT).user_ids.tolist() == [9999]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "problem"),
+    [
+        ("a.csv", "", "is empty"),
+        ("a.csv", HEAD, "only a header"),
+        ("a.xls", "1,2,3\n", "unknown kind of file '.xls'; want one of .csv"),
+    ],
+)
+def test_a_file_at_fault_as_a_whole_is_named(tmp_path, file, text, problem):
+    path = tmp_path / file
+    path.write_text(text)
+    with pytest.raises(InputError, match=rf"/{file}: .*{problem}"):
+        read_ratings(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"/a.csv: no such file; check --dataset"):
+        read_ratings(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("at", [0, 70_000, 139_999])
+def test_the_line_is_right_in_every_piece_of_a_large_file(tmp_path, at):
+    """Of three faults that are found in three ways: by piece, by Arrow and by field."""
+    path = tmp_path / "a.dat"
+    good = [f"{user}::{user % 977}::3::978300760" for user in range(140_000)]
+    for bad in ("1::2\x01::3::9", "1::2::3", "1::2::9::9"):
+        path.write_text("\n".join([*good[:at], bad, *good[at + 1 :]]) + "\n")
+        with pytest.raises(InputError, match=rf"/a.dat:{at + 1}: "):
+            read_ratings(path, scale=STARS, layout=FixedLayout(4, 10**6))
+
+
+def test_a_pair_twice_in_two_files_is_refused_where_it_is_second(tmp_path):
+    (tmp_path / "a.csv").write_text(HEAD + "1,2,3\n4,5,3\n")
+    (tmp_path / "b.dat").write_text("7::8::1\n4::5::2\n1::2::1\n")
+    with pytest.raises(InputError, match=r"b.dat:2: user 4 rated item 5 at .*a.csv:3 already"):
+        read_files([tmp_path / "a.csv", tmp_path / "b.dat"])
+
+
+PARQUET = {
+    "no user": ({"user": [1, None]}, "row 2: the user is missing"),
+    "no item": ({"item": ["a", ""]}, "row 2: the item is missing"),
+    "no rating": ({"rating": [1.0, None]}, "row 2: the rating is missing"),
+    "a pair twice": ({"user": [1, 1], "item": [1, 1]}, "row 2: user 1 rated item 1 at .*row 1"),
+    "a negative id": ({"user": [1, -1]}, "row 2: the user '-1' is a number, but"),
+    "an absurd id": ({"user": np.array([1, 2**64 - 1], np.uint64)}, "row 2: the user '184467"),
+    "a number as text": ({"item": ["1", "1e5"]}, "row 2: the item '1e5' is a number, but"),
+    "a line end in a label": ({"item": ["1", "a\nb"]}, "row 2: .* control characters"),
+    "fractional ids": ({"user": [1.5, 2.0]}, "a column of type double"),
+    "truth as ids": ({"user": [True, False]}, "a column of type bool"),
+    "a rating of nan": ({"rating": [1.0, np.nan]}, "row 2: the rating 'nan' is not a number"),
+    "a rating off the scale": ({"rating": [1, 6]}, "row 2: the rating 6 is not on the scale"),
+    "a rating off the steps": ({"rating": [1.0, 1.5]}, "row 2: the rating 1.5 is not on the"),
+    "ratings as text": ({"rating": ["1", "2"]}, "a column of type string"),
+    "no such column": ({"rating": None}, "want each column .*once; .*--columns"),
+    "no rows": ({"user": [], "item": [], "rating": []}, "no ratings"),
+}
+TYPES = {"user": pa.int64(), "item": pa.string(), "rating": pa.float64()}
+
+
+@pytest.mark.parametrize(("changed", "problem"), PARQUET.values(), ids=PARQUET)
+def test_a_malformed_parquet_file_is_refused_with_its_row(tmp_path, changed, problem):
+    path = tmp_path / "a.parquet"
+    table = {"user": [1, 2], "item": ["x", "y"], "rating": [3.0, 4.0]} | changed
+    columns = {
+        name: pa.array(values, None if len(values) else TYPES[name])
+        for name, values in table.items()
+        if values is not None
+    }
+    pa.parquet.write_table(pa.table(columns), path)
+    with pytest.raises(InputError, match=rf"/a.parquet: .*{problem}"):
+        read_ratings(path, scale=STARS)
+
+
+def test_a_parquet_file_of_a_known_layout_has_integers_only(tmp_path):
+    path = tmp_path / "a.parquet"
+    table = pa.table({"user": [1, 2], "item": [5, 6], "rating": [3, 4], "time": [9, 8]})
+    pa.parquet.write_table(table, path)
+    assert len(read_ratings(path, None, STARS, "known", LAYOUT)) == 2
+    pa.parquet.write_table(table.set_column(3, "time", pa.array([9, None])), path)
+    with pytest.raises(InputError, match="row 2: '' where this data set has an integer"):
+        read_ratings(path, None, STARS, "known", LAYOUT)
+    pa.parquet.write_table(table.drop_columns("time"), path)
+    with pytest.raises(InputError, match="3 columns where this data set has 4"):
+        read_ratings(path, None, STARS, "known", LAYOUT)
+
+
+def test_a_damaged_parquet_file_is_refused(tmp_path):
+    path = tmp_path / "a.parquet"
+    path.write_text("user,item,rating\n1,2,3\n")
+    with pytest.raises(InputError, match="a.parquet: cannot be read as ratings"):
+        read_ratings(path)
+    table = pa.table({"user": [1, 2], "item": [5, 6], "rating": [3, 4]})
+    pa.parquet.write_table(table, path, write_page_checksum=True)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="a.parquet: cannot be read as ratings"):
+        read_ratings(path)
