@@ -4,6 +4,7 @@ Warnings are errors by ``filterwarnings`` in pyproject.toml.
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -31,3 +32,12 @@ def ml100k_dir() -> Path:
     if not (REAL_DATA / "ml-100k" / "u.data").is_file():
         pytest.skip(f"no real MovieLens-100K in {REAL_DATA}")
     return REAL_DATA
+
+
+@pytest.fixture(scope="session", autouse=True)
+def parsed_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Parsed ratings are kept in a folder of this run, not in the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("parsed")
+        patch.setenv("PFR_CACHE_DIR", str(folder))
+        yield folder

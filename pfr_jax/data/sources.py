@@ -1,43 +1,138 @@
 """Named sources of ratings: the one list that `--dataset` chooses from."""
 
+import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
+from pfr_jax.data import anime, profiles
+from pfr_jax.data.cache import read_cached
+from pfr_jax.data.download import Archive, by_hand, fetch
+from pfr_jax.data.fields import FixedLayout
 from pfr_jax.data.lines import Columns
+from pfr_jax.data.profiles import Form, read_profiles
 from pfr_jax.data.readers import read_ratings
-from pfr_jax.data.synthetic import PRESETS, generate
+from pfr_jax.data.synthetic import HALF_STARS, PRESETS, WHOLE_STARS, generate
 from pfr_jax.data.table import Ratings, Scale
 from pfr_jax.errors import InputError
+
+# Far above the largest id of any source (a movie of MovieLens-32M: below 300,000), and far below
+# what a field or line run together with the next would make.
+MAX_ID = 10_000_000
 
 
 @dataclass(frozen=True)
 class Source:
-    """A public data set that stands in a file."""
+    """A public data set that stands in files."""
 
     name: str
     file: str  # relative to the data directory
     columns: Columns  # user, item and rating in that file
     scale: Scale
-    url: str  # the official archive that holds `file` under the same relative path
-    licence: str
+    layout: FixedLayout
+    threshold: float  # stars from which a rating is positive in implicit feedback
+    archive: Archive | None = None  # that holds `file` under the same path; None: by hand only
+    users_file: str = ""  # of user profiles, relative to the data directory; "": there is none
+    users_form: Form | None = None
 
 
-_MOVIELENS = "https://files.grouplens.org/datasets/movielens"
-_NO_COPIES = "research use; may not be redistributed"
+def _movielens(
+    name: str,
+    file: str,
+    size: int,
+    known_hash: str,
+    scale: Scale = HALF_STARS,
+    readme: str = "README.txt",
+    users_file: str = "",
+    users_form: Form | None = None,
+) -> Source:
+    """A data set of GroupLens, whose archive is called after it: ml1m, ml-1m.zip."""
+    archive = f"ml-{name.removeprefix('ml')}.zip"
+    copies = "no redistribution without permission"
+    if readme == "README.txt":  # from ML-20M on
+        copies = "redistribution only under the same terms"
+    folder = file.split("/")[0]
+    return Source(
+        name=name,
+        file=file,
+        columns=("userId", "movieId", "rating") if file.endswith(".csv") else (0, 1, 2),
+        scale=scale,
+        layout=FixedLayout(num_fields=4, max_id=MAX_ID),
+        threshold=3.5,
+        archive=Archive(
+            url=f"https://files.grouplens.org/datasets/movielens/{archive}",
+            size=size,
+            known_hash=known_hash,
+            readme=f"{folder}/{readme}",
+            terms=(
+                "GroupLens' terms of use, in short: for research; no commercial use without "
+                f"permission; {copies}; to be acknowledged in publications; no endorsement may "
+                f"be claimed; in full in {folder}/{readme}"
+            ),
+        ),
+        users_file=users_file,
+        users_form=users_form,
+    )
+
 
 SOURCES = {
     source.name: source
     for source in (
-        Source(
+        _movielens(
             name="ml100k",
             file="ml-100k/u.data",
-            columns=(0, 1, 2),
-            scale=Scale(1.0, 5.0, 1.0),
-            url=f"{_MOVIELENS}/ml-100k.zip",
-            licence=_NO_COPIES,
+            size=4_924_029,
+            known_hash="sha256:50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
+            scale=WHOLE_STARS,
+            readme="README",
+            users_file="ml-100k/u.user",
+            users_form=profiles.ML100K,
+        ),
+        _movielens(
+            name="ml1m",
+            file="ml-1m/ratings.dat",
+            size=5_917_549,
+            known_hash="sha256:a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20",
+            scale=WHOLE_STARS,
+            readme="README",
+            users_file="ml-1m/users.dat",
+            users_form=profiles.ML1M,
+        ),
+        _movielens(
+            name="ml10m",
+            file="ml-10M100K/ratings.dat",
+            size=65_566_137,
+            known_hash="md5:ce571fd55effeba0271552578f2648bd",
+            readme="README.html",
+        ),
+        _movielens(
+            name="ml20m",
+            file="ml-20m/ratings.csv",
+            size=198_702_078,
+            known_hash="sha256:96f243c338a8665f6bcc89c53edf6ee39162a846940de6b7c8c48aeada765ff3",
+        ),
+        _movielens(
+            name="ml25m",
+            file="ml-25m/ratings.csv",
+            size=261_978_986,
+            known_hash="md5:6b51fb2759a8657d3bfcbfc42b592ada",
+        ),
+        _movielens(
+            name="ml32m",
+            file="ml-32m/ratings.csv",
+            size=238_950_008,
+            known_hash="md5:d472be332d4daa821edc399621853b57",
+        ),
+        Source(
+            name="anime",
+            file="anime/rating.csv",
+            columns=("user_id", "anime_id", "rating"),
+            scale=anime.SCALE,
+            layout=FixedLayout(num_fields=3, max_id=MAX_ID),
+            threshold=8.0,
         ),
     )
 }
@@ -49,16 +144,32 @@ def load(
     columns: Columns | None = None,
     scale: Scale | None = None,
     seed: int = 0,
+    download: bool = False,
+    user_profile: bool = False,
 ) -> Ratings:
     """The ratings of a synthetic preset, a source of SOURCES, or a file of one's own.
 
-    `data_dir` is where the files of SOURCES are; by default `data_directory()`. `columns` and
-    `scale` describe a file of one's own (see `read_ratings`) and are refused for the others.
-    `seed` is the synthetic generator's. Raises InputError for an unknown name, a missing file,
-    and whatever is wrong inside it.
+    `data_dir` is where the files of SOURCES are; by default `data_directory()`. With `download`,
+    what is missing there is fetched from the official archive. `columns` and `scale` describe a
+    file of one's own (see `read_ratings`) and are refused for the others. `seed` is the
+    synthetic generator's. With `user_profile`, users have profiles. What was read from files is
+    kept in `cache_directory()`.
+
+    Raises InputError for an unknown name, a missing file, whatever is wrong inside it, a download
+    that fails, and profiles of a data set that has none.
     """
+    with_profiles = [source.name for source in SOURCES.values() if source.users_form]
+    if user_profile and dataset not in with_profiles:
+        raise InputError(
+            f"--user_profile: {dataset} has no user profiles, only {' and '.join(with_profiles)} "
+            "have; leave the flag out"
+        )
     if dataset not in PRESETS and dataset not in SOURCES:
-        return read_ratings(_own_file(dataset), columns, scale)
+        path = _own_file(dataset)
+        settings = {"columns": columns, "scale": scale}
+        return read_cached(
+            path, lambda: read_ratings(path, columns, scale), settings, cache_directory()
+        )
     if columns is not None or scale is not None:
         raise InputError(
             f"--dataset={dataset} has its own columns and scale; leave out --columns and --scale, "
@@ -66,14 +177,22 @@ def load(
         )
     if dataset in PRESETS:
         return generate(PRESETS[dataset], seed)
-    source = SOURCES[dataset]
-    path = _present(source, Path(data_dir) if data_dir else data_directory())
-    return read_ratings(path, source.columns, source.scale, source.name)
+    data_dir = Path(data_dir).expanduser() if data_dir else data_directory()
+    return _load_source(SOURCES[dataset], data_dir, download, user_profile)
 
 
 def data_directory() -> Path:
     """Where data sets are kept: $PFR_DATA_DIR, or else the user's cache directory."""
-    return Path(os.environ.get("PFR_DATA_DIR") or platformdirs.user_cache_dir("pfr_jax"))
+    folder = os.environ.get("PFR_DATA_DIR") or platformdirs.user_cache_dir("pfr_jax")
+    return Path(folder).expanduser()
+
+
+def cache_directory() -> Path:
+    """Where parsed ratings are kept: $PFR_CACHE_DIR, or else in the user's cache directory."""
+    folder = os.environ.get("PFR_CACHE_DIR")
+    if folder:
+        return Path(folder).expanduser()
+    return Path(platformdirs.user_cache_dir("pfr_jax")) / "parsed"
 
 
 def _own_file(dataset: str) -> Path:
@@ -86,11 +205,44 @@ def _own_file(dataset: str) -> Path:
     return path
 
 
-def _present(source: Source, data_dir: Path) -> Path:
-    path = data_dir.expanduser() / source.file
-    if not path.is_file():
-        raise InputError(
-            f"--dataset={source.name}: there is no file {path}. Download {source.url} "
-            f"({source.licence}), unpack it in {data_dir}, or say with --data_dir where it is"
+def _load_source(source: Source, data_dir: Path, download: bool, user_profile: bool) -> Ratings:
+    files = (source.file, source.users_file) if user_profile else (source.file,)
+    _provide(source, files, data_dir, download)
+    settings: dict[str, Any] = {"source": source.name, "columns": source.columns}
+    settings |= {"scale": source.scale, "layout": source.layout, "threshold": source.threshold}
+    if user_profile:
+        settings["profiles"] = [profiles.VERSION, source.users_form]
+    if source.name == "anime":
+        settings["filters"] = anime.FILTERS
+
+    def read() -> Ratings:
+        path = data_dir / source.file
+        if source.name == "anime":
+            ratings = anime.read_anime(path, source.columns, source.layout)
+        else:
+            ratings = read_ratings(path, source.columns, source.scale, source.name, source.layout)
+        ratings = dataclasses.replace(ratings, threshold=source.threshold)
+        if not user_profile or source.users_form is None:
+            return ratings
+        profile, names = read_profiles(
+            data_dir / source.users_file, source.users_form, ratings.user_ids
         )
-    return path
+        return dataclasses.replace(ratings, profile=profile, profile_names=names)
+
+    return read_cached([data_dir / file for file in files], read, settings, cache_directory())
+
+
+def _provide(source: Source, files: tuple[str, ...], data_dir: Path, download: bool) -> None:
+    """Make sure that `files` of `source` are in `data_dir`; raises InputError."""
+    missing = [data_dir / file for file in files if not (data_dir / file).is_file()]
+    if not missing:
+        return
+    what = f"--dataset={source.name}: there is no file {missing[0]}"
+    if source.archive is None:
+        raise InputError(f"{what}. {anime.BY_HAND.format(path=missing[0])}")
+    if not download:
+        raise InputError(
+            f"{what}. Allow --download, or {by_hand(source.archive, data_dir)}. "
+            f"{source.archive.terms}"
+        )
+    fetch(source.archive, files, data_dir)

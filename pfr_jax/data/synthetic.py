@@ -16,6 +16,8 @@ from pfr_jax.data.pattern import draw_pairs, long_tail
 from pfr_jax.data.table import Ratings, Scale
 from pfr_jax.errors import InputError
 
+IMPLICIT_THRESHOLD = 3.5  # stars, as for MovieLens
+
 
 @dataclass(frozen=True)
 class SyntheticSpec:
@@ -73,6 +75,7 @@ def generate(spec: SyntheticSpec, seed: int = 0) -> Ratings:
         item_ids=np.arange(1, spec.num_items + 1),
         scale=spec.scale,
         name=spec.name,
+        threshold=IMPLICIT_THRESHOLD,
         expected=expected_rating(score, spec.noise_sd, spec.scale).astype(np.float32),
     )
 
@@ -136,6 +139,7 @@ def _pairs(spec: SyntheticSpec, random: np.random.Generator) -> tuple[np.ndarray
 
 HALF_STARS = Scale(0.5, 5.0, 0.5)
 WHOLE_STARS = Scale(1.0, 5.0, 1.0)
+TEN_STARS = Scale(1.0, 10.0, 1.0)
 
 PRESETS = {
     spec.name: spec
@@ -196,6 +200,25 @@ PRESETS = {
             taste_sd=0.4,
             taste_decay=0.7,
             noise_sd=0.83,
+        ),
+        SyntheticSpec(
+            name="synthetic-anime",  # scale, users after the filters; the rest is guessed
+            num_users=6_000,
+            num_items=5_000,
+            num_ratings=700_000,
+            scale=TEN_STARS,
+            min_per_user=20,
+            max_per_user=2_000,
+            activity_sd=1.2,
+            max_per_item=6_000,
+            popularity_sd=1.9,
+            mean=7.8,
+            user_sd=0.8,
+            item_sd=0.9,
+            taste_rank=4,
+            taste_sd=0.5,
+            taste_decay=0.7,
+            noise_sd=1.1,
         ),
     )
 }

@@ -5,8 +5,9 @@ import platformdirs
 import pytest
 
 from pfr_jax.data import Scale, load
-from pfr_jax.data.sources import SOURCES
-from pfr_jax.data.synthetic import PRESETS
+from pfr_jax.data.sources import SOURCES, cache_directory
+from pfr_jax.data.synthetic import PRESETS, generate
+from pfr_jax.data.writers import write_ratings
 from pfr_jax.errors import InputError
 
 
@@ -82,3 +83,85 @@ def test_the_seed_is_the_generators():
     first, again, other = load("synthetic"), load("synthetic", seed=0), load("synthetic", seed=1)
     np.testing.assert_array_equal(first.rating, again.rating)
     assert not np.array_equal(first.item, other.item)
+
+
+LINES = {
+    "ml100k": ("ml-100k/u.data", "2\t9\t4\t7\n", "1\t9\t{}\t7\n", "3.5", "6"),
+    "ml1m": ("ml-1m/ratings.dat", "2::9::4::7\n", "1::9::{}::7\n", "3.5", "0"),
+    "ml10m": ("ml-10M100K/ratings.dat", "2::9::4::7\n", "1::9::{}::7\n", "3.25", "5.5"),
+}
+for year in ("20", "25", "32"):
+    head = "userId,movieId,rating,timestamp\n2,9,4.0,7\n"
+    LINES[f"ml{year}m"] = (f"ml-{year}m/ratings.csv", head, "1,9,{},7\n", "3.25", "0.0")
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_every_movielens_is_read_as_it_is_stored(tmp_path, name):
+    file, head, row, between, outside = LINES[name]
+    path = tmp_path / file
+    path.parent.mkdir()
+    path.write_text(head + row.format(3))
+    ratings = load(name, tmp_path)
+    assert ratings.user_ids[ratings.user].tolist() == [2, 1]
+    assert ratings.rating.tolist() == [4.0, 3.0]
+    half = name not in ("ml100k", "ml1m")
+    assert ratings.scale == (Scale(0.5, 5.0, 0.5) if half else Scale(1.0, 5.0, 1.0))
+    assert (ratings.name, ratings.threshold) == (name, 3.5)
+    line = head.count("\n") + 1
+    for stars in (between, outside):
+        path.write_text(head + row.format(stars))
+        with pytest.raises(InputError, match=f"{path}:{line}: .*{stars} is not on the scale"):
+            load(name, tmp_path)
+    for wrong in ("1", "99999999", "x"):  # too few fields, an absurd id, no number
+        path.write_text(head + (wrong if wrong == "1" else row.format(3).replace("9", wrong)))
+        with pytest.raises(InputError, match=f"{path}:{line}: "):
+            load(name, tmp_path)
+
+
+@pytest.mark.parametrize("name", [name for name in SOURCES if name != "anime"])
+def test_archives_are_the_official_ones(name):
+    archive = SOURCES[name].archive
+    assert archive.url == f"https://files.grouplens.org/datasets/movielens/ml-{name[2:]}.zip"
+    algorithm, digest = archive.known_hash.split(":")
+    assert len(digest) == {"sha256": 64, "md5": 32}[algorithm]
+    assert archive.size > 1e6
+
+
+@pytest.mark.parametrize(
+    ("preset", "layout", "name"),
+    [
+        ("synthetic", "ml-100k", "ml100k"),
+        ("synthetic", "ml-10m", "ml10m"),
+        ("synthetic", "ml-20m", "ml20m"),
+        ("synthetic", "ml-25m", "ml25m"),
+        ("synthetic", "ml-32m", "ml32m"),
+        ("synthetic-ml1m", "ml-1m", "ml1m"),
+    ],
+)
+def test_generated_files_are_read_by_name(tmp_path, preset, layout, name):
+    ratings = generate(PRESETS[preset])
+    write_ratings(ratings, tmp_path, layout)
+    for _ in range(2):  # the second time from the cache
+        back = load(name, tmp_path)
+        for field in ("user", "item", "rating", "user_ids", "item_ids"):
+            np.testing.assert_array_equal(getattr(back, field), getattr(ratings, field))
+        assert back.threshold == 3.5
+
+
+def test_parsed_files_are_kept_where_the_environment_says(data_dir, tmp_path, monkeypatch):
+    monkeypatch.setenv("PFR_CACHE_DIR", str(tmp_path / "kept"))
+    own = tmp_path / "own.csv"
+    own.write_text("user,item,rating\n1,2,3\n")
+    load("ml100k", data_dir)
+    load(str(own))
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").iterdir()}
+    assert len(kept) == 2
+    load("ml100k", data_dir)
+    load(str(own))
+    load("synthetic")
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").iterdir()} == kept
+    assert load(str(own), scale=Scale(1.0, 5.0)).scale == Scale(1.0, 5.0)
+
+    monkeypatch.delenv("PFR_CACHE_DIR")
+    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda name: str(tmp_path / name))
+    assert cache_directory() == tmp_path / "pfr_jax" / "parsed"
