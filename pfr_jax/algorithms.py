@@ -1,7 +1,8 @@
-"""PersonalFR and FedAvg, each an (init, round) pair of pure functions.
+"""PersonalFR, FedAvg and purely local training, each an (init, round) pair of pure functions.
 
 An algorithm says which part of the model is shared; client training and the server are the
-same. It does not own the loop: ``pfr_jax.simulation`` does.
+same. It does not own the loop: ``pfr_jax.simulation`` does. Centralised training, which has no
+clients, is in ``pfr_jax.joint``.
 """
 
 from collections.abc import Callable
@@ -43,12 +44,13 @@ class RoundReport:
 
 
 class Algorithm(NamedTuple):
-    """``init(params, buckets)`` and ``round(state, buckets, cohort, key)``."""
+    """``init(params, buckets)`` and ``round(state, data, cohort, key)``.
+
+    ``data`` are the buckets, or for joint training ``pfr_jax.data.interactions.Interactions``.
+    """
 
     init: Callable[[Params, Buckets], FederationState]
-    round: Callable[
-        [FederationState, Buckets, Cohort, jax.Array], tuple[FederationState, RoundReport]
-    ]
+    round: Callable[[FederationState, Any, Cohort, jax.Array], tuple[FederationState, RoundReport]]
     shared: tuple[str, ...]  # names of the model's parts that the server averages
 
 
@@ -64,26 +66,40 @@ class Federation:
 
 
 def personalfr(federation: Federation) -> Algorithm:
-    """PersonalFR: the encoder stays on the client, the decoder is averaged (component PFL)."""
-    return _federated(federation, shared=("decoder",))
+    """PersonalFR: the encoder stays on the client, the decoder is averaged (component PFL).
+
+    An encoder of user profiles is averaged with the decoder, as in the authors' code.
+    """
+    return federated(federation, shared=("decoder", "profile"))
 
 
 def fedavg(federation: Federation) -> Algorithm:
-    """FedAvg: encoder and decoder are averaged; a client keeps only optimizer state."""
-    return _federated(federation, shared=("encoder", "decoder"))
+    """FedAvg: the whole model is averaged; a client keeps only optimizer state."""
+    return federated(federation, shared=("encoder", "decoder", "profile"))
 
 
-ALGORITHMS: dict[str, Callable[[Federation], Algorithm]] = {
+def local(federation: Federation) -> Algorithm:
+    """Nothing is shared: every client trains a model of its own on its own ratings.
+
+    Output rows of items that the client has not rated stay where they started.
+    """
+    return federated(federation, shared=())
+
+
+FEDERATED: dict[str, Callable[[Federation], Algorithm]] = {
     "personalfr": personalfr,
     "fedavg": fedavg,
+    "local": local,
 }
 
 
-def _federated(federation: Federation, shared: tuple[str, ...]) -> Algorithm:
+def federated(federation: Federation, shared: tuple[str, ...]) -> Algorithm:
+    """The algorithm whose server averages the model's parts named in ``shared``."""
+
     def init(params: Params, buckets: Buckets) -> FederationState:
         start = Parts(
             private={name: part for name, part in params.items() if name not in shared},
-            shared={name: params[name] for name in shared},
+            shared={name: part for name, part in params.items() if name in shared},
         )
         return FederationState(
             round=jnp.int32(0),
@@ -95,7 +111,9 @@ def _federated(federation: Federation, shared: tuple[str, ...]) -> Algorithm:
     def round(
         state: FederationState, buckets: Buckets, cohort: Cohort, key: jax.Array
     ) -> tuple[FederationState, RoundReport]:
-        total, loss = empty_sum(state.server.shared), jnp.zeros_like(cohort.clients)
+        loss = jnp.zeros_like(cohort.clients)
+        num_items = federation.side.training.model.num_items
+        total = empty_sum(state.server.shared, num_items, loss.dtype)
         learning_rate = jnp.asarray(
             federation.learning_rate(state.round.astype(loss.dtype)), loss.dtype
         )

@@ -40,6 +40,7 @@ class DataConfig:
     """Which ratings, which users, how they are split and dealt to clients."""
 
     dataset: str = option("synthetic", "A named source, or the path of a ratings file.")
+    download: bool = option(True, "Download a named source that is not in --data_dir.")
     data_dir: str = option(
         "",
         "Folder that holds the data sets' folders; empty: $PFR_DATA_DIR, else the user's cache.",
@@ -55,14 +56,45 @@ class DataConfig:
         "Lowest and highest rating of a file of one's own and, if it has one, the step between "
         "ratings, as in 0.5,5,0.5. Empty: the lowest and highest rating in the file.",
     )
+    feedback: Literal["explicit", "implicit"] = option(
+        "explicit",
+        "Predict stars (squared error), or whether a rating is positive (binary cross entropy).",
+    )
+    implicit_threshold: float | None = option(
+        None,
+        "Stars from which a rating is positive in implicit feedback; unset: the source's own "
+        "(MovieLens 3.5, Anime 8).",
+    )
+    user_profile: bool = option(
+        False,
+        "Encode the user's age, gender and occupation too (ml100k, ml1m), with a second encoder "
+        "that is averaged with the decoder.",
+    )
     num_users: int = option(0, "Simulate this many users, a seeded sample; 0: all.")
     num_clients: int = option(
-        0, "Deal the users at random to this many clients; 0: one client per user."
+        0,
+        "Deal the users at random to this many clients; 0: one client per user (joint: one that "
+        "holds all).",
     )
     validation_fraction: float = option(
         0.05, "Share of all ratings held out for validation (the paper: 0)."
     )
     test_fraction: float = option(0.10, "Share of all ratings held out for the test (paper: 0.1).")
+    validation_file: str = option(
+        "",
+        "Path of validation ratings of one's own, in the format of --dataset, which then is the "
+        "training file.",
+    )
+    test_file: str = option(
+        "",
+        "Path of test ratings of one's own. With --validation_file or --test_file nothing is "
+        "split at random.",
+    )
+    holdout_users: float = option(
+        0.0,
+        "Share of the users who never take part in training. At the end they are tested with "
+        "the encoder that everybody started from, and after --adaptation_epochs.",
+    )
     split_seed: int = option(
         0, "Seed of the split, of the sample of users and of synthetic data; not of training."
     )
@@ -70,7 +102,8 @@ class DataConfig:
         "user",
         "What is subtracted from ratings before the model sees them and added back after: "
         "nothing (the paper), the mean of all training ratings, or the user's own mean shrunk "
-        "towards it, which stays on the client.",
+        "towards it, which stays on the client. Implicit feedback: subtracted from the inputs "
+        "0 and 1; logits are left as they are.",
     )
 
     def __post_init__(self) -> None:
@@ -81,6 +114,14 @@ class DataConfig:
         require(self.num_users >= 0, f"--num_users={self.num_users}: 0 (all) or more")
         require(
             self.num_clients >= 0, f"--num_clients={self.num_clients}: 0 (one per user) or more"
+        )
+        require(
+            0 <= self.holdout_users < 1,
+            f"--holdout_users={self.holdout_users}: want a share from 0 up to, not with, 1",
+        )
+        require(
+            self.feedback == "implicit" or self.implicit_threshold is None,
+            f"--implicit_threshold={self.implicit_threshold}: only with --feedback=implicit",
         )
         require_seed(self, "split_seed")
 
@@ -94,7 +135,9 @@ class ModelConfig:
     )
     dropout: float = option(0.5, "Dropout rate on the code.")
     output_bias: Literal["zero", "mean"] = option(
-        "zero", "Start of the output layer's bias: 0 (the paper) or the mean training target."
+        "zero",
+        "Start of the output layer's bias: 0 (the paper) or the mean training target (implicit: "
+        "its logit).",
     )
 
     def __post_init__(self) -> None:
@@ -181,19 +224,31 @@ class ServerConfig:
 class RunConfig:
     """The round loop."""
 
-    algorithm: Literal["personalfr", "fedavg"] = option(
-        "personalfr", "personalfr: private encoder, shared decoder; fedavg: everything shared."
+    algorithm: Literal["personalfr", "fedavg", "local", "joint"] = option(
+        "personalfr",
+        "personalfr: private encoder, shared decoder; fedavg: everything shared; local: nothing "
+        "shared; joint: one trainer holds all ratings (centralised), a round is --local_epochs "
+        "passes over all users, and the clients' optimizer settings are the trainer's.",
     )
     rounds: int = option(300, "Communication rounds (paper: 800).")
     cohort_fraction: float = option(0.1, "Share of the clients in a round, rounded up.")
     seed: int = option(0, "Seed of initial weights, cohorts and the clients' randomness.")
     eval_every: int = option(10, "Rounds between evaluations on the validation split.")
+    adaptation_epochs: int = option(
+        5,
+        "Local epochs in which the private part of a held-out user (--holdout_users) is fitted "
+        "to its own ratings against the frozen shared part, at --client_learning_rate.",
+    )
     clip_predictions: bool = option(
         True, "Clip predictions to the rating scale when measuring errors (paper: no)."
     )
 
+    top_k: int = option(
+        10, "Implicit feedback: length of the lists that ranking figures look at (paper: 10)."
+    )
+
     def __post_init__(self) -> None:
-        require_positive(self, "rounds", "eval_every")
+        require_positive(self, "rounds", "eval_every", "adaptation_epochs", "top_k")
         require(
             0 < self.cohort_fraction <= 1,
             f"--cohort_fraction={self.cohort_fraction}: must lie in (0, 1]",
@@ -210,6 +265,12 @@ class Config:
     client: ClientConfig = field(default_factory=ClientConfig)
     server: ServerConfig = field(default_factory=ServerConfig)
     run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        require(
+            self.run.algorithm != "joint" or self.data.num_clients in (0, 1),
+            f"--num_clients={self.data.num_clients}: --algorithm=joint has one, leave it out",
+        )
 
     def flat(self) -> dict[str, Any]:
         """Setting name -> value, without the sections."""

@@ -2,7 +2,8 @@
 
 Down, a client receives the shared part on its rows; up, it hands over the change of the same
 arrays. With partial compression it also names its rows once, in its request, as int32 indices;
-rows then travel in that order, so nothing is indexed on the way down. Padding is not sent.
+rows then travel in that order, so nothing is indexed on the way down. Padding is not sent. Where
+nothing is shared nothing travels.
 """
 
 from dataclasses import dataclass
@@ -52,7 +53,8 @@ class Ledger:
         """The traffic of a cohort whose clients hold ``rows`` (i64[C]) items each."""
         sent = int(rows.sum()) if self.partial_compression else len(rows) * self.num_items
         payload = len(rows) * self.dense_bytes + sent * self.row_bytes
-        indices = INDEX_BYTES * sent if self.partial_compression else 0
+        names_rows = self.partial_compression and self.row_bytes > 0
+        indices = INDEX_BYTES * sent if names_rows else 0
         return Traffic(payload_up=payload, index_up=indices, payload_down=payload)
 
 

@@ -2,7 +2,8 @@
 
 Encoder I -> 256 -> 128, decoder 128 -> 256 -> I (widths configurable). Every hidden linear
 layer is followed by layer norm (a group norm of one group) and tanh; the output layer is
-linear; dropout acts on the code only. Xavier-uniform weights, zero biases.
+linear; dropout acts on the code only. Xavier-uniform weights, zero biases. A second encoder of
+the user's profile, with the same widths, may add its output to the code before dropout.
 
 Everything is written for one user; callers map it over users. The same modules run on all items
 and on a client's view of L of them: the first and the last layer take their item count from the
@@ -83,6 +84,18 @@ class Encoder(nn.Module):
         return hidden
 
 
+class ProfileEncoder(nn.Module):
+    """User profile to an addition to the code. f[P] -> f[hidden_sizes[-1]]."""
+
+    hidden_sizes: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, profile: jax.Array) -> jax.Array:
+        for depth, size in enumerate(self.hidden_sizes):
+            profile = NormTanh(name=f"norm_{depth}")(Linear(size, name=f"linear_{depth}")(profile))
+        return profile
+
+
 class Decoder(nn.Module):
     """Code to predictions. f[hidden_sizes[-1]] -> f[num_items]; the shared part."""
 
@@ -106,33 +119,48 @@ class Decoder(nn.Module):
 
 
 class AutoEncoder(nn.Module):
-    """Encoder, dropout on the code, decoder."""
+    """Encoder (and profile encoder), dropout on the code, decoder."""
 
     hidden_sizes: tuple[int, ...]
     num_items: int
+    profile_size: int = 0  # P, entries of a user's profile; 0: no profile encoder
 
     def setup(self) -> None:
         self.encoder = Encoder(self.hidden_sizes)
+        if self.profile_size:
+            self.profile = ProfileEncoder(self.hidden_sizes)
         self.decoder = Decoder(self.hidden_sizes, self.num_items)
 
-    def __call__(self, ratings: jax.Array, code_scale: jax.Array | None = None) -> jax.Array:
+    def code(self, ratings: jax.Array, profile: jax.Array) -> jax.Array:
+        """The code f[hidden_sizes[-1]] of a user, without dropout."""
+        code = self.encoder(ratings)
+        return code + self.profile(profile) if self.profile_size else code
+
+    def __call__(
+        self, ratings: jax.Array, profile: jax.Array, code_scale: jax.Array | None = None
+    ) -> jax.Array:
         """Predictions f[num_items] from ratings f[L], 0 where nothing was rated.
 
-        ``code_scale`` (f[code]) multiplies the code: dropout's mask over its keep rate.
+        ``profile`` is f[P]; ``code_scale`` (f[code]) multiplies the code: dropout's mask over
+        its keep rate.
         """
-        code = self.encoder(ratings)
+        code = self.code(ratings, profile)
         return self.decoder(code if code_scale is None else code * code_scale)
 
-    def features(self, ratings: jax.Array) -> jax.Array:
+    def features(self, ratings: jax.Array, profile: jax.Array) -> jax.Array:
         """What the output layer sees, without dropout: f[hidden_sizes[0]]."""
-        return self.decoder.features(self.encoder(ratings))
+        return self.decoder.features(self.code(ratings, profile))
 
 
 def init_params(
     model: AutoEncoder, key: jax.Array, output_bias: float = 0.0, dtype: Any = jnp.float32
 ) -> Params:
-    """Initial parameters ``{"encoder": ..., "decoder": ...}`` over all I items."""
-    params = model.init(key, jnp.zeros((model.num_items,)))["params"]
+    """Initial parameters ``{"encoder": ..., "decoder": ...}`` over all I items.
+
+    With a profile encoder also ``"profile"``; the other parts are the same as without.
+    """
+    empty = jnp.zeros((model.num_items,)), jnp.zeros((model.profile_size,))
+    params = model.init(key, *empty)["params"]
     params = jax.tree.map(lambda leaf: leaf.astype(dtype), params)
     bias = params["decoder"]["output"]["item_bias"]
     params["decoder"]["output"]["item_bias"] = jnp.full_like(bias, output_bias)
@@ -140,20 +168,28 @@ def init_params(
 
 
 def predict(
-    model: AutoEncoder, params: Params, ratings: jax.Array, code_scale: jax.Array | None = None
+    model: AutoEncoder,
+    params: Params,
+    ratings: jax.Array,
+    profile: jax.Array,
+    code_scale: jax.Array | None = None,
 ) -> jax.Array:
     """Predictions for the output rows that ``params`` holds: f[L_out]."""
     rows = params["decoder"]["output"]["item_kernel"].shape[0]
-    output = model.clone(num_items=rows).apply({"params": params}, ratings, code_scale)
+    output = model.clone(num_items=rows).apply({"params": params}, ratings, profile, code_scale)
     return cast(jax.Array, output)
 
 
-def features(model: AutoEncoder, params: Params, ratings: jax.Array) -> jax.Array:
-    """What the output layer sees for these ratings: f[hidden_sizes[0]]."""
-    return cast(jax.Array, model.apply({"params": params}, ratings, method="features"))
+def features(
+    model: AutoEncoder, params: Params, ratings: jax.Array, profile: jax.Array
+) -> jax.Array:
+    """What the output layer sees for these ratings and profile: f[hidden_sizes[0]]."""
+    return cast(jax.Array, model.apply({"params": params}, ratings, profile, method="features"))
 
 
-def score_pairs(params: Params, hidden: jax.Array, items: jax.Array) -> jax.Array:
-    """The output layer for single (features, item) pairs: f[P, H], i32[P] -> f[P]."""
-    output = params["decoder"]["output"]
+def score_pairs(output: Params, hidden: jax.Array, items: jax.Array) -> jax.Array:
+    """The output layer for single (features, item) pairs: f[T, H], i32[T] -> f[T].
+
+    ``output`` holds the rows of the output layer: ``item_kernel`` f[I, H], ``item_bias`` f[I].
+    """
     return jnp.vecdot(hidden, output["item_kernel"][items]) + output["item_bias"][items]

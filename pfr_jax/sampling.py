@@ -13,6 +13,8 @@ class Stream(IntEnum):
     DEAL = 3  # users to clients
     SUBSET = 4  # a sample of the users
     SYNTHETIC = 5  # the generator of synthetic ratings
+    BASELINE = 6  # a random ranking of the items
+    NEW_USERS = 7  # users held out of training
 
 
 def bit_generator(*words: int) -> np.random.Philox:

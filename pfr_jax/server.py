@@ -44,12 +44,11 @@ class PayloadSum:
     clients: jax.Array  # f[]
 
 
-def empty_sum(shared: Tree) -> PayloadSum:
-    item_leaf = shared["decoder"]["output"]["item_bias"]
+def empty_sum(shared: Tree, num_items: int, dtype: Any) -> PayloadSum:
     return PayloadSum(
         delta=jax.tree.map(jnp.zeros_like, shared),
-        holders=jnp.zeros_like(item_leaf),
-        clients=jnp.zeros((), item_leaf.dtype),
+        holders=jnp.zeros((num_items,), dtype),
+        clients=jnp.zeros((), dtype),
     )
 
 

@@ -6,8 +6,9 @@ import jax
 import numpy as np
 
 from pfr_jax.config import ClientConfig, Config, DataConfig, ModelConfig, RunConfig, ServerConfig
+from pfr_jax.data.splits import random_split
 from pfr_jax.data.table import Ratings, Scale
-from pfr_jax.simulation import Simulation, prepare
+from pfr_jax.preparation import Simulation, prepare
 
 
 def ragged_ratings(num_users: int = 13, num_items: int = 23, seed: int = 0) -> Ratings:
@@ -17,7 +18,9 @@ def ragged_ratings(num_users: int = 13, num_items: int = 23, seed: int = 0) -> R
     user = np.repeat(np.arange(num_users), lengths)
     item = np.concatenate([rng.permutation(num_items)[:n] for n in lengths])
     stars = rng.integers(1, 6, len(user)).astype(np.float32)
-    return Ratings.from_columns(user, item, stars, Scale(1, 5, 1), "ragged")
+    ratings = Ratings.from_columns(user, item, stars, Scale(1, 5, 1), "ragged")
+    profile = rng.integers(0, 2, (num_users, 3)).astype(np.float32)
+    return dataclasses.replace(ratings, threshold=3.5, profile=profile)
 
 
 def small_config(**changes: object) -> Config:
@@ -53,7 +56,15 @@ def small_config(**changes: object) -> Config:
 
 
 def small_simulation(dtype: type = np.float32, **changes: object) -> Simulation:
-    return prepare(small_config(**changes), ragged_ratings(), dtype)
+    return simulation_of(small_config(**changes), ragged_ratings(), dtype)
+
+
+def simulation_of(config: Config, ratings: Ratings, dtype: type = np.float32) -> Simulation:
+    """With the random split that the settings ask for."""
+    data = config.data
+    fractions = data.validation_fraction, data.test_fraction
+    split = random_split(len(ratings), *fractions, data.split_seed)
+    return prepare(config, ratings, split, dtype)
 
 
 def leaves_by_name(tree: object) -> dict[str, np.ndarray]:

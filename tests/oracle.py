@@ -8,6 +8,7 @@ step k uses fold_in(client key, k), and there each of the client's users draws i
 
 import copy
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import jax
@@ -34,12 +35,14 @@ class Settings:
     batch_size: int = 10
     dropout: float = 0.5
     rounds: int = 3  # cosine annealing runs over these
+    implicit: bool = False
 
 
 @dataclass
 class Client:
     ratings: np.ndarray  # f64[n, I], centred, 0 where not observed
     observed: np.ndarray  # bool[n, I]
+    profile: np.ndarray  # f[n, P]; P = 0: none
     weights: Weights  # its whole model; the private part of it lives on
     momentum: Weights = field(default_factory=dict)
 
@@ -48,8 +51,8 @@ class Client:
         return self.observed.any(axis=0)
 
 
-def forward(w: Any, x: Any, mask: Any) -> Any:
-    """The autoencoder of the paper over all items: x f[n, I] -> f[n, I]."""
+def forward(w: Any, x: Any, profile: Any, mask: Any) -> Any:
+    """The autoencoder of the paper over all items: x f[n, I], profile f[n, P] -> f[n, I]."""
 
     def norm_tanh(a: Any, name: str) -> Any:
         mean = a.mean(axis=1)[:, None]
@@ -63,16 +66,24 @@ def forward(w: Any, x: Any, mask: Any) -> Any:
     first = x @ w["encoder/input/item_kernel"] + w["encoder/input/bias"][None, :]
     hidden = norm_tanh(first, "encoder/norm_0")
     code = norm_tanh(linear(hidden, "encoder/linear_1"), "encoder/norm_1")
+    if profile.shape[1]:
+        hidden = norm_tanh(linear(profile, "profile/linear_0"), "profile/norm_0")
+        code = code + norm_tanh(linear(hidden, "profile/linear_1"), "profile/norm_1")
     last = norm_tanh(linear(code * mask, "decoder/linear_0"), "decoder/norm_0")
     bias = w["decoder/output/item_bias"][None, :]
     return last @ w["decoder/output/item_kernel"].T + bias
 
 
-@jax.jit
-def gradient(w: Any, x: Any, observed: Any, mask: Any) -> Any:
+@partial(jax.jit, static_argnames="implicit")
+def gradient(w: Any, x: Any, observed: Any, profile: Any, mask: Any, implicit: bool) -> Any:
     def loss(w: Any) -> Any:
-        errors = jnp.where(observed, forward(w, x, mask) - x, 0.0)
-        return (errors**2).sum() / observed.sum().astype(x.dtype)
+        output = forward(w, x, profile, mask)
+        if implicit:
+            share = 1 / (1 + jnp.exp(-output))
+            losses = -jnp.log(jnp.where(x > 0, share, 1 - share))
+        else:
+            losses = (output - x) ** 2
+        return jnp.where(observed, losses, 0.0).sum() / observed.sum().astype(x.dtype)
 
     return jax.grad(loss)(w)
 
@@ -112,7 +123,8 @@ def train(client: Client, server: Weights, index: int, round: int, key: jax.Arra
             jax.random.fold_in(client_key, step), users, len(w["encoder/norm_1/bias"]), s
         )
         dtype = client.ratings.dtype
-        g = gradient(w, client.ratings[users], client.observed[users], mask.astype(dtype))
+        data = client.ratings[users], client.observed[users], client.profile[users]
+        g = gradient(w, *data, mask.astype(dtype), s.implicit)
         g = {name: np.asarray(value, np.float64) for name, value in g.items()}
         norm = np.sqrt(sum((value**2).sum() for value in g.values()))
         factor = min(1.0, s.clip_norm / norm) if s.clip_norm else 1.0

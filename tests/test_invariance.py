@@ -7,12 +7,19 @@ import chex
 import jax
 import numpy as np
 import pytest
-from federations import leaves_by_name, ragged_ratings, small_config, small_simulation
+from federations import (
+    leaves_by_name,
+    ragged_ratings,
+    simulation_of,
+    small_config,
+    small_simulation,
+)
 
 from pfr_jax import algorithms
 from pfr_jax.client.block import Payload
+from pfr_jax.preparation import Simulation, seed_keys
 from pfr_jax.server import PayloadSum, ServerState
-from pfr_jax.simulation import Simulation, initial_state, prepare, seed_keys
+from pfr_jax.simulation import initial_state
 
 COHORT = np.array([1, 3, 4, 8, 10, 12])
 
@@ -99,7 +106,7 @@ def test_one_user_cannot_change_anothers_private_state(simulation: Simulation, s
     turned = dataclasses.replace(
         ratings, rating=np.where(mine, 6 - ratings.rating, ratings.rating).astype(np.float32)
     )
-    other = prepare(small_config(), turned)
+    other = simulation_of(small_config(), turned)
     one, two = run_rounds(simulation, [COHORT], step), run_rounds(other, [COHORT], step)
     for client in (c for c in range(13) if c != 3):
         chex.assert_trees_all_equal(
@@ -125,7 +132,7 @@ def test_rounds_compile_once(simulation: Simulation) -> None:
     assert int(state.round) == 4
 
 
-@pytest.mark.parametrize("algorithm", ["personalfr", "fedavg"])
+@pytest.mark.parametrize("algorithm", ["personalfr", "fedavg", "local"])
 def test_the_server_receives_payloads_only(monkeypatch: pytest.MonkeyPatch, algorithm: str) -> None:
     """Every argument of the server's code during a round, taken apart."""
     received: list[tuple[Any, ...]] = []
@@ -137,7 +144,7 @@ def test_the_server_receives_payloads_only(monkeypatch: pytest.MonkeyPatch, algo
             return original(*args)
 
         monkeypatch.setattr(algorithms, name, spy)
-    simulation = small_simulation(algorithm=algorithm, max_buckets=1)
+    simulation = small_simulation(algorithm=algorithm, max_buckets=1, user_profile=True)
     state = initial_state(simulation)
     cohort = simulation.population.cohort(COHORT, simulation.federation.block_size)
     jax.eval_shape(
@@ -147,10 +154,13 @@ def test_the_server_receives_payloads_only(monkeypatch: pytest.MonkeyPatch, algo
     payloads = [arg for arg in seen if isinstance(arg, Payload)]
     assert payloads
     assert {f.name for f in dataclasses.fields(Payload)} == {"delta", "items", "present"}
-    allowed = Payload | PayloadSum | ServerState | dict
+    allowed = Payload | PayloadSum | ServerState | dict | int | np.dtype
     assert all(isinstance(arg, allowed) or callable(arg) or hasattr(arg, "update") for arg in seen)
-    shared = set(simulation.algorithm.shared)
-    assert shared == ({"decoder"} if algorithm == "personalfr" else {"encoder", "decoder"})
+    shared = {
+        "personalfr": {"decoder", "profile"},
+        "fedavg": {"encoder", "decoder", "profile"},
+        "local": set(),
+    }[algorithm]
     for payload in payloads:
         assert {path.split("/")[0] for path in names(payload.delta)} == shared
     for arg in seen:

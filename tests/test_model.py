@@ -12,6 +12,8 @@ from pfr_jax.rows import take_rows
 
 PAPER = AutoEncoder((256, 128), 1682)  # ML-100K
 
+NOBODY = jnp.zeros((0,))  # no user profile
+
 
 @pytest.fixture(scope="module")
 def paper_params():
@@ -82,16 +84,20 @@ def perturbed(model: AutoEncoder):
     )
 
 
-def test_forward_pass_equals_the_plain_one():
-    model, rng = AutoEncoder((7, 5), 11), np.random.default_rng(1)
+@pytest.mark.parametrize("profile_size", [0, 4])
+def test_forward_pass_equals_the_plain_one(profile_size):
+    model, rng = AutoEncoder((7, 5), 11, profile_size), np.random.default_rng(1)
     params = perturbed(model)
+    assert ("profile" in params) == bool(profile_size)
     ratings = rng.normal(size=(3, 11)).astype(np.float32)
+    profile = rng.normal(size=(3, profile_size)).astype(np.float32)
     scale = rng.integers(0, 2, (3, 5)).astype(np.float32) * 2
-    expected = forward(leaves_by_name(params), ratings, scale)
-    actual = jax.vmap(lambda r, s: predict(model, params, r, s))(ratings, scale)
+    expected = forward(leaves_by_name(params), ratings, profile, scale)
+    actual = jax.vmap(lambda r, p, s: predict(model, params, r, p, s))(ratings, profile, scale)
     np.testing.assert_allclose(actual, expected, rtol=2e-5, atol=1e-5)
-    without = predict(model, params, ratings[0])
-    expected = forward(leaves_by_name(params), ratings[:1], np.ones((1, 5), np.float32))[0]
+    without = predict(model, params, ratings[0], profile[0])
+    one = np.ones((1, 5), np.float32)
+    expected = forward(leaves_by_name(params), ratings[:1], profile[:1], one)[0]
     np.testing.assert_allclose(without, expected, rtol=2e-5, atol=1e-5)
 
 
@@ -103,25 +109,27 @@ def test_a_view_on_some_rows_equals_the_full_model_there(hidden_sizes):
     own = np.array([1, 4, 9])
     ratings = np.zeros(11, np.float32)
     ratings[own] = [3.0, -1.0, 0.5]
-    full = predict(model, params, ratings)
+    full = predict(model, params, ratings, NOBODY)
     assert full.shape == (11,)
 
     items = jnp.array([1, 4, 9, 11, 11])
     view = take_rows(params, items)
     inputs = jnp.array([3.0, -1.0, 0.5, 0.0, 0.0])
-    on_view = predict(model, view, inputs)
+    on_view = predict(model, view, inputs, NOBODY)
     assert on_view.shape == (5,)
     np.testing.assert_allclose(on_view[:3], full[own], rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(on_view[3:], 0)
 
     # All output rows from the inputs of some: a client without partial compression.
     mixed = {"encoder": view["encoder"], "decoder": params["decoder"]}
-    np.testing.assert_allclose(predict(model, mixed, inputs), full, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(predict(model, mixed, inputs, NOBODY), full, rtol=1e-5, atol=1e-6)
 
-    hidden = features(model, view, inputs)
+    hidden = features(model, view, inputs, NOBODY)
     assert hidden.shape == (hidden_sizes[0],)
     every = jnp.arange(11)
-    scores = score_pairs(params, jnp.broadcast_to(hidden, (11, hidden_sizes[0])), every)
+    scores = score_pairs(
+        params["decoder"]["output"], jnp.broadcast_to(hidden, (11, hidden_sizes[0])), every
+    )
     np.testing.assert_allclose(scores, full, rtol=1e-5, atol=1e-6)
 
 

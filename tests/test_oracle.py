@@ -9,9 +9,14 @@ import pytest
 from federations import leaves_by_name, small_simulation
 from oracle import Client, Settings, is_shared, run_round
 
-from pfr_jax.simulation import Simulation, initial_params, initial_state, seed_keys
+from pfr_jax.preparation import Simulation, initial_params, seed_keys
+from pfr_jax.simulation import initial_state
 
-SHARED = {"personalfr": ("decoder",), "fedavg": ("encoder", "decoder")}
+SHARED = {
+    "personalfr": ("decoder", "profile"),
+    "fedavg": ("encoder", "decoder", "profile"),
+    "local": (),
+}
 ROUNDS = 3
 
 # Every pair of (algorithm, clients, compression) with the rest dealt round, so that each value
@@ -36,6 +41,12 @@ CASES = [
     for _ in range(2)
     for a, n, c in STRUCTURES
 ]
+for number, case in enumerate(CASES):
+    if number % 3 == 1:
+        case["user_profile"] = True
+    if number % 4 >= 2:
+        case["feedback"] = "implicit"
+        case["center"] = "user" if number % 8 >= 6 else "none"
 
 
 def oracle_clients(simulation: Simulation) -> list[Client]:
@@ -45,11 +56,14 @@ def oracle_clients(simulation: Simulation) -> list[Client]:
     values = np.zeros((ratings.num_users, ratings.num_items), dtype)
     observed = np.zeros(values.shape, bool)
     where = ratings.user[train], ratings.item[train]
-    values[where] = ratings.rating[train] - population.center[ratings.user[train]]
+    values[where] = simulation.target[train] - simulation.center[ratings.user[train]]
     observed[where] = True
+    profile = np.zeros((ratings.num_users, 0), dtype)
+    if simulation.config.data.user_profile:
+        profile = ratings.profile.astype(dtype)
     start = {k: v.astype(np.float64) for k, v in leaves_by_name(initial_params(simulation)).items()}
     return [
-        Client(values[users], observed[users], dict(start))
+        Client(values[users], observed[users], profile[users], dict(start))
         for users in map(
             lambda c: np.flatnonzero(population.client_of_user == c), range(population.num_clients)
         )
@@ -72,6 +86,7 @@ def oracle_settings(simulation: Simulation) -> Settings:
         dropout=config.model.dropout,
         batch_size=config.client.batch_size,
         rounds=config.run.rounds,
+        implicit=simulation.implicit,
     )
 
 

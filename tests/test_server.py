@@ -64,7 +64,7 @@ def make_payload(dense, bias, kernel, items, present: int) -> Payload:
 
 
 def aggregate(shared, payloads, denominator="clients", optimizer=PLAIN):
-    total = empty_sum(shared)
+    total = empty_sum(shared, NUM_ITEMS, np.float32)
     for one in payloads:
         total = add(total, one)
     state = ServerState(shared, optimizer.init(shared))

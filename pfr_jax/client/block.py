@@ -103,10 +103,15 @@ def train_block(
 
     Returns the stacked states with theirs renewed, what they hand over, and f[B] losses.
     """
-    num_items = jax.tree.leaves(shared["decoder"]["output"])[0].shape[0]
+    num_items = side.training.model.num_items
 
     def one(
-        state: ClientState, items: jax.Array, values: jax.Array, observed: jax.Array, client: Any
+        state: ClientState,
+        items: jax.Array,
+        values: jax.Array,
+        observed: jax.Array,
+        profile: jax.Array,
+        client: jax.Array,
     ) -> tuple[ClientState, Tree, jax.Array]:
         shared_items = side.shared_items(items)
         own_start = take_rows(start, items)
@@ -116,12 +121,14 @@ def train_block(
             state.private_opt if side.carry.private else init(before.private),
             state.shared_opt if side.carry.shared else init(before.shared),
         )
-        # A private encoder never needs more rows than the client's own.
+        # A private encoder or decoder has no more rows than the client's own.
         input_items = items if "encoder" in start else shared_items
+        output_items = items if "decoder" in start else shared_items
         data = ClientData(
             inputs=_spread(values, items, input_items, num_items),
-            targets=_spread(values, items, shared_items, num_items),
-            observed=_spread(observed, items, shared_items, num_items),
+            profile=profile,
+            targets=_spread(values, items, output_items, num_items),
+            observed=_spread(observed, items, output_items, num_items),
         )
         client_key = jax.random.fold_in(key, client)
         after, opt_state, loss = train_client(
@@ -136,7 +143,8 @@ def train_block(
         return new_state, subtract_trees(after.shared, before.shared), loss
 
     present = slots < len(bucket)
-    own_data = take_slots((bucket.items, bucket.values, bucket.observed, bucket.client), slots)
+    tables = bucket.items, bucket.values, bucket.observed, bucket.profile, bucket.client
+    own_data = take_slots(tables, slots)
     block_states, delta, loss = jax.vmap(one)(take_slots(states, slots), *own_data)
     items = jnp.where(present[:, None], own_data[0], num_items)
     payload = Payload(

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from pfr_jax.model import AutoEncoder, predict
+from pfr_jax.model import AutoEncoder, Params, predict
 from pfr_jax.rows import Tree
 
 Loss = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
@@ -31,14 +31,16 @@ class LocalTraining:
     dropout: float
     clip_norm: float  # global norm over private and shared together; 0: no clipping
     local_epochs: int
+    train_shared: bool = True  # False: the shared part is frozen, and left out of the clipping
 
 
 class ClientData(NamedTuple):
-    """The training ratings of one client. f[V, L_in], f[V, L_out], bool[V, L_out]."""
+    """What one client trains on."""
 
-    inputs: jax.Array
-    targets: jax.Array
-    observed: jax.Array
+    inputs: jax.Array  # f[V, L_in]
+    profile: jax.Array  # f[V, P]
+    targets: jax.Array  # f[V, L_out]
+    observed: jax.Array  # bool[V, L_out]
 
 
 class Parts(NamedTuple):
@@ -63,21 +65,26 @@ def train_client(
     of their own, so that either can be carried or restarted; clipping couples them.
     """
 
+    def loss_of_parts(params: Parts, batch: ClientData, mask: jax.Array | None) -> jax.Array:
+        return batch_loss(training, {**params.private, **params.shared}, batch, mask)
+
     def local_step(
         carry: tuple[Parts, Parts], step: tuple[jax.Array, jax.Array]
     ) -> tuple[tuple[Parts, Parts], jax.Array]:
         params, opt_state = carry
         users, step_key = step
         batch = data if steps == 1 else jax.tree.map(lambda leaf: leaf[users], data)
-        mask = dropout_mask(training, step_key, users, params)
-        loss, grads = jax.value_and_grad(_batch_loss, argnums=1)(training, params, batch, mask)
-        if training.clip_norm:
-            factor = training.clip_norm / jnp.maximum(optax.tree.norm(grads), training.clip_norm)
-            grads = jax.tree.map(lambda leaf: leaf * factor, grads)
+        mask = dropout_mask(training, step_key, users, data.inputs.dtype)
+        loss, grads = jax.value_and_grad(loss_of_parts)(params, batch, mask)
+        if not training.train_shared:
+            grads = grads._replace(shared=jax.tree.map(jnp.zeros_like, grads.shared))
+        grads = clip(grads, training.clip_norm)
         new = [
-            _optimizer_step(training.optimizer, *part, learning_rate)
+            optimizer_step(training.optimizer, *part, learning_rate)
             for part in zip(params, grads, opt_state, strict=True)
         ]
+        if not training.train_shared:
+            new[1] = params.shared, opt_state.shared
         return (Parts(*(p for p, _ in new)), Parts(*(s for _, s in new))), loss
 
     batches = minibatches(training, key, data.inputs.shape[0], data.observed, steps)
@@ -111,7 +118,7 @@ def minibatches(
 
 
 def dropout_mask(
-    training: LocalTraining, key: jax.Array, users: jax.Array, params: Parts
+    training: LocalTraining, key: jax.Array, users: jax.Array, dtype: Any
 ) -> jax.Array | None:
     """Multiplier of the code of each user, f[n, code]: 0, or 1 over the keep rate."""
     if not training.dropout:
@@ -121,24 +128,33 @@ def dropout_mask(
     kept = jax.vmap(
         lambda user: jax.random.bernoulli(jax.random.fold_in(key, user), keep, (size,))
     )(users)
-    return kept.astype(jax.tree.leaves(params)[0].dtype) / keep
+    return kept.astype(dtype) / keep
 
 
-def _batch_loss(
-    training: LocalTraining, params: Parts, batch: ClientData, mask: jax.Array | None
+def batch_loss(
+    training: LocalTraining, params: Params, batch: ClientData, mask: jax.Array | None
 ) -> jax.Array:
-    merged = {**params.private, **params.shared}
-    one_user = partial(predict, training.model, merged)
-    predictions = jax.vmap(one_user)(batch.inputs, mask)
+    """Loss of the whole model's ``params`` on a minibatch, f[]; ``mask`` f[n, code] or None."""
+    one_user = partial(predict, training.model, params)
+    predictions = jax.vmap(one_user)(batch.inputs, batch.profile, mask)
     return training.loss(predictions, batch.targets, batch.observed)
 
 
-def _optimizer_step(
+def clip(grads: Tree, norm: float) -> Tree:
+    """Gradients scaled to a global norm of at most ``norm``; 0: as they are."""
+    if not norm:
+        return grads
+    factor = norm / jnp.maximum(optax.tree.norm(grads), norm)
+    return jax.tree.map(lambda leaf: leaf * factor, grads)
+
+
+def optimizer_step(
     optimizer: optax.GradientTransformation,
     params: Tree,
     grads: Tree,
     opt_state: Any,
     learning_rate: jax.Array,
 ) -> tuple[Tree, Any]:
+    """Parameters and optimizer state after one step of an optimizer built with rate 1."""
     updates, opt_state = optimizer.update(grads, opt_state, params)
     return jax.tree.map(lambda p, u: p + learning_rate * u, params, updates), opt_state

@@ -12,10 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pfr_jax.data.buckets import bucket_lengths
-from pfr_jax.data.table import Ratings
 from pfr_jax.sampling import Stream, permutation
-
-CENTER_SHRINKAGE = 5  # ratings; the user's mean offset is sum / (n + 5)
 
 
 @jax.tree_util.register_dataclass
@@ -28,6 +25,7 @@ class Bucket:
     users: jax.Array  # i32[Nb, V], its users
     values: jax.Array  # f[Nb, V, L], centred training ratings, 0 where not observed
     observed: jax.Array  # bool[Nb, V, L]
+    profile: jax.Array  # f[Nb, V, P], the users' profiles; P = 0: not used
     steps: int = field(metadata={"static": True})  # minibatches per local epoch
 
     def __len__(self) -> int:
@@ -53,9 +51,7 @@ class Population:
     slot_of: np.ndarray  # i64[N]
     rows: np.ndarray  # i64[N], distinct training items of each client
     client_of_user: np.ndarray  # i64[U]
-    center: np.ndarray  # f64[U], stars; known to the user's client alone, except a global mean
-    mean_value: float  # mean of the centred training ratings
-    num_items: int
+    trainable: np.ndarray  # i64[...], ascending: the clients that may take part in a round
 
     @property
     def num_clients(self) -> int:
@@ -91,36 +87,34 @@ def deal_users(num_users: int, num_clients: int, seed: int) -> np.ndarray:
     return client
 
 
-def user_centers(ratings: Ratings, train: np.ndarray, center: str) -> np.ndarray:
-    """What each client subtracts from a user's ratings, f64[U], from training ratings only."""
-    values = ratings.rating[train].astype(np.float64)
-    if center == "none":
-        return np.zeros(ratings.num_users)
-    mean = values.mean()
-    if center == "global":
-        return np.full(ratings.num_users, mean)
-    users = ratings.user[train]
-    count = np.bincount(users, minlength=ratings.num_users)
-    offset = np.bincount(users, values - mean, minlength=ratings.num_users)
-    return mean + offset / (count + CENTER_SHRINKAGE)
+def deal_with_new_users(new_users: np.ndarray, num_clients: int, seed: int) -> np.ndarray:
+    """As ``deal_users``, i64[U], for the others; each of ``new_users`` (bool[U]) is a client."""
+    client = np.empty(len(new_users), np.int64)
+    client[~new_users] = deal_users(int((~new_users).sum()), num_clients, seed)
+    client[new_users] = client[~new_users].max() + 1 + np.arange(new_users.sum())
+    return client
 
 
 def build_population(
-    ratings: Ratings,
-    train: np.ndarray,
+    user: np.ndarray,
+    item: np.ndarray,
+    value: np.ndarray,
     client_of_user: np.ndarray,
+    profile: np.ndarray,
     *,
-    center: str = "none",
+    num_items: int,
+    new_users: np.ndarray | None = None,
     batch_size: int = 10,
     max_buckets: int = 4,
     dtype: jnp.dtype | type = np.float32,
 ) -> Population:
-    """Deals the training ratings (indices i64[n] into the table) to clients and stacks them."""
-    num_items = ratings.num_items
+    """Deals what clients hold to them and stacks it.
+
+    Arguments: user i[n], item i[n] and centred value f64[n] of the ratings on clients,
+    client_of_user i64[U], profile f[U, P]. The clients of ``new_users`` (bool[U]) and clients
+    without ratings never take part in a round.
+    """
     num_clients = int(client_of_user.max()) + 1
-    user, item = ratings.user[train], ratings.item[train]
-    centers = user_centers(ratings, train, center)
-    value = ratings.rating[train].astype(np.float64) - centers[user]
 
     # A client's rows are its distinct items in ascending order.
     pairs, row = np.unique(client_of_user[user] * num_items + item, return_inverse=True)
@@ -146,7 +140,10 @@ def build_population(
 
         users_table = np.full((len(members), num_slots), len(client_of_user), np.int32)
         own = np.flatnonzero(bucket_of[client_of_user] == index)
-        users_table[slot_of[client_of_user[own]], position[own]] = own
+        place = slot_of[client_of_user[own]], position[own]
+        users_table[place] = own
+        profiles = np.zeros((len(members), num_slots, profile.shape[1]), dtype)
+        profiles[place] = profile[own]
 
         values = np.zeros((len(members), num_slots, num_rows), dtype)
         observed = np.zeros(values.shape, bool)
@@ -160,18 +157,20 @@ def build_population(
                 users=jnp.asarray(users_table),
                 values=jnp.asarray(values),
                 observed=jnp.asarray(observed),
+                profile=jnp.asarray(profiles),
                 steps=steps,
             )
         )
+    trainable = rows > 0
+    if new_users is not None:
+        trainable[client_of_user[new_users]] = False
     return Population(
         buckets=tuple(buckets),
         bucket_of=bucket_of,
         slot_of=slot_of,
         rows=rows,
         client_of_user=client_of_user,
-        center=centers,
-        mean_value=float(value.mean()),
-        num_items=num_items,
+        trainable=np.flatnonzero(trainable),
     )
 
 

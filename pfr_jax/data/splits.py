@@ -1,6 +1,6 @@
 """Splitting ratings into train, validation and test."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -8,13 +8,22 @@ from pfr_jax import sampling
 from pfr_jax.errors import InputError
 
 
+def _no_rows() -> np.ndarray:
+    return np.empty(0, np.int64)
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Row numbers of a `Ratings` table, each part ascending; together every row once."""
+    """Row numbers of a `Ratings` table, each part ascending; together every row once.
+
+    `support` and `query` are the ratings of new users, whom training never sees.
+    """
 
     train: np.ndarray  # i64[...]
     validation: np.ndarray  # i64[...], to choose by
     test: np.ndarray  # i64[...], to report on: nothing is chosen by it
+    support: np.ndarray = field(default_factory=_no_rows)  # i64[...], what new users bring
+    query: np.ndarray = field(default_factory=_no_rows)  # i64[...], to report on, for new users
 
 
 def random_split(
@@ -39,3 +48,33 @@ def random_split(
     order = sampling.permutation(num_ratings, sampling.Stream.SPLIT, seed)
     test, validation, train = np.split(order, [num_test, num_test + num_validation])
     return Split(np.sort(train), np.sort(validation), np.sort(test))
+
+
+def choose_new_users(num_users: int, fraction: float, seed: int) -> np.ndarray:
+    """A random `fraction` of the users, rounded, to be held out of training; bool[U]."""
+    chosen = np.zeros(num_users, bool)
+    order = sampling.permutation(num_users, sampling.Stream.NEW_USERS, seed)
+    chosen[order[: round(num_users * fraction)]] = True
+    if chosen.all():
+        raise InputError(f"--holdout_users={fraction}: leaves none of {num_users} users to train")
+    return chosen
+
+
+def hold_out_users(split: Split, user: np.ndarray, new_users: np.ndarray) -> Split:
+    """`split` with the rows of `new_users` (bool[U]) moved to `support` and `query`.
+
+    Their test ratings are asked for; all others are what they bring. `user` is that of every row.
+    """
+
+    def of(who: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        return rows[who[user[rows]]]
+
+    others = ~new_users
+    brought = np.concatenate([of(new_users, split.train), of(new_users, split.validation)])
+    return Split(
+        train=of(others, split.train),
+        validation=of(others, split.validation),
+        test=of(others, split.test),
+        support=np.sort(brought),
+        query=of(new_users, split.test),
+    )

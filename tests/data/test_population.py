@@ -6,31 +6,32 @@ from federations import ragged_ratings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pfr_jax.data.population import build_population, deal_users
+from pfr_jax.data.population import build_population, deal_users, deal_with_new_users
 from pfr_jax.data.splits import random_split
-from pfr_jax.data.table import Ratings
 
 RATINGS = ragged_ratings()
 TRAIN = random_split(len(RATINGS), 0.0, 0.2, seed=1).train
 
 
-def slow_centers(ratings: Ratings, train: np.ndarray, center: str) -> list[float]:
-    stars = [float(ratings.rating[n]) for n in train]
-    mean = sum(stars) / len(stars)
-    centers = []
-    for user in range(ratings.num_users):
-        own = [float(ratings.rating[n]) - mean for n in train if ratings.user[n] == user]
-        shrunk = mean + sum(own) / (len(own) + 5)
-        centers.append({"none": 0.0, "global": mean, "user": shrunk}[center])
-    return centers
+PROFILE = np.random.default_rng(2).integers(0, 2, (RATINGS.num_users, 3)).astype(np.float32)
+
+
+def build(train, client_of_user, **settings):
+    return build_population(
+        RATINGS.user[train],
+        RATINGS.item[train],
+        RATINGS.rating[train].astype(np.float64) - 3,
+        client_of_user,
+        PROFILE,
+        num_items=RATINGS.num_items,
+        **settings,
+    )
 
 
 def check_against_loops(ratings, train, client_of_user, **settings):
     """Every entry of every client's place in the stacks, padding included."""
-    population = build_population(ratings, train, client_of_user, **settings)
-    centers = slow_centers(ratings, train, settings["center"])
-    np.testing.assert_allclose(population.center, centers, rtol=1e-13)
-    places, centred = set(), []
+    population = build(train, client_of_user, **settings)
+    places = set()
     for client in range(max(client_of_user) + 1):
         users = [u for u in range(ratings.num_users) if client_of_user[u] == client]
         own = [n for n in train if ratings.user[n] in users]
@@ -53,26 +54,24 @@ def check_against_loops(ratings, train, client_of_user, **settings):
         values, observed = np.zeros((num_slots, num_rows)), np.zeros((num_slots, num_rows), bool)
         for n in own:
             where = users.index(ratings.user[n]), items.index(ratings.item[n])
-            values[where] = float(ratings.rating[n]) - centers[ratings.user[n]]
+            values[where] = float(ratings.rating[n]) - 3
             observed[where] = True
-            centred.append(values[where])
         np.testing.assert_allclose(bucket.values[slot], values, rtol=1e-6, atol=1e-6)
         np.testing.assert_array_equal(bucket.observed[slot], observed)
+        np.testing.assert_array_equal(bucket.profile[slot][: len(users)], PROFILE[users])
+        assert not bucket.profile[slot][len(users) :].any()
     # Every place of every bucket belongs to exactly one client.
     assert places == {(b, s) for b, own in enumerate(population.buckets) for s in range(len(own))}
-    assert population.mean_value == pytest.approx(sum(centred) / len(centred), abs=1e-12)
     return population
 
 
-@pytest.mark.parametrize("center", ["none", "global", "user"])
 @pytest.mark.parametrize("num_clients", [0, 1, 4, 5])
 @pytest.mark.parametrize(("batch_size", "max_buckets"), [(2, 4), (10, 1)])
-def test_stacks_agree_with_loops(center, num_clients, batch_size, max_buckets):
+def test_stacks_agree_with_loops(num_clients, batch_size, max_buckets):
     check_against_loops(
         RATINGS,
         TRAIN,
         deal_users(RATINGS.num_users, num_clients, seed=2),
-        center=center,
         batch_size=batch_size,
         max_buckets=max_buckets,
     )
@@ -82,12 +81,25 @@ def test_stacks_agree_with_loops(center, num_clients, batch_size, max_buckets):
 def test_users_without_training_ratings(num_clients):
     """Users 0 and 5 have none; with 13 clients that is two clients without a row."""
     train = TRAIN[~np.isin(RATINGS.user[TRAIN], [0, 5])]
-    settings = {"center": "user", "batch_size": 2, "max_buckets": 3}
     deal = deal_users(RATINGS.num_users, num_clients, seed=0)
-    population = check_against_loops(RATINGS, train, deal, **settings)
-    mean = RATINGS.rating[train].astype(np.float64).mean()
-    assert population.center[[0, 5]] == pytest.approx([mean, mean])
-    assert (population.rows == 0).sum() == (2 if num_clients == 0 else 0)
+    population = check_against_loops(RATINGS, train, deal, batch_size=2, max_buckets=3)
+    empty = [0, 5] if num_clients == 0 else []
+    assert np.flatnonzero(population.rows == 0).tolist() == empty
+    # They could learn nothing and would only decay what is shared.
+    assert population.trainable.tolist() == [c for c in range(num_clients or 13) if c not in empty]
+
+
+def test_new_users_are_clients_of_their_own_that_never_train():
+    new = np.zeros(RATINGS.num_users, bool)
+    new[[2, 7]] = True
+    deal = deal_with_new_users(new, 4, seed=0)
+    assert deal[new].tolist() == [4, 5] and set(deal[~new]) == {0, 1, 2, 3}
+    population = check_against_loops(
+        RATINGS, TRAIN, deal, batch_size=2, max_buckets=3, new_users=new
+    )
+    assert population.trainable.tolist() == [0, 1, 2, 3]
+    everybody = deal_with_new_users(np.zeros(13, bool), 4, seed=0)
+    np.testing.assert_array_equal(everybody, deal_users(13, 4, seed=0))
 
 
 @given(users=st.integers(1, 60), clients=st.integers(1, 60), seed=st.integers(0, 2**40))
@@ -111,7 +123,7 @@ def test_dealing_depends_on_the_seed_and_mixes_users():
 
 @pytest.fixture(scope="module")
 def population():
-    return build_population(RATINGS, TRAIN, np.arange(RATINGS.num_users), max_buckets=3)
+    return build(TRAIN, np.arange(RATINGS.num_users), max_buckets=3)
 
 
 @given(data=st.data(), size=st.integers(1, 13), block_size=st.integers(1, 7))

@@ -1,0 +1,256 @@
+"""From settings to a ``Simulation``: ratings, split, clients, model, algorithm.
+
+Data flows one way: ratings -> split -> targets -> clients. Nothing is trained here.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from pfr_jax import objectives, optimizers
+from pfr_jax.algorithms import FEDERATED, Algorithm, Federation, federated
+from pfr_jax.client.block import ClientSide
+from pfr_jax.client.training import LocalTraining, Parts
+from pfr_jax.config import Config, DataConfig
+from pfr_jax.data import load
+from pfr_jax.data.interactions import build_interactions
+from pfr_jax.data.lines import Columns
+from pfr_jax.data.population import Population, build_population, deal_with_new_users
+from pfr_jax.data.premade import read_premade
+from pfr_jax.data.splits import Split, choose_new_users, hold_out_users, random_split
+from pfr_jax.data.table import Ratings, Scale
+from pfr_jax.data.targets import explicit_targets, implicit_targets, user_centers
+from pfr_jax.errors import InputError
+from pfr_jax.joint import Trainer, joint
+from pfr_jax.model import AutoEncoder, Params, init_params
+from pfr_jax.server import DENOMINATORS
+
+BLOCK_SIZE = {"cpu": 4}  # clients; on a CPU a block's matrices must stay in its cache
+BLOCK_SIZE_ELSEWHERE = 256
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """One experiment, ready to run: everything that does not change from round to round."""
+
+    config: Config
+    ratings: Ratings
+    split: Split
+    target: np.ndarray  # f64[N], what every rating is trained on: stars, or 0 and 1
+    center: np.ndarray  # f64[U]; known to the user's client alone, except a global mean
+    mean_value: float  # mean of the centred training targets
+    new_users: np.ndarray  # bool[U], held out of training
+    population: Population
+    data: Any  # what a round reads: the population's buckets, or for joint the interactions
+    model: AutoEncoder
+    federation: Federation
+    algorithm: Algorithm
+    adaptation: Algorithm | None  # fits what is private on new users; None: nothing is private
+
+    @property
+    def joint(self) -> bool:
+        return self.config.run.algorithm == "joint"
+
+    @property
+    def num_clients(self) -> int:
+        """Clients that may take part in a round; a joint trainer counts as one."""
+        return 1 if self.joint else len(self.population.trainable)
+
+    @property
+    def cohort_size(self) -> int:
+        """Clients in a round."""
+        # Rounded first: 0.07 x 100 is a little more than 7 in floating point.
+        return math.ceil(round(self.config.run.cohort_fraction * self.num_clients, 6))
+
+    @property
+    def implicit(self) -> bool:
+        return self.config.data.feedback == "implicit"
+
+
+def load_ratings(config: DataConfig) -> tuple[Ratings, Split]:
+    """The ratings that these settings name, reduced to a sample of users if so, and their split."""
+    validation, test = (
+        Path(name) if name else None for name in (config.validation_file, config.test_file)
+    )
+    columns = _columns(config.columns)
+    scale = Scale(*config.scale) if config.scale else None
+    if validation or test:
+        if config.num_users:
+            raise InputError("--num_users cannot sample a split of one's own; leave it out")
+        return read_premade(Path(config.dataset), validation, test, columns, scale)
+    ratings = load(
+        config.dataset,
+        data_dir=config.data_dir or None,
+        columns=columns,
+        scale=scale,
+        seed=config.split_seed,
+        download=config.download,
+        user_profile=config.user_profile,
+    )
+    if config.num_users not in (0, ratings.num_users):
+        ratings = ratings.take_users(config.num_users, config.split_seed)
+    fractions = config.validation_fraction, config.test_fraction
+    return ratings, random_split(len(ratings), *fractions, config.split_seed)
+
+
+def _columns(texts: tuple[str, ...]) -> Columns | None:
+    """Names, or positions where all three are numbers."""
+    if not texts:
+        return None
+    user, item, rating = texts
+    if all(text.isdecimal() for text in texts):
+        return int(user), int(item), int(rating)
+    return user, item, rating
+
+
+def prepare(config: Config, ratings: Ratings, split: Split, dtype: type = np.float32) -> Simulation:
+    """Deals users to clients, centres their targets and builds the algorithm.
+
+    ``dtype`` is that of data, parameters and optimizer states.
+    """
+    data = config.data
+    new_users = choose_new_users(ratings.num_users, data.holdout_users, data.split_seed)
+    split = hold_out_users(split, ratings.user, new_users)
+    target = training_targets(data, ratings)
+    held = np.sort(np.concatenate([split.train, split.support]))  # rows that lie on clients
+    mean = float(target[split.train].mean())
+    center = user_centers(ratings.user[held], target[held], ratings.num_users, data.center, mean)
+    value = target - center[ratings.user]
+    profile = user_profiles(data, ratings)
+    population = build_population(
+        ratings.user[held],
+        ratings.item[held],
+        value[held],
+        _clients_of_users(config, new_users),
+        profile,
+        num_items=ratings.num_items,
+        new_users=new_users,
+        batch_size=config.client.batch_size,
+        max_buckets=config.client.max_buckets,
+        dtype=dtype,
+    )
+    read: Any = population.buckets
+    if config.run.algorithm == "joint":
+        train = split.train
+        read = build_interactions(
+            ratings.user[train], ratings.item[train], value[train], profile, dtype
+        )
+    model = AutoEncoder(config.model.hidden_sizes, ratings.num_items, profile.shape[1])
+    federation = build_federation(config, model)
+    return Simulation(
+        config=config,
+        ratings=ratings,
+        split=split,
+        target=target,
+        center=center,
+        mean_value=float(value[split.train].mean()),
+        new_users=new_users,
+        population=population,
+        data=read,
+        model=model,
+        federation=federation,
+        algorithm=build_algorithm(config, federation),
+        adaptation=build_adaptation(config, federation),
+    )
+
+
+def training_targets(config: DataConfig, ratings: Ratings) -> np.ndarray:
+    """What every rating is trained on, f64[N]: stars, or 0 and 1."""
+    if config.feedback == "implicit":
+        return implicit_targets(ratings, config.implicit_threshold)
+    return explicit_targets(ratings)
+
+
+def user_profiles(config: DataConfig, ratings: Ratings) -> np.ndarray:
+    """One-hot profiles f32[U, P]; P = 0 where they are not asked for."""
+    if not config.user_profile:
+        return np.zeros((ratings.num_users, 0), np.float32)
+    if ratings.profile is None:
+        raise InputError(f"--user_profile: {ratings.name} has no user profiles; leave the flag out")
+    return ratings.profile
+
+
+def _clients_of_users(config: Config, new_users: np.ndarray) -> np.ndarray:
+    """The client of each user, i64[U]."""
+    data, num_trained = config.data, int((~new_users).sum())
+    if data.num_clients > num_trained:
+        raise InputError(
+            f"--num_clients={data.num_clients}: there are only {num_trained} users to train"
+        )
+    # The users of a joint trainer are evaluated one by one.
+    num_clients = 0 if config.run.algorithm == "joint" else data.num_clients
+    return deal_with_new_users(new_users, num_clients, data.split_seed)
+
+
+def build_federation(config: Config, model: AutoEncoder) -> Federation:
+    """The static description of clients and server that these settings ask for."""
+    client = config.client
+    implicit = config.data.feedback == "implicit"
+    training = LocalTraining(
+        model=model,
+        optimizer=optimizers.client_optimizer(client),
+        loss=objectives.masked_cross_entropy if implicit else objectives.masked_squared_error,
+        dropout=config.model.dropout,
+        clip_norm=client.clip_norm,
+        local_epochs=client.local_epochs,
+    )
+    carry = Parts(client.private_momentum == "carry", client.shared_momentum == "carry")
+    platform_size = BLOCK_SIZE.get(jax.default_backend(), BLOCK_SIZE_ELSEWHERE)
+    return Federation(
+        side=ClientSide(training, client.partial_compression, carry),
+        server_optimizer=optimizers.server_optimizer(config.server),
+        denominator=DENOMINATORS[config.server.denominator],
+        learning_rate=optimizers.client_learning_rate(client, config.run.rounds),
+        block_size=client.block_size or platform_size,
+    )
+
+
+def build_algorithm(config: Config, federation: Federation) -> Algorithm:
+    """The algorithm that ``--algorithm`` names."""
+    if config.run.algorithm == "joint":
+        training, batch_size = federation.side.training, config.client.batch_size
+        return joint(Trainer(training, batch_size, federation.learning_rate))
+    return FEDERATED[config.run.algorithm](federation)
+
+
+def build_adaptation(config: Config, federation: Federation) -> Algorithm | None:
+    """Rounds that move nothing but the private part, at a constant rate; for new users."""
+    if config.run.algorithm in ("fedavg", "joint"):
+        return None
+    side = federation.side
+    training = dataclasses.replace(
+        side.training, train_shared=False, local_epochs=config.run.adaptation_epochs
+    )
+    frozen = dataclasses.replace(
+        federation,
+        side=dataclasses.replace(side, training=training),
+        learning_rate=partial(_constant, config.client.client_learning_rate),
+    )
+    return federated(frozen, FEDERATED[config.run.algorithm](federation).shared)
+
+
+def _constant(value: float, index: Any) -> float:
+    del index
+    return value
+
+
+def seed_keys(seed: int) -> tuple[jax.Array, jax.Array]:
+    """The key of the initial weights and the key that every round's key is folded from."""
+    init_key, rounds_key = jax.random.split(jax.random.key(seed))
+    return init_key, rounds_key
+
+
+def initial_params(simulation: Simulation) -> Params:
+    """The model that every client and the server start from."""
+    config, bias = simulation.config, 0.0
+    if config.model.output_bias == "mean":
+        share = float(simulation.target[simulation.split.train].mean())
+        bias = math.log(share / (1 - share)) if simulation.implicit else simulation.mean_value
+    dtype = simulation.population.buckets[0].values.dtype
+    return init_params(simulation.model, seed_keys(config.run.seed)[0], bias, dtype)

@@ -1,0 +1,49 @@
+"""What the model is trained on, against plain loops."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from federations import ragged_ratings
+
+from pfr_jax.data.targets import explicit_targets, implicit_targets, user_centers
+from pfr_jax.errors import InputError
+
+RATINGS = ragged_ratings()
+
+
+def test_explicit_targets_are_the_stars():
+    np.testing.assert_array_equal(explicit_targets(RATINGS), RATINGS.rating)
+
+
+def test_implicit_targets_count_from_the_threshold_on():
+    stars = RATINGS.rating.tolist()
+    for threshold in (2.0, 3.5, 5.0):
+        expected = [1.0 if s >= threshold else 0.0 for s in stars]
+        assert implicit_targets(RATINGS, threshold).tolist() == expected
+    own = dataclasses.replace(RATINGS, threshold=4.0)
+    assert implicit_targets(own, None).tolist() == [1.0 if s >= 4 else 0.0 for s in stars]
+    assert implicit_targets(own, 2.0).sum() == sum(s >= 2 for s in stars)
+
+
+def test_a_threshold_must_be_known_and_divide_the_ratings():
+    unknown = dataclasses.replace(RATINGS, threshold=None)
+    with pytest.raises(InputError, match="--implicit_threshold"):
+        implicit_targets(unknown, None)
+    with pytest.raises(InputError, match="threshold=1: every rating"):
+        implicit_targets(RATINGS, 1.0)
+    with pytest.raises(InputError, match="threshold=5.5: no rating"):
+        implicit_targets(RATINGS, 5.5)
+
+
+@pytest.mark.parametrize("center", ["none", "global", "user"])
+def test_centers(center):
+    rows = np.arange(0, len(RATINGS), 3)  # user 0 has one of them, user 1 none
+    user, stars = RATINGS.user[rows], RATINGS.rating[rows].astype(np.float64)
+    rows_of_user_1 = user == 1
+    user, stars = user[~rows_of_user_1], stars[~rows_of_user_1]
+    centers = user_centers(user, stars, 13, center, mean=3.25)
+    for index in range(13):
+        own = [s - 3.25 for u, s in zip(user, stars, strict=True) if u == index]
+        shrunk = 3.25 + sum(own) / (len(own) + 5)
+        assert centers[index] == pytest.approx({"none": 0, "global": 3.25, "user": shrunk}[center])

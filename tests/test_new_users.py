@@ -1,0 +1,83 @@
+"""Users held out of training: nothing of theirs is learned from, and they can be adapted to."""
+
+import dataclasses
+
+import chex
+import jax
+import numpy as np
+import pytest
+from federations import ragged_ratings, simulation_of, small_config, small_simulation
+from test_invariance import client_state
+
+from pfr_jax.evaluation.evaluate import adapt
+from pfr_jax.simulation import initial_state, simulate
+
+HELD_OUT = {"holdout_users": 0.3, "validation_fraction": 0.1, "test_fraction": 0.2, "rounds": 4}
+
+
+def test_the_split_leaves_new_users_out() -> None:
+    simulation = small_simulation(**HELD_OUT)
+    split, user, new = simulation.split, simulation.ratings.user, simulation.new_users
+    assert new.sum() == 4
+    for name in ("train", "validation", "test"):
+        assert not new[user[getattr(split, name)]].any()
+    assert new[user[split.support]].all() and new[user[split.query]].all()
+    parts = [getattr(split, f.name) for f in dataclasses.fields(split)]
+    assert sorted(np.concatenate(parts)) == list(range(len(user)))
+    whole = small_simulation(**{**HELD_OUT, "holdout_users": 0.0}).split
+    assert set(split.query) == {row for row in whole.test if new[user[row]]}
+
+
+@pytest.mark.parametrize("algorithm", ["personalfr", "fedavg", "local", "joint"])
+def test_training_does_not_depend_on_new_users(algorithm: str) -> None:
+    """Their ratings turned around, the training loss and everybody else's figures stay."""
+    config = small_config(algorithm=algorithm, center="user", **HELD_OUT)
+    ratings = ragged_ratings()
+    new = simulation_of(config, ratings).new_users[ratings.user]
+    turned = np.where(new, 6 - ratings.rating, ratings.rating).astype(np.float32)
+    records, others = (
+        list(simulate(simulation_of(config, r)))
+        for r in (ratings, dataclasses.replace(ratings, rating=turned))
+    )
+    assert [r.loss for r in records] == [r.loss for r in others]
+    one, other = records[-1].evaluation, others[-1].evaluation
+    assert one and other and one.test == other.test and one.test is not None
+    shared = algorithm in ("fedavg", "joint")
+    names = ["shared_encoder"] if shared else ["initial_encoder", "adapted_encoder"]
+    assert list(one.new_users) == names
+    assert all(one.new_users[name] != other.new_users[name] for name in names)
+
+
+def test_adaptation_moves_the_private_part_of_new_users_only() -> None:
+    simulation = small_simulation(**HELD_OUT)
+    state = initial_state(simulation)
+    adapted = adapt(simulation, state)
+    chex.assert_trees_all_equal(adapted.server, state.server)
+    for user, client in enumerate(simulation.population.client_of_user):
+        before = client_state(simulation, state, client)
+        after = client_state(simulation, adapted, client)
+        if simulation.new_users[user]:
+            moved = jax.tree.leaves(after.private)
+            assert all(np.abs(leaf).max() > 0 for leaf in moved)
+            assert not any(leaf.any() for leaf in jax.tree.leaves(after.shared_opt))
+        else:
+            chex.assert_trees_all_equal(after, before)
+
+
+def test_adaptation_fits_what_new_users_bring() -> None:
+    """The loss on their own ratings falls with the epochs of adaptation."""
+
+    def loss(epochs: int) -> float:
+        simulation = small_simulation(adaptation_epochs=epochs, dropout=0.0, **HELD_OUT)
+        state = initial_state(simulation)
+        population = simulation.population
+        clients = np.unique(population.client_of_user[simulation.new_users])
+        cohort = population.cohort(clients, simulation.federation.block_size)
+        assert simulation.adaptation is not None
+        step = jax.jit(simulation.adaptation.round)
+        for index in range(2):
+            key = jax.random.key(index)
+            state, report = step(state, population.buckets, cohort, key)
+        return float(report.loss)  # of the second time: where the first one ended
+
+    assert loss(20) < 0.95 * loss(1)
