@@ -74,6 +74,7 @@ def _define(name: str, hint: Any, default: Any, help: str) -> None:
             bool: flags.DEFINE_bool,
             int: flags.DEFINE_integer,
             float: flags.DEFINE_float,
+            float | None: flags.DEFINE_float,
             str: flags.DEFINE_string,
         }[hint]
         define(name, default, help)

@@ -4,9 +4,7 @@ import datetime
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from absl import app, flags
@@ -21,12 +19,13 @@ from experiments.flags import (
     parse_flags,
 )
 from pfr_jax.config import Config
-from pfr_jax.evaluation.baselines import baseline_figures
+from pfr_jax.evaluation.evaluate import AnyFigures, Evaluation, judge_baselines
 from pfr_jax.evaluation.metrics import Figures
 from pfr_jax.ledger import Traffic
 from pfr_jax.report.environment import environment, peak_rss_bytes
 from pfr_jax.report.run_folder import RunFolder, flat_figures
-from pfr_jax.report.tables import bytes_text, facts_table, results_table
+from pfr_jax.report.summary import Outcome, Totals, per_user, summary
+from pfr_jax.report.tables import bytes_text, facts_table, headings, results_table
 from pfr_jax.simulation import RoundRecord, Simulation, load_ratings, prepare, simulate
 
 _OUTPUT_DIR = flags.DEFINE_string(
@@ -35,51 +34,48 @@ _OUTPUT_DIR = flags.DEFINE_string(
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace an earlier run in --output_dir.")
 
 
-@dataclass
-class Totals:
-    """What adds up over a run."""
-
-    traffic: Traffic
-    seconds: dict[str, float]  # data, compile, train, eval
-    participations: np.ndarray  # i64[N], rounds of each client
-
-    def add(self, record: RoundRecord) -> None:
-        self.traffic += record.traffic
-        self.participations[record.clients] += 1
-        for name, value in asdict(record.timing).items():
-            self.seconds[name] += value
-
-
 def run_experiment(config: Config, folder: RunFolder, console: Console) -> None:
     """Runs all rounds, writing to ``folder`` and ``console`` as it goes."""
     versions = environment()
     console.print(facts_table("Environment", versions))
     started = time.perf_counter()
-    simulation = prepare(config, load_ratings(config.data))
+    simulation = prepare(config, *load_ratings(config.data))
     seconds = {"data": time.perf_counter() - started, "compile": 0.0, "train": 0.0, "eval": 0.0}
     folder.begin({**config.flat(), "environment": versions})
     console.print(facts_table(f"Data: {config.data.dataset}", simulation.ratings.statistics()))
 
     totals = Totals(Traffic(), seconds, np.zeros(simulation.population.num_clients, np.int64))
-    selected, last = _run_rounds(simulation, folder, console, totals)
-
-    baselines = baseline_figures(simulation.ratings, simulation.split, config.run.clip_predictions)
-    folder.write_table("per_user.csv", _per_user(simulation, totals, selected, last))
-    folder.write_json("summary.json", _summary(simulation, totals, selected, last, baselines))
-    _print_results(console, simulation, totals, selected, last, baselines)
+    outcome = _run_rounds(simulation, folder, console, totals)
+    baselines = _baselines(simulation)
+    folder.write_table("per_user.csv", per_user(simulation, totals, outcome))
+    folder.write_json("summary.json", summary(simulation, totals, outcome, *baselines))
+    _print_results(console, simulation, outcome, *baselines)
+    _print_costs(console, simulation, totals, outcome.last)
     console.print(f"Files in {folder.path}", soft_wrap=True)
+
+
+def _baselines(simulation: Simulation) -> tuple[dict[str, AnyFigures], dict[str, AnyFigures]]:
+    """Figures of the simple baselines on the test ratings and on those of the new users."""
+    split = simulation.split
+    test = judge_baselines(
+        simulation, split.train, split.test, seen=np.concatenate([split.train, split.validation])
+    )
+    fitted = np.concatenate([split.train, split.support])
+    return test, judge_baselines(simulation, fitted, split.query, seen=split.support)
 
 
 def _run_rounds(
     simulation: Simulation, folder: RunFolder, console: Console, totals: Totals
-) -> tuple[RoundRecord | None, RoundRecord]:
-    """The record of the round that validation selects (None without one) and of the last."""
+) -> Outcome:
+    """Trains and logs; what is to be reported."""
     selected, validation = None, "-"
+    figure, heading = next(iter(headings(simulation.implicit).items()))
+    heading = heading.replace("\n", " ")
     bar = Progress(
         TextColumn("round"),
         MofNCompleteColumn(),
         BarColumn(),
-        TextColumn("loss {task.fields[loss]}  validation RMSE {task.fields[validation]}  ETA"),
+        TextColumn(f"loss {{task.fields[loss]}}  {heading} {{task.fields[validation]}}  ETA"),
         TimeRemainingColumn(),
         console=console,
     )
@@ -90,11 +86,11 @@ def _run_rounds(
             if record.evaluation:
                 _log(folder, record, totals)
                 if record.evaluation.validation:
-                    validation = f"{record.evaluation.validation.rmse:.4f}"
+                    validation = f"{getattr(record.evaluation.validation, figure):.4f}"
                 if record.evaluation.improved:
                     selected = record
             bar.update(task, advance=1, loss=f"{record.loss:.4f}", validation=validation)
-    return selected, record
+    return Outcome(selected, record)
 
 
 def _log(folder: RunFolder, record: RoundRecord, totals: Totals) -> None:
@@ -108,6 +104,7 @@ def _log(folder: RunFolder, record: RoundRecord, totals: Totals) -> None:
             "learning_rate": record.learning_rate,
             **flat_figures("validation", evaluation.validation),
             **flat_figures("test", evaluation.test),
+            **_new_user_figures(evaluation),
             "payload_bytes_up": record.traffic.payload_up,
             "index_bytes_up": record.traffic.index_up,
             "payload_bytes_down": record.traffic.payload_down,
@@ -118,85 +115,60 @@ def _log(folder: RunFolder, record: RoundRecord, totals: Totals) -> None:
     folder.append_line("timings.jsonl", {"round": record.round, **totals.seconds})
 
 
-def _per_user(
-    simulation: Simulation, totals: Totals, selected: RoundRecord | None, last: RoundRecord
-) -> dict[str, np.ndarray]:
-    ratings, split = simulation.ratings, simulation.split
-    client = simulation.population.client_of_user
-    columns = {"user": ratings.user_ids, "client": client, "rounds": totals.participations[client]}
-    for name in ("train", "validation", "test"):
-        rows = getattr(split, name)
-        columns[f"{name}_ratings"] = np.bincount(ratings.user[rows], minlength=ratings.num_users)
-    for suffix, record in (("", selected), ("_last", last)):
-        errors = record.evaluation.test_by_user if record and record.evaluation else None
-        for name, values in (errors or {}).items():
-            columns[f"test_{name}{suffix}"] = values
-    return columns
-
-
-def _summary(
-    simulation: Simulation,
-    totals: Totals,
-    selected: RoundRecord | None,
-    last: RoundRecord,
-    baselines: dict[str, Figures],
-) -> dict[str, Any]:
-    config = simulation.config
-    chosen = selected.evaluation if selected else None
-    final = last.evaluation
-
-    def fields(figures: Figures | None) -> dict[str, float] | None:
-        return asdict(figures) if figures else None
-
+def _new_user_figures(evaluation: Evaluation) -> dict[str, float]:
     return {
-        "algorithm": config.run.algorithm,
-        "dataset": config.data.dataset,
-        "num_users": simulation.ratings.num_users,
-        "num_items": simulation.ratings.num_items,
-        "num_clients": simulation.population.num_clients,
-        "rounds": last.round,
-        "selected_round": selected.round if selected else None,
-        "validation": fields(chosen.validation if chosen else None),
-        "test": fields(chosen.test if chosen else None),
-        "test_last": fields(final.test if final else None),
-        "baselines": {name: asdict(figures) for name, figures in baselines.items()},
-        "bytes_up_total": totals.traffic.up,
-        "bytes_down_total": totals.traffic.down,
-        "seconds": totals.seconds,
-        "peak_rss_bytes": peak_rss_bytes(),
+        name: value
+        for encoder, figures in evaluation.new_users.items()
+        for name, value in flat_figures(f"new_users_{encoder}", figures).items()
     }
 
 
 def _print_results(
     console: Console,
     simulation: Simulation,
-    totals: Totals,
-    selected: RoundRecord | None,
-    last: RoundRecord,
-    baselines: dict[str, Figures],
+    outcome: Outcome,
+    baselines: dict[str, AnyFigures],
+    new_user_baselines: dict[str, AnyFigures],
 ) -> None:
     name = simulation.config.run.algorithm
-    results = {}
-    reported = [(selected, "selected on validation"), (last, "last")]
-    if selected is last:
-        reported = [(last, "last, selected on validation")]
-    for record, what in reported:
-        if record and record.evaluation and record.evaluation.test:
-            results[f"{name}, round {record.round} ({what})"] = record.evaluation.test
-    results |= baselines
-    if "bias_only" in results:
-        console.print(results_table("Test figures, in stars", results, reference="bias_only"))
+    reference = "popularity" if simulation.implicit else "bias_only"
+    columns = headings(simulation.implicit)
+    lists = f" (lists of {simulation.config.run.top_k})" if simulation.implicit else ""
+    results: dict[str, AnyFigures] = {}
+    new_users: dict[str, AnyFigures] = {}
+    reported = {"selected on validation": outcome.selected, "last": outcome.last}
+    if outcome.selected is outcome.last:
+        reported = {"last, selected on validation": outcome.last}
+    for what, record in reported.items():
+        if record and record.evaluation:
+            label = f"{name}, round {record.round} ({what})"
+            if record.evaluation.test:
+                results[label] = record.evaluation.test
+            for encoder, figures in record.evaluation.new_users.items():
+                new_users[f"{label}, {encoder}"] = figures
+    if baselines:
+        rows = results | baselines
+        console.print(results_table(f"Test figures{lists}", rows, reference, columns))
+    if new_user_baselines:
+        title, rows = f"New users, never trained on{lists}", new_users | new_user_baselines
+        console.print(results_table(title, rows, reference, columns))
     floor = baselines.get("noise_floor")
-    if floor and selected and selected.evaluation and selected.evaluation.test:
-        gap = baselines["bias_only"].rmse - floor.rmse
-        closed = (baselines["bias_only"].rmse - selected.evaluation.test.rmse) / gap
+    selected = outcome.selected.evaluation if outcome.selected else None
+    if isinstance(floor, Figures) and selected and isinstance(selected.test, Figures):
+        bias_only = baselines["bias_only"].criterion
+        closed = (bias_only - selected.test.rmse) / (bias_only - floor.rmse)
         console.print(f"{closed:.0%} of the gap between bias-only and the noise floor is closed.")
-    seconds = totals.seconds
+
+
+def _print_costs(
+    console: Console, simulation: Simulation, totals: Totals, last: RoundRecord
+) -> None:
+    seconds, traffic = totals.seconds, totals.traffic
     per_client = last.round * simulation.cohort_size
     console.print(
-        f"{bytes_text(totals.traffic.up)} up and {bytes_text(totals.traffic.down)} down "
-        f"({bytes_text(totals.traffic.up / per_client)} and "
-        f"{bytes_text(totals.traffic.down / per_client)} per client and round). "
+        f"{bytes_text(traffic.up)} up and {bytes_text(traffic.down)} down "
+        f"({bytes_text(traffic.up / per_client)} and "
+        f"{bytes_text(traffic.down / per_client)} per client and round). "
         f"Seconds: data {seconds['data']:.1f}, compile {seconds['compile']:.1f}, "
         f"train {seconds['train']:.1f}, eval {seconds['eval']:.1f}. "
         f"Peak memory {bytes_text(peak_rss_bytes())}."

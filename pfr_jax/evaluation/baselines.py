@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pfr_jax.data.splits import Split
 from pfr_jax.data.table import Ratings
-from pfr_jax.evaluation.metrics import Figures, rating_figures
+from pfr_jax.sampling import Stream, permutation
 
 # The alternating least squares of scikit-surprise's BaselineOnly, with its defaults.
 SWEEPS = 10
@@ -31,13 +30,13 @@ class Predictor:
         return self.mean + self.user[user] + self.item[item]
 
 
-def fit_baselines(ratings: Ratings, split: Split) -> dict[str, Predictor]:
-    """The predictors global_mean, user_mean, item_mean and bias_only, fitted on `split.train`.
+def fit_baselines(ratings: Ratings, fitted: np.ndarray) -> dict[str, Predictor]:
+    """The predictors global_mean, user_mean, item_mean and bias_only, fitted on these rows.
 
     A user or item without training ratings has effect 0.
     """
-    user, item = ratings.user[split.train], ratings.item[split.train]
-    stars = ratings.rating[split.train].astype(np.float64)
+    user, item = ratings.user[fitted], ratings.item[fitted]
+    stars = ratings.rating[fitted].astype(np.float64)
     mean = float(stars.mean())
     no_user, no_item = np.zeros(ratings.num_users), np.zeros(ratings.num_items)
     return {
@@ -69,22 +68,15 @@ def _effect(group: np.ndarray, residual: np.ndarray, size: int, shrinkage: float
     return total / np.maximum(count + shrinkage, 1.0)
 
 
-def baseline_figures(ratings: Ratings, split: Split, clip: bool) -> dict[str, Figures]:
-    """Test figures of every predictor of `fit_baselines`; empty without a test part.
+def item_scores(item: np.ndarray, positive: np.ndarray, num_items: int) -> dict[str, np.ndarray]:
+    """Scores f64[I] that rank items alike for everybody, from n ratings: item i[n], positive f[n].
 
-    Synthetic ratings also have `noise_floor`: the figures of the planted means, which no
-    predictor can beat but by luck.
+    ``popularity`` counts positives, ``item_mean`` is their share among the item's ratings, shrunk
+    towards the share among all, and ``random`` is chance.
     """
-    user, item = ratings.user[split.test], ratings.item[split.test]
-    stars = ratings.rating[split.test]
-    if not len(stars):
-        return {}
-    predictions = {name: fit(user, item) for name, fit in fit_baselines(ratings, split).items()}
-    if ratings.expected is not None:
-        predictions["noise_floor"] = ratings.expected[split.test]
-    if clip:
-        predictions = {
-            name: np.clip(stars, ratings.scale.low, ratings.scale.high)
-            for name, stars in predictions.items()
-        }
-    return {name: rating_figures(user, stars, p) for name, p in predictions.items()}
+    share = positive.mean()
+    return {
+        "popularity": np.bincount(item, positive, minlength=num_items),
+        "item_mean": share + _effect(item, positive - share, num_items, ITEM_SHRINKAGE),
+        "random": permutation(num_items, Stream.BASELINE).astype(np.float64),
+    }

@@ -1,10 +1,12 @@
-"""Predictions of the federation: each user's ratings through its own client's model.
+"""Scores of the federation: each user's ratings through its own client's model.
 
-As on a real client, the input is the user's training vector. The hidden
-features of all users come first; any (user, item) pair is then one dot product.
-Legend: U users, H width of the decoder's last hidden layer, B clients in a block, T pairs.
+As on a real client, the input is the user's own ratings. The hidden features of all users come
+first; the score of any (user, item) pair is then one dot product with the item's output row.
+Legend: U users, H width of the decoder's last hidden layer, Nb clients in a bucket, L rows of a
+client, B users or clients in a block, T pairs, I items.
 """
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -15,12 +17,60 @@ import numpy as np
 from pfr_jax.algorithms import Buckets, FederationState
 from pfr_jax.client.block import take_slots
 from pfr_jax.data.population import Bucket, Population
-from pfr_jax.data.table import Ratings
-from pfr_jax.model import AutoEncoder, features, score_pairs
+from pfr_jax.model import AutoEncoder, Params, features, score_pairs
 from pfr_jax.rows import add_trees, take_rows
 
 CLIENTS_PER_BLOCK = 32
 PAIRS_PER_BLOCK = 4096
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class OwnRows:
+    """Output rows that are a client's own (no decoder is shared), for the clients of a bucket."""
+
+    owner: jax.Array  # i32[U], slot of the user's client in this bucket; -1: it is in another one
+    items: jax.Array  # i32[Nb, L], ascending
+    change: Params  # item_kernel f[Nb, L, H], item_bias f[Nb, L]: difference from the common rows
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Scorer:
+    """Everything that scores any user and item."""
+
+    hidden: jax.Array  # f[U, H], what the output layer sees
+    output: Params  # item_kernel f[I, H], item_bias f[I]: the rows common to all clients
+    own: tuple[OwnRows, ...]  # per bucket; empty where the decoder is shared
+
+
+def make_scorer(model: AutoEncoder, state: FederationState, population: Population) -> Scorer:
+    """The scorer of a federation in this state."""
+    hidden = user_features(model, state, population.buckets, len(population.client_of_user))
+    if "decoder" in state.server.shared:
+        return Scorer(hidden, state.server.shared["decoder"]["output"], ())
+    bucket_of_user = population.bucket_of[population.client_of_user]
+    slot_of_user = population.slot_of[population.client_of_user]
+    own = tuple(
+        OwnRows(
+            owner=jnp.asarray(np.where(bucket_of_user == index, slot_of_user, -1), jnp.int32),
+            items=bucket.items,
+            change=clients.private["decoder"]["output"],
+        )
+        for index, (bucket, clients) in enumerate(
+            zip(population.buckets, state.clients, strict=True)
+        )
+    )
+    return Scorer(hidden, state.start["decoder"]["output"], own)
+
+
+def same_for_all(score: np.ndarray, num_users: int) -> Scorer:
+    """A scorer that gives every user the same scores f[I] of the items."""
+    output = {
+        "item_kernel": jnp.zeros((len(score), 1)),
+        "item_bias": jnp.asarray(score, jnp.zeros(()).dtype),
+    }
+    return Scorer(jnp.zeros((num_users, 1)), output, ())
 
 
 @partial(jax.jit, static_argnames=("model", "num_users"))
@@ -30,18 +80,18 @@ def user_features(
     """What the output layer sees for every user, f[U, H], without dropout."""
     shared = state.server.shared
 
-    def one(private: Any, items: jax.Array, values: jax.Array) -> jax.Array:
+    def one(private: Any, items: jax.Array, values: jax.Array, profile: jax.Array) -> jax.Array:
         own = add_trees(take_rows(state.start, items), private)
         params = {**own, **take_rows(shared, items)}
-        return jax.vmap(partial(features, model, params))(values)
+        return jax.vmap(partial(features, model, params))(values, profile)
 
     def block(bucket: Bucket, private: Any, index: jax.Array, hidden: jax.Array) -> jax.Array:
         slots = index * CLIENTS_PER_BLOCK + jnp.arange(CLIENTS_PER_BLOCK)
-        items, values, users = take_slots((bucket.items, bucket.values, bucket.users), slots)
-        rows = jax.vmap(one)(take_slots(private, slots), items, values)
-        return hidden.at[users].set(rows, mode="drop")
+        inputs = take_slots((bucket.items, bucket.values, bucket.profile), slots)
+        rows = jax.vmap(one)(take_slots(private, slots), *inputs)
+        return hidden.at[take_slots(bucket.users, slots)].set(rows, mode="drop")
 
-    dtype = jax.tree.leaves(shared)[0].dtype
+    dtype = buckets[0].values.dtype
     hidden = jnp.zeros((num_users, model.hidden_sizes[0]), dtype)
     for bucket, states in zip(buckets, state.clients, strict=True):
         one_block = partial(block, bucket, states.private)
@@ -50,27 +100,35 @@ def user_features(
 
 
 @jax.jit
-def predict_pairs(
-    state: FederationState, hidden: jax.Array, user: jax.Array, item: jax.Array
-) -> jax.Array:
+def score_of_pairs(scorer: Scorer, user: jax.Array, item: jax.Array) -> jax.Array:
     """Model outputs for pairs i32[T], i32[T] -> f[T], centred as in training."""
 
     def one(pair: tuple[jax.Array, jax.Array]) -> jax.Array:
-        return score_pairs(state.server.shared, hidden[pair[0]], pair[1])
+        user, item = pair
+        hidden = scorer.hidden[user]
+        score = score_pairs(scorer.output, hidden, item)
+        for own in scorer.own:
+            slot, items = own.owner[user], own.items[own.owner[user]]
+            row = jnp.searchsorted(items, item)
+            kernel, bias = own.change["item_kernel"], own.change["item_bias"]
+            correction = jnp.vdot(hidden, kernel.at[slot, row].get(mode="clip"))
+            correction += bias.at[slot, row].get(mode="clip")
+            is_own = (slot >= 0) & (items.at[row].get(mode="clip") == item)
+            score += jnp.where(is_own, correction, 0)
+        return score
 
     return jax.lax.map(one, (user, item), batch_size=PAIRS_PER_BLOCK)
 
 
-def predict_ratings(
-    state: FederationState,
-    hidden: jax.Array,
-    population: Population,
-    ratings: Ratings,
-    part: np.ndarray,
-    clip: bool,
-) -> np.ndarray:
-    """Predicted stars, f64[T], for the ratings of a held-out part (i64[T] into the table)."""
-    user, item = ratings.user[part], ratings.item[part]
-    output = predict_pairs(state, hidden, jnp.asarray(user), jnp.asarray(item))
-    stars = np.asarray(output, np.float64) + population.center[user]
-    return np.clip(stars, ratings.scale.low, ratings.scale.high) if clip else stars
+def score_of_users(scorer: Scorer, users: jax.Array) -> jax.Array:
+    """Model outputs of users i32[B] for all items, f[B, I]."""
+    hidden = scorer.hidden[users]
+    scores = hidden @ scorer.output["item_kernel"].T + scorer.output["item_bias"][None, :]
+    for own in scorer.own:
+        slots = own.owner[users]
+        change = take_slots(own.change, slots)
+        correction = jnp.einsum("bh,blh->bl", hidden, change["item_kernel"]) + change["item_bias"]
+        correction = jnp.where(slots[:, None] >= 0, correction, 0)
+        items = take_slots(own.items, slots)
+        scores = scores.at[jnp.arange(len(users))[:, None], items].add(correction, mode="drop")
+    return scores

@@ -2,9 +2,26 @@
 
 from collections.abc import Mapping
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from pfr_jax.evaluation.metrics import Figures
+from pfr_jax.evaluation.evaluate import AnyFigures
+
+# Figure -> heading; the first one is also shown as a difference. Coverage is in the files only.
+EXPLICIT = {"rmse": "RMSE", "rmse_per_user": "RMSE per user", "mae": "MAE"}
+IMPLICIT = {
+    "ndcg_heldout": "held-out\nNDCG",
+    "map_heldout": "held-out\nMAP",
+    "ndcg_full": "full\nNDCG",
+    "recall_full": "full\nRecall",
+    "hr_full": "full\nHR",
+    "mrr_full": "full\nMRR",
+}
+
+
+def headings(implicit: bool) -> dict[str, str]:
+    """Figure -> heading, the figure that rounds are selected by first."""
+    return IMPLICIT if implicit else EXPLICIT
 
 
 def facts_table(title: str, facts: Mapping[str, object]) -> Table:
@@ -15,20 +32,29 @@ def facts_table(title: str, facts: Mapping[str, object]) -> Table:
     return table
 
 
-def results_table(title: str, results: Mapping[str, Figures], reference: str) -> Table:
-    """A row of test figures per predictor, and its RMSE less that of ``reference``."""
-    table = Table(title=title, title_justify="left")
-    table.add_column("")
-    for heading in ("RMSE", f"less {reference.replace('_', ' ')}", "RMSE per user", "MAE"):
-        table.add_column(heading, justify="right")
+def results_table(
+    title: str, results: Mapping[str, AnyFigures], reference: str, columns: Mapping[str, str]
+) -> Table:
+    """A row of figures per predictor, and its first figure less that of ``reference``.
+
+    ``columns`` are the ``headings``.
+    """
+    # Narrow, so that eight columns of figures fit a terminal of 80 characters.
+    table = Table(
+        title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
+    )
+    table.add_column("", overflow="fold", min_width=12)
+    first, *others = columns
+    less = f"less\n{reference.replace('_', '-')}"
+    for heading in (columns[first], less, *(columns[name] for name in others)):
+        table.add_column(heading, justify="right", no_wrap=True)
     for name, figures in results.items():
-        difference = figures.rmse - results[reference].rmse
+        difference = getattr(figures, first) - getattr(results[reference], first)
         table.add_row(
             name.replace("_", " "),
-            f"{figures.rmse:.4f}",
+            f"{getattr(figures, first):.4f}",
             "" if name == reference else f"{difference:+.4f}",
-            f"{figures.rmse_per_user:.4f}",
-            f"{figures.mae:.4f}",
+            *(f"{getattr(figures, other):.4f}" for other in others),
         )
     return table
 

@@ -37,7 +37,7 @@ def test_means_by_hand():
         np.array([1, 1, 2, 3]), np.array([1, 2, 1, 3]), np.array([5.0, 3.0, 1.0, 2.0]), STARS, "x"
     )
     split = Split(np.array([0, 1, 2]), np.array([], int), np.array([3]))
-    baselines = fit_baselines(ratings, split)
+    baselines = fit_baselines(ratings, split.train)
     user, item = np.array([0, 1, 2]), np.array([1, 0, 2])
     assert baselines["global_mean"](user, item) == pytest.approx([3, 3, 3])
     assert baselines["user_mean"](user, item) == pytest.approx([4, 1, 3])
@@ -51,7 +51,7 @@ def test_bias_only_agrees_with_loops():
     user, item = np.divmod(random.choice(12 * 9, 60, replace=False), 9)
     ratings = Ratings.from_columns(user, item, random.integers(1, 6, 60), STARS, "random")
     split = random_split(60, 0.1, 0.2, seed=0)
-    predictor = fit_baselines(ratings, split)["bias_only"]
+    predictor = fit_baselines(ratings, split.train)["bias_only"]
     of_user, of_item = slow_bias_only(ratings, split.train)
     np.testing.assert_allclose(predictor.user, of_user, rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(predictor.item, of_item, rtol=1e-12, atol=1e-15)
@@ -60,9 +60,9 @@ def test_bias_only_agrees_with_loops():
 def test_held_out_ratings_do_not_matter():
     ratings = load("synthetic")
     split = random_split(len(ratings), 0.05, 0.1, seed=0)
-    before = fit_baselines(ratings, split)["bias_only"]
+    before = fit_baselines(ratings, split.train)["bias_only"]
     ratings.rating[np.concatenate([split.validation, split.test])] = 1.0
-    after = fit_baselines(ratings, split)["bias_only"]
+    after = fit_baselines(ratings, split.train)["bias_only"]
     np.testing.assert_array_equal(before.user, after.user)
     np.testing.assert_array_equal(before.item, after.item)
 
@@ -70,7 +70,7 @@ def test_held_out_ratings_do_not_matter():
 def test_synthetic_leaves_taste_to_learn_between_bias_only_and_the_floor():
     ratings = load("synthetic")
     split = random_split(len(ratings), 0.05, 0.1, seed=0)
-    baselines = fit_baselines(ratings, split)
+    baselines = fit_baselines(ratings, split.train)
     rmse = {name: rmse_of(predictor, ratings, split) for name, predictor in baselines.items()}
     floor = np.sqrt(np.mean((ratings.rating - ratings.expected)[split.test] ** 2))
     assert 0.85 < floor < 0.88 < 0.925 < rmse["bias_only"] < 0.955
@@ -84,5 +84,5 @@ def test_bias_only_on_movielens_100k(ml100k_dir):
     rmse = []
     for seed in range(10):
         split = random_split(len(ratings), 0.0, 0.1, seed)
-        rmse.append(rmse_of(fit_baselines(ratings, split)["bias_only"], ratings, split))
+        rmse.append(rmse_of(fit_baselines(ratings, split.train)["bias_only"], ratings, split))
     assert np.mean(rmse) == pytest.approx(0.940, abs=3 * 0.007 / 10**0.5)

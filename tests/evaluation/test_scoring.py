@@ -9,14 +9,22 @@ from federations import leaves_by_name, small_simulation
 from oracle import forward
 
 from pfr_jax.evaluation import scoring
-from pfr_jax.evaluation.scoring import predict_pairs, predict_ratings, user_features
-from pfr_jax.simulation import initial_params, initial_state, seed_keys
+from pfr_jax.evaluation.scoring import (
+    make_scorer,
+    score_of_pairs,
+    score_of_users,
+    user_features,
+)
+from pfr_jax.preparation import initial_params, seed_keys
+from pfr_jax.simulation import initial_state
 
 # One client per user; three clients of four or five users; the same with everything shared.
 CASES = [
     {"center": "user", "max_buckets": 2},
     {"num_clients": 3, "batch_size": 2, "center": "global"},
     {"num_clients": 3, "partial_compression": False, "algorithm": "fedavg", "max_buckets": 1},
+    {"num_clients": 3, "algorithm": "local", "center": "user", "user_profile": True},
+    {"algorithm": "local", "feedback": "implicit"},
 ]
 
 
@@ -39,7 +47,10 @@ def dense_predictions(simulation, state):
     observed = np.zeros(inputs.shape, bool)
     for n in simulation.split.train:
         where = user, _ = ratings.user[n], ratings.item[n]
-        inputs[where], observed[where] = ratings.rating[n] - population.center[user], True
+        inputs[where], observed[where] = simulation.target[n] - simulation.center[user], True
+    profile = np.zeros((ratings.num_users, 0))
+    if simulation.config.data.user_profile:
+        profile = ratings.profile
     start = leaves_by_name(initial_params(simulation))
     shared = leaves_by_name(state.server.shared)
     out = np.zeros_like(inputs)
@@ -56,7 +67,7 @@ def dense_predictions(simulation, state):
         own |= {name: leaf.astype(np.float64) for name, leaf in shared.items()}
         code_scale = np.ones((len(users), len(own["encoder/norm_1/bias"])))
         with jax.enable_x64(True):
-            out[users] = forward(own, inputs[users], code_scale)
+            out[users] = forward(own, inputs[users], profile[users], code_scale)
     return out
 
 
@@ -72,34 +83,20 @@ def block_sizes(request, monkeypatch):
 
 def forget_compiled():
     user_features.clear_cache()
-    predict_pairs.clear_cache()
+    score_of_pairs.clear_cache()
 
 
 @pytest.mark.usefixtures("block_sizes")
 @pytest.mark.parametrize("case", range(len(CASES)), ids=lambda n: "-".join(CASES[n]))
 def test_all_pairs_agree_with_a_dense_forward_pass(case):
     simulation, state = trained(case)
-    population, ratings = simulation.population, simulation.ratings
-    hidden = user_features(simulation.model, state, population.buckets, population.num_users)
+    population = simulation.population
+    scorer = make_scorer(simulation.model, state, population)
+    assert bool(scorer.own) == (simulation.config.run.algorithm == "local")
     user, item = np.divmod(np.arange(13 * 23, dtype=np.int32), np.int32(23))
-    pairs = predict_pairs(state, hidden, user, item)
+    pairs = score_of_pairs(scorer, user, item)
     dense = dense_predictions(simulation, state)
     np.testing.assert_allclose(np.asarray(pairs).reshape(13, 23), dense, rtol=1e-4, atol=1e-5)
-
-    part = np.array([40, 3, 11, 3, 150])  # in any order, and twice
-    stars = predict_ratings(state, hidden, population, ratings, part, clip=False)
-    user, item = ratings.user[part], ratings.item[part]
-    expected = dense[user, item] + population.center[user]
-    np.testing.assert_allclose(stars, expected, rtol=1e-4, atol=1e-5)
-
-
-def test_clipping_to_the_scale():
-    simulation, state = trained(0)
-    population, ratings = simulation.population, simulation.ratings
-    hidden = user_features(simulation.model, state, population.buckets, population.num_users)
-    hidden = hidden * 30  # so that some predictions are far outside the scale
-    part = np.arange(len(ratings))
-    raw = predict_ratings(state, hidden, population, ratings, part, clip=False)
-    assert raw.min() < 1 and raw.max() > 5 and ((raw > 1) & (raw < 5)).any()
-    clipped = predict_ratings(state, hidden, population, ratings, part, clip=True)
-    np.testing.assert_array_equal(clipped, [min(max(stars, 1.0), 5.0) for stars in raw])
+    users = np.array([12, 0, 3, 3, 7])
+    rows = jax.jit(score_of_users)(scorer, users)
+    np.testing.assert_allclose(rows, dense[users], rtol=1e-4, atol=1e-5)

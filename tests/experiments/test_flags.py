@@ -47,7 +47,10 @@ def test_every_flag_reaches_its_setting():
         "columns": ("a", "b", "c"),
         "scale": (1.0, 5.0, 0.5),
         "hidden_sizes": (7, 5),
+        "validation_file": "validation.csv",
+        "test_file": "test.csv",
     }
+    allow = {"implicit_threshold": ("feedback", "implicit")}  # a setting that another one needs
     defaults = Config().flat()
     for setting in SETTINGS:
         name, default = setting.name, setting.default
@@ -61,8 +64,9 @@ def test_every_flag_reaches_its_setting():
             value = others.get(name, default + 1 if isinstance(default, int) else 0.375)
             text = ",".join(map(str, value)) if isinstance(value, tuple) else value
             argument = f"--{name}={text}"
-        changed = parse(argument).flat()
-        assert changed == {**defaults, name: value}, argument
+        needed = dict([allow[name]]) if name in allow else {}
+        changed = parse(argument, *(f"--{n}={v}" for n, v in needed.items())).flat()
+        assert changed == {**defaults, **needed, name: value}, argument
         assert type(changed[name]) is type(value)
 
 

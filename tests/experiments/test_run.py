@@ -21,6 +21,9 @@ ROOT = Path(__file__).parents[2]
 ENVIRONMENT = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "JAX_PLATFORMS": "cpu"}
 FAST = ["--hidden_sizes=8,4", "--rounds=4", "--eval_every=2", "--max_buckets=1", "--local_epochs=1"]
 FIGURES = {"rmse", "rmse_per_user", "mae"}
+RANKING = {f"{name}_heldout" for name in ("ndcg", "map")} | {
+    f"{name}_full" for name in ("ndcg", "recall", "hr", "mrr", "coverage")
+}
 NUM_USERS, NUM_ITEMS = 40, 30
 
 
@@ -46,7 +49,7 @@ def run(folder: Path, *arguments: str) -> Finished:
     done = subprocess.run(
         command(folder, list(arguments)),
         cwd=ROOT,
-        env=ENVIRONMENT,
+        env=ENVIRONMENT | {"PFR_CACHE_DIR": str(folder.parent / "cache")},
         capture_output=True,
         text=True,
         timeout=300,
@@ -94,6 +97,14 @@ def runs(place) -> dict[str, Finished]:
             "--batch_size=3",
             "--nopartial_compression",
         ],
+        "implicit": [
+            data,
+            "--feedback=implicit",
+            "--implicit_threshold=4",
+            "--holdout_users=0.25",
+            "--test_fraction=0.3",
+            "--top_k=3",
+        ],
         "diverging": [data, "--client_learning_rate=1e30", "--clip_norm=0", "--eval_every=1"],
     }
     with ThreadPoolExecutor(2) as pool:
@@ -117,15 +128,21 @@ def test_summary(runs):
     assert set(summary) == {
         "algorithm",
         "dataset",
+        "feedback",
         "num_users",
+        "num_new_users",
         "num_items",
         "num_clients",
+        "users_by_encoder",
         "rounds",
         "selected_round",
         "validation",
         "test",
         "test_last",
+        "test_over_users",
+        "test_over_users_last",
         "baselines",
+        "new_user_baselines",
         "bytes_up_total",
         "bytes_down_total",
         "seconds",
@@ -203,6 +220,35 @@ def test_without_validation_no_round_is_selected(runs):
     lines = done.lines("metrics.jsonl")
     assert [line["round"] for line in lines if "test_rmse" in line] == [4]
     assert not any("validation_rmse" in line for line in lines)
+
+
+def test_implicit_feedback_and_new_users(runs, place):
+    """Each protocol's figures under its own name; what encodes a user's ratings is said."""
+    done = runs["implicit"]
+    assert (done.status, done.err) == (0, "")
+    summary = done.json("summary.json")
+    assert (summary["num_new_users"], summary["feedback"]) == (10, "implicit")
+    assert set(summary["test"]) == RANKING
+    assert set(summary["baselines"]) == {"popularity", "item_mean", "random"}
+    assert set(summary["new_users"]) == {"initial_encoder", "adapted_encoder"}
+    assert all(set(figures) == RANKING for figures in summary["new_users"].values())
+    assert set(summary["users_by_encoder"]) == {"private, trained", "private, never trained"}
+    assert sum(summary["users_by_encoder"].values()) == NUM_USERS
+    assert summary["users_by_encoder"]["private, never trained"] >= 10
+    with (done.folder / "per_user.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    new = [row for row in rows if row["new_user"] == "True"]
+    assert len(new) == 10
+    assert all(row["encoder"] == "private, never trained" and row["rounds"] == "0" for row in new)
+    assert all(int(row["support_ratings"]) > 0 == int(row["train_ratings"]) for row in new)
+    for row in rows:  # figures of trained users in some columns, of new ones in others
+        of_query = row["query_ndcg_full_adapted_encoder_last"]
+        assert not (row["test_ndcg_full_last"] and of_query)
+    ndcg = [float(row["test_ndcg_full_last"]) for row in rows if row["test_ndcg_full_last"]]
+    assert np.mean(ndcg) == pytest.approx(summary["test_last"]["ndcg_full"], rel=1e-4)
+    spread = summary["test_over_users_last"]["ndcg_full"]
+    assert (spread["users"], spread["mean"]) == (len(ndcg), summary["test_last"]["ndcg_full"])
+    assert 0 <= spread["p05"] <= spread["p50"] <= spread["p95"] <= 1
 
 
 def test_a_diverging_run_says_what_to_lower(runs):

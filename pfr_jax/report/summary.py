@@ -1,0 +1,143 @@
+"""What a finished run leaves: a row per user, quantiles over users, and the summary."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from pfr_jax.evaluation.evaluate import AnyFigures, ByUser, Evaluation
+from pfr_jax.ledger import Traffic
+from pfr_jax.report.environment import peak_rss_bytes
+from pfr_jax.simulation import RoundRecord, Simulation
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+@dataclass
+class Totals:
+    """What adds up over a run."""
+
+    traffic: Traffic
+    seconds: dict[str, float]  # data, compile, train, eval
+    participations: np.ndarray  # i64[clients], rounds of each client
+
+    def add(self, record: RoundRecord) -> None:
+        self.traffic += record.traffic
+        self.participations[record.clients] += 1
+        for name, value in asdict(record.timing).items():
+            self.seconds[name] += value
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The rounds that are reported."""
+
+    selected: RoundRecord | None  # by validation; None without a validation split
+    last: RoundRecord
+
+    @property
+    def evaluations(self) -> dict[str, Evaluation]:
+        """Suffix of their names in files -> evaluation: "" for selected, "_last" for last."""
+        records = {"": self.selected, "_last": self.last}
+        return {s: r.evaluation for s, r in records.items() if r is not None and r.evaluation}
+
+
+def per_user(simulation: Simulation, totals: Totals, outcome: Outcome) -> dict[str, np.ndarray]:
+    """The columns of per_user.csv, [U] each: who the user is, activity, figures."""
+    ratings, split = simulation.ratings, simulation.split
+    client = simulation.population.client_of_user
+    rounds = totals.participations[client]
+    columns = {
+        "user": ratings.user_ids,
+        "client": np.zeros_like(client) if simulation.joint else client,
+        "new_user": simulation.new_users,
+        "encoder": encoder_of_user(simulation, rounds),
+        "rounds": rounds,
+    }
+    for name in ("train", "validation", "test", "support", "query"):
+        rows = getattr(split, name)
+        if len(rows) or name in ("train", "validation", "test"):
+            counts = np.bincount(ratings.user[rows], minlength=ratings.num_users)
+            columns[f"{name}_ratings"] = counts
+    for suffix, evaluation in outcome.evaluations.items():
+        for figure, values in (evaluation.test_by_user or {}).items():
+            columns[f"test_{figure}{suffix}"] = values
+        for encoder, by_user in evaluation.new_by_user.items():
+            for figure, values in by_user.items():
+                columns[f"query_{figure}_{encoder}{suffix}"] = values
+    return columns
+
+
+def encoder_of_user(simulation: Simulation, rounds: np.ndarray) -> np.ndarray:
+    """What encodes each user's ratings in ``test`` figures, text[U]."""
+    if "encoder" in simulation.algorithm.shared:
+        return np.full(len(rounds), "shared")
+    return np.where(rounds > 0, "private, trained", "private, never trained")
+
+
+def user_quantiles(by_user: ByUser) -> dict[str, dict[str, float]]:
+    """Count, mean and quantiles of each figure over the users that have it, each user once."""
+    spread = {}
+    for figure, values in by_user.items():
+        values = values[~np.isnan(values)]
+        if len(values):
+            quantiles = np.quantile(values, QUANTILES)
+            spread[figure] = {
+                "users": len(values),
+                "mean": float(values.mean()),
+                **{
+                    f"p{100 * q:02.0f}": float(v) for q, v in zip(QUANTILES, quantiles, strict=True)
+                },
+            }
+    return spread
+
+
+def summary(
+    simulation: Simulation,
+    totals: Totals,
+    outcome: Outcome,
+    baselines: Mapping[str, AnyFigures],
+    new_user_baselines: Mapping[str, AnyFigures],
+) -> dict[str, Any]:
+    """The content of summary.json."""
+    config = simulation.config
+    encoder = encoder_of_user(
+        simulation, totals.participations[simulation.population.client_of_user]
+    )
+    kinds, counts = np.unique(encoder, return_counts=True)
+    selected = outcome.selected.evaluation if outcome.selected else None
+    content: dict[str, Any] = {
+        "algorithm": config.run.algorithm,
+        "dataset": config.data.dataset,
+        "feedback": config.data.feedback,
+        "num_users": simulation.ratings.num_users,
+        "num_new_users": int(simulation.new_users.sum()),
+        "num_items": simulation.ratings.num_items,
+        "num_clients": simulation.num_clients,
+        "users_by_encoder": dict(zip(kinds.tolist(), counts.tolist(), strict=True)),
+        "rounds": outcome.last.round,
+        "selected_round": outcome.selected.round if outcome.selected else None,
+        "validation": _fields(selected.validation if selected else None),
+    }
+    for suffix, evaluation in outcome.evaluations.items():
+        content[f"test{suffix}"] = _fields(evaluation.test)
+        content[f"test_over_users{suffix}"] = user_quantiles(evaluation.test_by_user or {})
+        if evaluation.new_users:
+            content[f"new_users{suffix}"] = {
+                name: _fields(figures) for name, figures in evaluation.new_users.items()
+            }
+    content.setdefault("test", None)
+    return {
+        **content,
+        "baselines": {name: _fields(figures) for name, figures in baselines.items()},
+        "new_user_baselines": {name: _fields(f) for name, f in new_user_baselines.items()},
+        "bytes_up_total": totals.traffic.up,
+        "bytes_down_total": totals.traffic.down,
+        "seconds": totals.seconds,
+        "peak_rss_bytes": peak_rss_bytes(),
+    }
+
+
+def _fields(figures: AnyFigures | None) -> dict[str, float] | None:
+    return asdict(figures) if figures else None
