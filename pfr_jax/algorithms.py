@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from pfr_jax.client.block import ClientSide, ClientState, init_client_states, train_block
+from pfr_jax.client.block import ClientSide, ClientState, Engine
 from pfr_jax.client.training import Parts
 from pfr_jax.data.population import Bucket, Cohort
 from pfr_jax.model import Params
@@ -58,11 +58,12 @@ class Algorithm(NamedTuple):
 class Federation:
     """The static description that every algorithm is made from."""
 
+    engine: Engine
     side: ClientSide
     server_optimizer: optax.GradientTransformation
     denominator: Denominator
     learning_rate: Callable[[Any], Any]  # round index -> the clients' learning rate
-    block_size: int
+    block_sizes: tuple[int, ...]  # clients of a block, per bucket
 
 
 def personalfr(federation: Federation) -> Algorithm:
@@ -105,7 +106,7 @@ def federated(federation: Federation, shared: tuple[str, ...]) -> Algorithm:
             round=jnp.int32(0),
             server=ServerState(start.shared, federation.server_optimizer.init(start.shared)),
             start=start.private,
-            clients=tuple(init_client_states(federation.side, b, start) for b in buckets),
+            clients=tuple(federation.engine.init(federation.side, b, start) for b in buckets),
         )
 
     def round(
@@ -118,8 +119,13 @@ def federated(federation: Federation, shared: tuple[str, ...]) -> Algorithm:
             federation.learning_rate(state.round.astype(loss.dtype)), loss.dtype
         )
         clients = []
-        for bucket, states, slots, blocks in zip(
-            buckets, state.clients, cohort.slots, cohort.blocks, strict=True
+        for bucket, states, slots, blocks, size in zip(
+            buckets,
+            state.clients,
+            cohort.slots,
+            cohort.blocks,
+            federation.block_sizes,
+            strict=True,
         ):
 
             def one_block(
@@ -127,10 +133,10 @@ def federated(federation: Federation, shared: tuple[str, ...]) -> Algorithm:
                 carry: Any,
                 bucket: Bucket = bucket,
                 slots: jax.Array = slots,
+                size: int = size,
             ) -> Any:
                 states, total, loss = carry
-                size = federation.block_size
-                states, payload, losses = train_block(
+                states, payload, losses = federation.engine.train_block(
                     federation.side,
                     state.start,
                     state.server.shared,

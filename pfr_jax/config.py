@@ -180,8 +180,13 @@ class ClientConfig:
     shared_momentum: Momentum = option(
         "carry", "Optimizer state of the client's copy of the shared part (paper: carry)."
     )
+    engine: Literal["auto", "factored", "active_rows"] = option(
+        "auto",
+        "How clients are computed, not what: exact low-rank training (SGD, one user per client), "
+        "the rows of a client's items (anything), or the first where it is exact.",
+    )
     block_size: int = option(
-        0, "Clients trained at once; changes speed, not results. 0: 4 on CPU, else 256."
+        0, "Clients trained at once; changes speed, not results. 0: what suits the engine."
     )
     max_buckets: int = option(
         4,

@@ -10,6 +10,8 @@ and on a client's view of L of them: the first and the last layer take their ite
 parameters they are given. The only file that uses Flax.
 """
 
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import flax.linen as nn
@@ -167,24 +169,55 @@ def init_params(
     return params
 
 
+Layers = Mapping[str, Callable[[jax.Array], jax.Array]]
+
+
 def predict(
     model: AutoEncoder,
     params: Params,
     ratings: jax.Array,
     profile: jax.Array,
     code_scale: jax.Array | None = None,
+    layers: Layers | None = None,
 ) -> jax.Array:
-    """Predictions for the output rows that ``params`` holds: f[L_out]."""
-    rows = params["decoder"]["output"]["item_kernel"].shape[0]
-    output = model.clone(num_items=rows).apply({"params": params}, ratings, profile, code_scale)
-    return cast(jax.Array, output)
+    """Predictions for the output rows that ``params`` holds: f[L_out].
+
+    ``layers`` computes the linear layers that it names ("encoder/input", "decoder/linear_0", ...)
+    instead of the model itself, biases included; their parameters may then be absent.
+    """
+    output = params["decoder"].get("output", {})
+    if "item_kernel" in output:
+        model = model.clone(num_items=len(output["item_kernel"]))
+    with _computed_by(layers):
+        prediction = model.apply({"params": params}, ratings, profile, code_scale)
+    return cast(jax.Array, prediction)
 
 
 def features(
-    model: AutoEncoder, params: Params, ratings: jax.Array, profile: jax.Array
+    model: AutoEncoder,
+    params: Params,
+    ratings: jax.Array,
+    profile: jax.Array,
+    layers: Layers | None = None,
 ) -> jax.Array:
     """What the output layer sees for these ratings and profile: f[hidden_sizes[0]]."""
-    return cast(jax.Array, model.apply({"params": params}, ratings, profile, method="features"))
+    with _computed_by(layers):
+        hidden = model.apply({"params": params}, ratings, profile, method="features")
+    return cast(jax.Array, hidden)
+
+
+def _computed_by(layers: Layers | None) -> AbstractContextManager[Any]:
+    """Within it, the calls of the named linear layers go to ``layers``."""
+
+    def intercept(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+        module = context.module
+        if isinstance(module, ItemInput | Linear | ItemOutput) and module.path:
+            layer = (layers or {}).get("/".join(module.path))
+            if layer is not None:
+                return layer(*args)
+        return call(*args, **kwargs)
+
+    return nn.intercept_methods(intercept) if layers else nullcontext()
 
 
 def score_pairs(output: Params, hidden: jax.Array, items: jax.Array) -> jax.Array:

@@ -16,6 +16,7 @@ import numpy as np
 from pfr_jax import objectives, optimizers
 from pfr_jax.algorithms import FEDERATED, Algorithm, Federation, federated
 from pfr_jax.client.block import ClientSide
+from pfr_jax.client.engines import block_sizes, choose_engine
 from pfr_jax.client.training import LocalTraining, Parts
 from pfr_jax.config import Config, DataConfig
 from pfr_jax.data import load
@@ -30,9 +31,6 @@ from pfr_jax.errors import InputError
 from pfr_jax.joint import Trainer, joint
 from pfr_jax.model import AutoEncoder, Params, init_params
 from pfr_jax.server import DENOMINATORS
-
-BLOCK_SIZE = {"cpu": 4}  # clients; on a CPU a block's matrices must stay in its cache
-BLOCK_SIZE_ELSEWHERE = 256
 
 
 @dataclass(frozen=True)
@@ -50,6 +48,7 @@ class Simulation:
     data: Any  # what a round reads: the population's buckets, or for joint the interactions
     model: AutoEncoder
     federation: Federation
+    engine_choice: str  # why this engine
     algorithm: Algorithm
     adaptation: Algorithm | None  # fits what is private on new users; None: nothing is private
 
@@ -142,7 +141,7 @@ def prepare(config: Config, ratings: Ratings, split: Split, dtype: type = np.flo
             ratings.user[train], ratings.item[train], value[train], profile, dtype
         )
     model = AutoEncoder(config.model.hidden_sizes, ratings.num_items, profile.shape[1])
-    federation = build_federation(config, model)
+    federation, why = build_federation(config, model, population)
     return Simulation(
         config=config,
         ratings=ratings,
@@ -155,6 +154,7 @@ def prepare(config: Config, ratings: Ratings, split: Split, dtype: type = np.flo
         data=read,
         model=model,
         federation=federation,
+        engine_choice=why,
         algorithm=build_algorithm(config, federation),
         adaptation=build_adaptation(config, federation),
     )
@@ -188,8 +188,13 @@ def _clients_of_users(config: Config, new_users: np.ndarray) -> np.ndarray:
     return deal_with_new_users(new_users, num_clients, data.split_seed)
 
 
-def build_federation(config: Config, model: AutoEncoder) -> Federation:
-    """The static description of clients and server that these settings ask for."""
+def build_federation(
+    config: Config, model: AutoEncoder, population: Population
+) -> tuple[Federation, str]:
+    """The static description of clients and server that these settings ask for.
+
+    And why it has the engine it has.
+    """
     client = config.client
     implicit = config.data.feedback == "implicit"
     training = LocalTraining(
@@ -201,14 +206,16 @@ def build_federation(config: Config, model: AutoEncoder) -> Federation:
         local_epochs=client.local_epochs,
     )
     carry = Parts(client.private_momentum == "carry", client.shared_momentum == "carry")
-    platform_size = BLOCK_SIZE.get(jax.default_backend(), BLOCK_SIZE_ELSEWHERE)
-    return Federation(
+    engine, why = choose_engine(config, population)
+    federation = Federation(
+        engine=engine,
         side=ClientSide(training, client.partial_compression, carry),
         server_optimizer=optimizers.server_optimizer(config.server),
         denominator=DENOMINATORS[config.server.denominator],
         learning_rate=optimizers.client_learning_rate(client, config.run.rounds),
-        block_size=client.block_size or platform_size,
+        block_sizes=block_sizes(config, engine, population.buckets),
     )
+    return federation, why
 
 
 def build_algorithm(config: Config, federation: Federation) -> Algorithm:

@@ -44,3 +44,21 @@ def add_trees(a: Tree, b: Tree) -> Tree:
 
 def subtract_trees(a: Tree, b: Tree) -> Tree:
     return jax.tree.map(jnp.subtract, a, b)
+
+
+def flatten(tree: Tree) -> dict[str, jax.Array]:
+    """The leaves of nested dicts by their path: ``{"encoder/input/bias": ...}``."""
+    flat, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {"/".join(entry.key for entry in path): leaf for path, leaf in flat}
+
+
+def nest(flat: dict[str, Any]) -> Tree:
+    """The inverse of ``flatten``."""
+    tree: dict[str, Any] = {}
+    for path, leaf in flat.items():
+        *parents, name = path.split("/")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[name] = leaf
+    return tree

@@ -56,9 +56,6 @@ def add_payload(total: PayloadSum, payload: Payload) -> PayloadSum:
     """Adds a block of clients; an empty place of the block adds nothing."""
     present, items = payload.present, payload.items
 
-    def add_dense(leaf: jax.Array, delta: jax.Array) -> jax.Array:
-        return leaf + jnp.tensordot(present, delta, axes=1)
-
     def add_rows(leaf: jax.Array, delta: jax.Array) -> jax.Array:
         return leaf.at[items].add(delta, mode="drop")  # empty places hold padding rows only
 
@@ -67,9 +64,9 @@ def add_payload(total: PayloadSum, payload: Payload) -> PayloadSum:
         if items is None
         else total.holders.at[items].add(jnp.broadcast_to(present[:, None], items.shape))
     )
-    on_items = add_dense if items is None else add_rows
+    on_items = jnp.add if items is None else add_rows
     return PayloadSum(
-        delta=map_rows(on_items, add_dense, total.delta, payload.delta),
+        delta=map_rows(on_items, jnp.add, total.delta, payload.delta),
         holders=holders,
         clients=total.clients + present.sum(),
     )

@@ -76,12 +76,12 @@ def simulate(simulation: Simulation) -> Iterator[RoundRecord]:
     """Runs all rounds. Stops with an InputError if the training loss is no longer finite."""
     run, population = simulation.config.run, simulation.population
     ledger = traffic_ledger(simulation)
-    block_size = simulation.federation.block_size
+    block_sizes = simulation.federation.block_sizes
     _, rounds_key = seed_keys(run.seed)
 
     started = time.perf_counter()
     state = initial_state(simulation)
-    cohort = population.cohort(sample_cohort(simulation, 0), block_size)
+    cohort = population.cohort(sample_cohort(simulation, 0), block_sizes)
     step = jax.jit(simulation.algorithm.round, donate_argnums=0)
     compiled = step.lower(state, simulation.data, cohort, rounds_key).compile()
     evaluate(simulation, state, math.inf, last=True)  # compiles what evaluations run
@@ -91,7 +91,7 @@ def simulate(simulation: Simulation) -> Iterator[RoundRecord]:
     for index in range(run.rounds):
         started = time.perf_counter()
         clients = sample_cohort(simulation, index)
-        cohort = population.cohort(clients, block_size)
+        cohort = population.cohort(clients, block_sizes)
         key = jax.random.fold_in(rounds_key, index)
         state, report = compiled(state, simulation.data, cohort, key)
         jax.block_until_ready(state)

@@ -1,10 +1,12 @@
 """Small federations on ragged random ratings, for the tests."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import numpy as np
 
+from pfr_jax.client.block import ClientState
 from pfr_jax.config import ClientConfig, Config, DataConfig, ModelConfig, RunConfig, ServerConfig
 from pfr_jax.data.splits import random_split
 from pfr_jax.data.table import Ratings, Scale
@@ -71,3 +73,19 @@ def leaves_by_name(tree: object) -> dict[str, np.ndarray]:
     """``encoder/input/bias`` and so on -> array."""
     flat, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {"/".join(entry.key for entry in path): np.asarray(leaf) for path, leaf in flat}
+
+
+def unpacked(simulation: Simulation, state: Any, client: int) -> ClientState:
+    """One client's state as whole rows and matrices, whatever the engine; item rows padded."""
+    population, federation = simulation.population, simulation.federation
+    bucket, slot = population.bucket_of[client], population.slot_of[client]
+    table = population.buckets[bucket]
+    own = jax.tree.map(lambda leaf: leaf[slot], state.clients[bucket])
+    return federation.engine.unpack(
+        federation.side,
+        state.start,
+        state.server.shared,
+        own,
+        table.items[slot],
+        table.values[slot],
+    )

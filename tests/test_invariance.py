@@ -13,6 +13,7 @@ from federations import (
     simulation_of,
     small_config,
     small_simulation,
+    unpacked,
 )
 
 from pfr_jax import algorithms
@@ -30,7 +31,7 @@ def run_rounds(simulation: Simulation, cohorts: list[np.ndarray], step: Any = No
     state = initial_state(simulation)
     for index, cohort in enumerate(cohorts):
         key = jax.random.fold_in(seed_keys(0)[1], index)
-        laid_out = simulation.population.cohort(cohort, simulation.federation.block_size)
+        laid_out = simulation.population.cohort(cohort, simulation.federation.block_sizes)
         state, _ = step(state, simulation.population.buckets, laid_out, key)
     return state
 
@@ -38,11 +39,17 @@ def run_rounds(simulation: Simulation, cohorts: list[np.ndarray], step: Any = No
 def client_state(simulation: Simulation, state: Any, client: int) -> Any:
     """One client's state without padding: leaves cut to its own rows."""
     population = simulation.population
-    bucket, slot = population.bucket_of[client], population.slot_of[client]
-    length = population.buckets[bucket].items.shape[1]
+    length = population.buckets[population.bucket_of[client]].items.shape[1]
     rows = population.rows[client]
     cut = lambda leaf: leaf[:rows] if leaf.ndim and leaf.shape[0] == length else leaf  # noqa: E731
-    return jax.tree.map(lambda leaf: cut(np.asarray(leaf[slot])), state.clients[bucket])
+    own = unpacked(simulation, state, client)
+    return jax.tree.map(lambda leaf: cut(np.asarray(leaf)), own)
+
+
+def everything(simulation: Simulation, state: Any) -> Any:
+    """The server's state and that of every client. (Padding and untrained clients hold no data.)"""
+    clients = [client_state(simulation, state, c) for c in range(simulation.num_clients)]
+    return state.server, clients
 
 
 def assert_same_change(one: Any, other: Any, start: Any, tolerance: float = 1e-4) -> None:
@@ -82,8 +89,10 @@ def test_blocks_and_padding_change_nothing(
 
 
 def test_order_of_the_cohort_changes_nothing(simulation: Simulation, step: Any) -> None:
-    one = run_rounds(simulation, [COHORT], step)
-    other = run_rounds(simulation, [COHORT[::-1]], step)
+    one, other = (
+        everything(simulation, run_rounds(simulation, [cohort], step))
+        for cohort in (COHORT, COHORT[::-1])
+    )
     chex.assert_trees_all_close(one, other, rtol=1e-5, atol=1e-7)
 
 
@@ -117,10 +126,10 @@ def test_one_user_cannot_change_anothers_private_state(simulation: Simulation, s
 
 
 def test_a_round_is_a_pure_function(simulation: Simulation, step: Any) -> None:
-    chex.assert_trees_all_equal(
-        run_rounds(simulation, [COHORT, COHORT], step),
-        run_rounds(simulation, [COHORT, COHORT], step),
+    one, other = (
+        everything(simulation, run_rounds(simulation, [COHORT, COHORT], step)) for _ in range(2)
     )
+    chex.assert_trees_all_equal(one, other)
 
 
 def test_rounds_compile_once(simulation: Simulation) -> None:
@@ -146,7 +155,7 @@ def test_the_server_receives_payloads_only(monkeypatch: pytest.MonkeyPatch, algo
         monkeypatch.setattr(algorithms, name, spy)
     simulation = small_simulation(algorithm=algorithm, max_buckets=1, user_profile=True)
     state = initial_state(simulation)
-    cohort = simulation.population.cohort(COHORT, simulation.federation.block_size)
+    cohort = simulation.population.cohort(COHORT, simulation.federation.block_sizes)
     jax.eval_shape(
         simulation.algorithm.round, state, simulation.population.buckets, cohort, seed_keys(0)[1]
     )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from federations import leaves_by_name, small_simulation
 
-from pfr_jax.client.block import Payload, train_block
+from pfr_jax.client.block import Payload
 from pfr_jax.ledger import Traffic, shared_ledger
 from pfr_jax.model import AutoEncoder, init_params
 from pfr_jax.simulation import Simulation, initial_state, simulate, traffic_ledger
@@ -21,7 +21,7 @@ def payloads(simulation: Simulation) -> list[tuple[Payload, Any]]:
     for bucket, states in zip(simulation.population.buckets, state.clients, strict=True):
         slots = jnp.arange(len(bucket) + 2)
         payload = jax.eval_shape(
-            lambda state, states, bucket, slots: train_block(
+            lambda state, states, bucket, slots: simulation.federation.engine.train_block(
                 simulation.federation.side,
                 state.start,
                 state.server.shared,
@@ -44,9 +44,9 @@ def sent_bytes(payload: Payload, rows: int) -> tuple[int, int]:
     """(change of the shared part, indices) of one client, without the padding of its rows."""
 
     def nbytes(leaf: Any, name: str) -> int:
-        shape = leaf.shape[1:]
+        shape = leaf.shape  # summed over clients: one client's is of the same shape
         if "/item_" in name and payload.items is not None:
-            shape = (rows, *shape[1:])
+            shape = (rows, *shape[2:])
         return int(np.prod(shape)) * leaf.dtype.itemsize
 
     flat, _ = jax.tree_util.tree_flatten_with_path(payload.delta)

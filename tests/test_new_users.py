@@ -72,7 +72,7 @@ def test_adaptation_fits_what_new_users_bring() -> None:
         state = initial_state(simulation)
         population = simulation.population
         clients = np.unique(population.client_of_user[simulation.new_users])
-        cohort = population.cohort(clients, simulation.federation.block_size)
+        cohort = population.cohort(clients, simulation.federation.block_sizes)
         assert simulation.adaptation is not None
         step = jax.jit(simulation.adaptation.round)
         for index in range(2):

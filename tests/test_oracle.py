@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from federations import leaves_by_name, small_simulation
+from federations import leaves_by_name, small_simulation, unpacked
 from oracle import Client, Settings, is_shared, run_round
 
 from pfr_jax.preparation import Simulation, initial_params, seed_keys
@@ -92,10 +92,8 @@ def oracle_settings(simulation: Simulation) -> Settings:
 
 def one_client(simulation: Simulation, state: Any, client: int) -> tuple[dict[str, Any], Any]:
     """Unpadded private displacement by leaf name, and the client's whole state."""
-    population = simulation.population
-    bucket, slot = population.bucket_of[client], population.slot_of[client]
-    own = jax.tree.map(lambda leaf: np.asarray(leaf[slot]), state.clients[bucket])
-    rows = population.rows[client]
+    own = jax.tree.map(np.asarray, unpacked(simulation, state, client))
+    rows = simulation.population.rows[client]
     private = {
         name: leaf[:rows] if "/item_" in name else leaf
         for name, leaf in leaves_by_name(own.private).items()
@@ -133,7 +131,7 @@ def check_change_of_every_leaf(case: dict[str, Any], dtype: type, tolerance: flo
         # The same clients come again, among others.
         cohort = np.unique([0, 1, num_clients - 1, (round + 2) % num_clients])
         key = jax.random.fold_in(rounds_key, round)
-        laid_out = simulation.population.cohort(cohort, simulation.federation.block_size)
+        laid_out = simulation.population.cohort(cohort, simulation.federation.block_sizes)
         state, report = step(state, simulation.population.buckets, laid_out, key)
         server = run_round(server, clients, list(cohort), round, key, settings)
 

@@ -1,5 +1,7 @@
 """What the server makes of payloads: by hand, against a loop, and what must not change it."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,12 +10,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pfr_jax.client.block import Payload
+from pfr_jax.client.block import hand_over
 from pfr_jax.server import DENOMINATORS, ServerState, add_payload, empty_sum, server_step
 
 NUM_ITEMS, WIDTH = 5, 2
 PLAIN = optax.sgd(1.0)
-add = jax.jit(add_payload)
+
+
+class Changes(NamedTuple):
+    """What each client of a block would hand over: all leaves f[B, ...]."""
+
+    delta: dict
+    items: jax.Array | None
+    present: jax.Array
+
+
+add = jax.jit(lambda total, one: add_payload(total, hand_over(*one)))
 step = jax.jit(server_step, static_argnames=("denominator", "optimizer"))
 
 
@@ -30,7 +42,7 @@ def shared_part(seed: int = 0) -> dict:
     }
 
 
-def payload(held: list[list[int]], seed: int = 1, rows: int = NUM_ITEMS, empty: int = 0) -> Payload:
+def payload(held: list[list[int]], seed: int = 1, rows: int = NUM_ITEMS, empty: int = 0) -> Changes:
     """A client per list of item rows, each client's changes drawn by (seed, client); padded."""
     num_clients = len(held) + empty
     items = np.full((num_clients, rows), NUM_ITEMS, np.int32)
@@ -46,9 +58,9 @@ def payload(held: list[list[int]], seed: int = 1, rows: int = NUM_ITEMS, empty: 
     return make_payload(dense, bias, kernel, items, len(held))
 
 
-def make_payload(dense, bias, kernel, items, present: int) -> Payload:
+def make_payload(dense, bias, kernel, items, present: int) -> Changes:
     f32 = jnp.float32
-    return Payload(
+    return Changes(
         delta={
             "decoder": {
                 "norm": {"bias": jnp.asarray(dense, f32)},
@@ -71,7 +83,7 @@ def aggregate(shared, payloads, denominator="clients", optimizer=PLAIN):
     return step(state, total, DENOMINATORS[denominator], optimizer).shared["decoder"], total
 
 
-def select(one: Payload, order) -> Payload:
+def select(one: Changes, order) -> Changes:
     order = np.asarray(order)
     return jax.tree.map(lambda leaf: leaf[order], one)
 
@@ -161,7 +173,7 @@ def test_sum_agrees_with_a_loop_over_clients(held, name):
 def test_when_everyone_holds_every_row_all_denominators_are_the_plain_mean(name):
     shared = shared_part()
     one = payload([list(range(NUM_ITEMS))] * 4, empty=1)
-    everything = Payload(one.delta, None, one.present)  # partial compression off
+    everything = Changes(one.delta, None, one.present)  # partial compression off
     plain, _ = aggregate(shared, [one], "clients")
     for payloads in ([one], [everything]):
         actual, total = aggregate(shared, payloads, name)

@@ -144,8 +144,13 @@ def clip(grads: Tree, norm: float) -> Tree:
     """Gradients scaled to a global norm of at most ``norm``; 0: as they are."""
     if not norm:
         return grads
-    factor = norm / jnp.maximum(optax.tree.norm(grads), norm)
+    factor = clip_factor(optax.tree.norm(grads), norm)
     return jax.tree.map(lambda leaf: leaf * factor, grads)
+
+
+def clip_factor(length: jax.Array, norm: float) -> jax.Array:
+    """What scales gradients of global norm ``length`` to one of at most ``norm``."""
+    return norm / jnp.maximum(length, norm)
 
 
 def optimizer_step(

@@ -61,13 +61,14 @@ class Population:
     def num_users(self) -> int:
         return len(self.client_of_user)
 
-    def cohort(self, clients: np.ndarray, block_size: int) -> Cohort:
-        """Lays the given clients (i64[C], distinct) out in blocks.
+    def cohort(self, clients: np.ndarray, block_sizes: tuple[int, ...]) -> Cohort:
+        """Lays the given clients (i64[C], distinct) out in blocks of each bucket's size.
 
-        Shapes depend on C and the block size alone, so no cohort causes a recompilation.
+        Shapes depend on C and the block sizes alone, so no cohort causes a recompilation.
         """
         slots, blocks = [], []
-        for index, bucket in enumerate(self.buckets):
+        sizes = zip(self.buckets, block_sizes, strict=True)
+        for index, (bucket, block_size) in enumerate(sizes):
             chosen = self.slot_of[clients[self.bucket_of[clients] == index]]
             capacity = -(-min(len(bucket), len(clients)) // block_size) * block_size
             padded = np.arange(len(bucket), len(bucket) + capacity, dtype=np.int32)

@@ -46,7 +46,7 @@ def evaluate(simulation: Simulation, state: FederationState, best: float, last: 
     reports = len(split.test) or len(split.query)
     if not len(split.validation) and not (last and reports):
         return NOTHING
-    scorer = make_scorer(simulation.model, state, simulation.population)
+    scorer = make_scorer(simulation.federation, state, simulation.population)
     validation, improved = None, False
     if len(split.validation):
         validation, _ = judge(simulation, scorer, split.validation, seen=split.train)
@@ -113,7 +113,7 @@ def judge_new_users(
     )
     if simulation.adaptation is None:
         return {"shared_encoder": judge_query(scorer=scorer)}
-    adapted = make_scorer(simulation.model, adapt(simulation, state), simulation.population)
+    adapted = make_scorer(simulation.federation, adapt(simulation, state), simulation.population)
     return {
         "initial_encoder": judge_query(scorer=scorer),
         "adapted_encoder": judge_query(scorer=adapted),
@@ -125,7 +125,7 @@ def adapt(simulation: Simulation, state: FederationState) -> FederationState:
     assert simulation.adaptation is not None
     population = simulation.population
     clients = np.unique(population.client_of_user[simulation.new_users])
-    cohort = population.cohort(clients, simulation.federation.block_size)
+    cohort = population.cohort(clients, simulation.federation.block_sizes)
     _, rounds_key = seed_keys(simulation.config.run.seed)
     # Rounds fold in 0, 1, ...; this counts down from the top of uint32.
     key = jax.random.fold_in(rounds_key, 2**32 - 1)

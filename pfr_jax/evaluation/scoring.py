@@ -6,6 +6,7 @@ Legend: U users, H width of the decoder's last hidden layer, Nb clients in a buc
 client, B users or clients in a block, T pairs, I items.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,11 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pfr_jax.algorithms import Buckets, FederationState
-from pfr_jax.client.block import take_slots
+from pfr_jax.algorithms import Buckets, Federation, FederationState
+from pfr_jax.client.block import ClientSide, ClientState, Engine, take_slots
 from pfr_jax.data.population import Bucket, Population
-from pfr_jax.model import AutoEncoder, Params, features, score_pairs
-from pfr_jax.rows import add_trees, take_rows
+from pfr_jax.model import Params, score_pairs
 
 CLIENTS_PER_BLOCK = 32
 PAIRS_PER_BLOCK = 4096
@@ -44,9 +44,11 @@ class Scorer:
     own: tuple[OwnRows, ...]  # per bucket; empty where the decoder is shared
 
 
-def make_scorer(model: AutoEncoder, state: FederationState, population: Population) -> Scorer:
+def make_scorer(federation: Federation, state: FederationState, population: Population) -> Scorer:
     """The scorer of a federation in this state."""
-    hidden = user_features(model, state, population.buckets, len(population.client_of_user))
+    hidden = user_features(
+        federation.engine, federation.side, state, population.buckets, population.num_users
+    )
     if "decoder" in state.server.shared:
         return Scorer(hidden, state.server.shared["decoder"]["output"], ())
     bucket_of_user = population.bucket_of[population.client_of_user]
@@ -73,28 +75,25 @@ def same_for_all(score: np.ndarray, num_users: int) -> Scorer:
     return Scorer(jnp.zeros((num_users, 1)), output, ())
 
 
-@partial(jax.jit, static_argnames=("model", "num_users"))
+@partial(jax.jit, static_argnames=("engine", "side", "num_users"))
 def user_features(
-    model: AutoEncoder, state: FederationState, buckets: Buckets, num_users: int
+    engine: Engine, side: ClientSide, state: FederationState, buckets: Buckets, num_users: int
 ) -> jax.Array:
     """What the output layer sees for every user, f[U, H], without dropout."""
-    shared = state.server.shared
+    one = partial(engine.features, side, state.start, state.server.shared)
 
-    def one(private: Any, items: jax.Array, values: jax.Array, profile: jax.Array) -> jax.Array:
-        own = add_trees(take_rows(state.start, items), private)
-        params = {**own, **take_rows(shared, items)}
-        return jax.vmap(partial(features, model, params))(values, profile)
-
-    def block(bucket: Bucket, private: Any, index: jax.Array, hidden: jax.Array) -> jax.Array:
+    def block(bucket: Bucket, states: ClientState, index: jax.Array, hidden: jax.Array) -> Any:
         slots = index * CLIENTS_PER_BLOCK + jnp.arange(CLIENTS_PER_BLOCK)
-        inputs = take_slots((bucket.items, bucket.values, bucket.profile), slots)
-        rows = jax.vmap(one)(take_slots(private, slots), *inputs)
+        # Optimizer states are not read, so as to move less.
+        own = dataclasses.replace(states, private_opt=None, shared_opt=None)
+        inputs = take_slots((own, bucket.items, bucket.values, bucket.profile), slots)
+        rows = jax.vmap(one)(*inputs)
         return hidden.at[take_slots(bucket.users, slots)].set(rows, mode="drop")
 
     dtype = buckets[0].values.dtype
-    hidden = jnp.zeros((num_users, model.hidden_sizes[0]), dtype)
+    hidden = jnp.zeros((num_users, side.training.model.hidden_sizes[0]), dtype)
     for bucket, states in zip(buckets, state.clients, strict=True):
-        one_block = partial(block, bucket, states.private)
+        one_block = partial(block, bucket, states)
         hidden = jax.lax.fori_loop(0, -(-len(bucket) // CLIENTS_PER_BLOCK), one_block, hidden)
     return hidden
 

@@ -129,7 +129,8 @@ def population():
 @given(data=st.data(), size=st.integers(1, 13), block_size=st.integers(1, 7))
 def test_a_cohort_holds_each_client_once(population, data, size, block_size):
     clients = np.array(data.draw(st.permutations(range(13)))[:size])
-    cohort = population.cohort(clients, block_size)
+    sizes = (block_size,) * len(population.buckets)
+    cohort = population.cohort(clients, sizes)
     found = []
     for bucket, slots, blocks in zip(population.buckets, cohort.slots, cohort.blocks, strict=True):
         slots, used = np.asarray(slots), int(blocks) * block_size
@@ -142,5 +143,5 @@ def test_a_cohort_holds_each_client_once(population, data, size, block_size):
     assert float(cohort.clients) == size
     # Any other cohort of this size has the same shapes.
     shapes = [slots.shape for slots in cohort.slots]
-    assert shapes == [slots.shape for slots in population.cohort(np.arange(size), block_size).slots]
+    assert shapes == [slots.shape for slots in population.cohort(np.arange(size), sizes).slots]
     assert all(shape[0] % block_size == 0 for shape in shapes)

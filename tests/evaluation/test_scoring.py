@@ -5,7 +5,7 @@ from functools import cache
 import jax
 import numpy as np
 import pytest
-from federations import leaves_by_name, small_simulation
+from federations import leaves_by_name, small_simulation, unpacked
 from oracle import forward
 
 from pfr_jax.evaluation import scoring
@@ -33,7 +33,7 @@ def trained(case):
     """A federation after one round, in which not every client took part."""
     simulation = small_simulation(local_epochs=1, server_learning_rate=3.0, **CASES[case])
     cohort = np.arange(0, simulation.population.num_clients, 2)
-    laid_out = simulation.population.cohort(cohort, simulation.federation.block_size)
+    laid_out = simulation.population.cohort(cohort, simulation.federation.block_sizes)
     step = jax.jit(simulation.algorithm.round)
     state = initial_state(simulation)
     state, _ = step(state, simulation.population.buckets, laid_out, seed_keys(0)[1])
@@ -57,13 +57,12 @@ def dense_predictions(simulation, state):
     for client in range(population.num_clients):
         users = np.flatnonzero(population.client_of_user == client)
         items = np.flatnonzero(observed[users].any(axis=0))
-        bucket, slot = population.bucket_of[client], population.slot_of[client]
         own = {name: leaf.astype(np.float64) for name, leaf in start.items()}
-        for name, change in leaves_by_name(state.clients[bucket].private).items():
+        for name, change in leaves_by_name(unpacked(simulation, state, client).private).items():
             if "/item_" in name:
-                own[name][items] += change[slot][: len(items)]
+                own[name][items] += change[: len(items)]
             else:
-                own[name] += change[slot]
+                own[name] += change
         own |= {name: leaf.astype(np.float64) for name, leaf in shared.items()}
         code_scale = np.ones((len(users), len(own["encoder/norm_1/bias"])))
         with jax.enable_x64(True):
@@ -91,7 +90,7 @@ def forget_compiled():
 def test_all_pairs_agree_with_a_dense_forward_pass(case):
     simulation, state = trained(case)
     population = simulation.population
-    scorer = make_scorer(simulation.model, state, population)
+    scorer = make_scorer(simulation.federation, state, population)
     assert bool(scorer.own) == (simulation.config.run.algorithm == "local")
     user, item = np.divmod(np.arange(13 * 23, dtype=np.int32), np.int32(23))
     pairs = score_of_pairs(scorer, user, item)

@@ -1,0 +1,143 @@
+"""The engine for any client optimizer: a client trains the rows of its own items.
+
+The only place where ``pfr_jax.client.training`` is mapped over clients. Legend as in ``block``.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from pfr_jax.client.block import (
+    ClientSide,
+    ClientState,
+    Engine,
+    Payload,
+    hand_over,
+    put_slots,
+    take_slots,
+)
+from pfr_jax.client.training import ClientData, Parts, train_client
+from pfr_jax.data.population import Bucket
+from pfr_jax.model import features
+from pfr_jax.rows import Tree, add_trees, subtract_trees, take_rows
+
+
+def init(side: ClientSide, bucket: Bucket, start: Parts) -> ClientState:
+    """The stacked states of a bucket's clients before the first round."""
+
+    def one(items: jax.Array) -> ClientState:
+        private = take_rows(start.private, items)
+        shared = take_rows(start.shared, side.shared_items(items))
+        init = side.training.optimizer.init
+        return ClientState(
+            private=jax.tree.map(jnp.zeros_like, private),
+            private_opt=init(private) if side.carry.private else None,
+            shared_opt=init(shared) if side.carry.shared else None,
+            rounds=jnp.int32(0),
+        )
+
+    return jax.vmap(one)(bucket.items)
+
+
+def train_block(
+    side: ClientSide,
+    start: Tree,
+    shared: Tree,
+    states: ClientState,
+    bucket: Bucket,
+    slots: jax.Array,
+    key: jax.Array,
+    learning_rate: jax.Array,
+) -> tuple[ClientState, Payload, jax.Array]:
+    """One round of local training of the clients in ``slots`` (i32[B], from Nb: empty places).
+
+    Returns the stacked states with theirs renewed, what they hand over, and f[B] losses.
+    """
+    num_items = side.training.model.num_items
+
+    def one(
+        state: ClientState,
+        items: jax.Array,
+        values: jax.Array,
+        observed: jax.Array,
+        profile: jax.Array,
+        client: jax.Array,
+    ) -> tuple[ClientState, Tree, jax.Array]:
+        shared_items = side.shared_items(items)
+        own_start = take_rows(start, items)
+        before = Parts(add_trees(own_start, state.private), take_rows(shared, shared_items))
+        init = side.training.optimizer.init
+        opt_state = Parts(
+            state.private_opt if side.carry.private else init(before.private),
+            state.shared_opt if side.carry.shared else init(before.shared),
+        )
+        # A private encoder or decoder has no more rows than the client's own.
+        input_items = items if "encoder" in start else shared_items
+        output_items = items if "decoder" in start else shared_items
+        data = ClientData(
+            inputs=_spread(values, items, input_items, num_items),
+            profile=profile,
+            targets=_spread(values, items, output_items, num_items),
+            observed=_spread(observed, items, output_items, num_items),
+        )
+        client_key = jax.random.fold_in(key, client)
+        after, opt_state, loss = train_client(
+            side.training, before, opt_state, data, bucket.steps, client_key, learning_rate
+        )
+        new_state = ClientState(
+            private=subtract_trees(after.private, own_start),
+            private_opt=opt_state.private if side.carry.private else None,
+            shared_opt=opt_state.shared if side.carry.shared else None,
+            rounds=state.rounds + 1,
+        )
+        return new_state, subtract_trees(after.shared, before.shared), loss
+
+    present = slots < len(bucket)
+    tables = bucket.items, bucket.values, bucket.observed, bucket.profile, bucket.client
+    own_data = take_slots(tables, slots)
+    block_states, delta, loss = jax.vmap(one)(take_slots(states, slots), *own_data)
+    rows = jnp.where(present[:, None], own_data[0], num_items) if side.partial_compression else None
+    payload = hand_over(delta, rows, present.astype(loss.dtype))
+    return put_slots(states, slots, block_states), payload, loss
+
+
+def features_of_users(
+    side: ClientSide,
+    start: Tree,
+    shared: Tree,
+    state: ClientState,
+    items: jax.Array,
+    values: jax.Array,
+    profile: jax.Array,
+) -> jax.Array:
+    """What the output layer sees for each user of one client, without dropout: f[V, H]."""
+    own = add_trees(take_rows(start, items), state.private)
+    params = {**own, **take_rows(shared, items)}
+    return jax.vmap(partial(features, side.training.model, params))(values, profile)
+
+
+def _spread(
+    values: jax.Array, items: jax.Array, rows: jax.Array | None, num_items: int
+) -> jax.Array:
+    """[V, L] values of a client's items, laid out on the rows of a view (None: all I items)."""
+    if rows is not None:
+        return values
+    everywhere = jnp.zeros((values.shape[0], num_items), values.dtype)
+    return everywhere.at[:, items].set(values, mode="drop")
+
+
+def unpack(
+    side: ClientSide,
+    start: Tree,
+    shared: Tree,
+    state: ClientState,
+    items: jax.Array,
+    values: jax.Array,
+) -> ClientState:
+    """See ``Engine.unpack``: here states are kept so."""
+    del side, start, shared, items, values
+    return state
+
+
+ACTIVE_ROWS = Engine("active_rows", init, train_block, features_of_users, unpack)
