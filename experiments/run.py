@@ -6,7 +6,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
 import numpy as np
+import platformdirs
 from absl import app, flags
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -18,6 +20,7 @@ from experiments.flags import (
     one_line_errors,
     parse_flags,
 )
+from pfr_jax import memory
 from pfr_jax.config import Config
 from pfr_jax.evaluation.evaluate import AnyFigures, Evaluation, judge_baselines
 from pfr_jax.evaluation.metrics import Figures
@@ -41,8 +44,12 @@ def run_experiment(config: Config, folder: RunFolder, console: Console) -> None:
     started = time.perf_counter()
     simulation = prepare(config, *load_ratings(config.data))
     seconds = {"data": time.perf_counter() - started, "compile": 0.0, "train": 0.0, "eval": 0.0}
+    needed = memory.estimate(simulation)
+    memory.check(simulation, needed)
     folder.begin({**config.flat(), "environment": versions})
     console.print(facts_table(f"Data: {config.data.dataset}", simulation.ratings.statistics()))
+    console.print(facts_table("Engine", engine_facts(simulation)))
+    console.print(facts_table("Estimated peak memory", needed.facts()))
 
     totals = Totals(Traffic(), seconds, np.zeros(simulation.population.num_clients, np.int64))
     outcome = _run_rounds(simulation, folder, console, totals)
@@ -52,6 +59,21 @@ def run_experiment(config: Config, folder: RunFolder, console: Console) -> None:
     _print_results(console, simulation, outcome, *baselines)
     _print_costs(console, simulation, totals, outcome.last)
     console.print(f"Files in {folder.path}", soft_wrap=True)
+
+
+def engine_facts(simulation: Simulation) -> dict[str, object]:
+    """How the clients will be computed, and why so."""
+    federation = simulation.federation
+    kept = "bfloat16, rounded stochastically" if federation.side.store else "float32"
+    lengths = [str(bucket.items.shape[1]) for bucket in simulation.population.buckets]
+    return {
+        "engine": f"{federation.engine.name} ({simulation.engine_choice})",
+        "matrices are kept in": kept,
+        "block shapes": ", ".join(
+            f"{size} x {length} rows"
+            for size, length in zip(federation.block_sizes, lengths, strict=True)
+        ),
+    }
 
 
 def _baselines(simulation: Simulation) -> tuple[dict[str, AnyFigures], dict[str, AnyFigures]]:
@@ -183,11 +205,22 @@ def _output_dir(config: Config) -> Path:
     return Path("runs") / f"{name}-{config.run.algorithm}-{moment}"
 
 
+def keep_compiled_programs() -> None:
+    """Programs compiled once are kept in the user's cache, unless JAX is told another place."""
+    if not jax.config.read("jax_compilation_cache_dir"):
+        folder = Path(platformdirs.user_cache_dir("pfr_jax")) / "compiled"
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    # float32 is float32, also on accelerators that would round products' inputs.
+    jax.config.update("jax_default_matmul_precision", "highest")
+
+
 def main(argv: Sequence[str]) -> None:
     del argv
     logging.getLogger("jax").setLevel(logging.WARNING)  # absl shows the search for other backends
     with one_line_errors():
         config = config_from_flags(flags.FLAGS)
+        keep_compiled_programs()
         folder = RunFolder(_output_dir(config), _OVERWRITE.value)
         try:
             run_experiment(config, folder, Console())

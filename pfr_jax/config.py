@@ -185,6 +185,11 @@ class ClientConfig:
         "How clients are computed, not what: exact low-rank training (SGD, one user per client), "
         "the rows of a client's items (anything), or the first where it is exact.",
     )
+    state_dtype: Literal["auto", "float32", "bfloat16"] = option(
+        "auto",
+        "Type in which the factored engine keeps matrices between rounds (16 bits: rounded "
+        "stochastically). auto: float32 unless all clients together would need more than 4 GiB.",
+    )
     block_size: int = option(
         0, "Clients trained at once; changes speed, not results. 0: what suits the engine."
     )
@@ -248,6 +253,9 @@ class RunConfig:
         True, "Clip predictions to the rating scale when measuring errors (paper: no)."
     )
 
+    memory_limit: float = option(
+        0.0, "GiB of memory that the run may take before it is refused; 0: what is there."
+    )
     top_k: int = option(
         10, "Implicit feedback: length of the lists that ranking figures look at (paper: 10)."
     )

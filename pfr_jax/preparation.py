@@ -3,21 +3,16 @@
 Data flows one way: ratings -> split -> targets -> clients. Nothing is trained here.
 """
 
-import dataclasses
 import math
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from pfr_jax import objectives, optimizers
-from pfr_jax.algorithms import FEDERATED, Algorithm, Federation, federated
-from pfr_jax.client.block import ClientSide
-from pfr_jax.client.engines import block_sizes, choose_engine
-from pfr_jax.client.training import LocalTraining, Parts
+from pfr_jax.algorithms import Algorithm, Federation
+from pfr_jax.building import build_adaptation, build_algorithm, build_federation
 from pfr_jax.config import Config, DataConfig
 from pfr_jax.data import load
 from pfr_jax.data.interactions import build_interactions
@@ -28,9 +23,7 @@ from pfr_jax.data.splits import Split, choose_new_users, hold_out_users, random_
 from pfr_jax.data.table import Ratings, Scale
 from pfr_jax.data.targets import explicit_targets, implicit_targets, user_centers
 from pfr_jax.errors import InputError
-from pfr_jax.joint import Trainer, joint
 from pfr_jax.model import AutoEncoder, Params, init_params
-from pfr_jax.server import DENOMINATORS
 
 
 @dataclass(frozen=True)
@@ -142,13 +135,14 @@ def prepare(config: Config, ratings: Ratings, split: Split, dtype: type = np.flo
         )
     model = AutoEncoder(config.model.hidden_sizes, ratings.num_items, profile.shape[1])
     federation, why = build_federation(config, model, population)
+    mean_value = float(value[split.train].mean())
     return Simulation(
         config=config,
         ratings=ratings,
         split=split,
         target=target,
         center=center,
-        mean_value=float(value[split.train].mean()),
+        mean_value=mean_value,
         new_users=new_users,
         population=population,
         data=read,
@@ -186,65 +180,6 @@ def _clients_of_users(config: Config, new_users: np.ndarray) -> np.ndarray:
     # The users of a joint trainer are evaluated one by one.
     num_clients = 0 if config.run.algorithm == "joint" else data.num_clients
     return deal_with_new_users(new_users, num_clients, data.split_seed)
-
-
-def build_federation(
-    config: Config, model: AutoEncoder, population: Population
-) -> tuple[Federation, str]:
-    """The static description of clients and server that these settings ask for.
-
-    And why it has the engine it has.
-    """
-    client = config.client
-    implicit = config.data.feedback == "implicit"
-    training = LocalTraining(
-        model=model,
-        optimizer=optimizers.client_optimizer(client),
-        loss=objectives.masked_cross_entropy if implicit else objectives.masked_squared_error,
-        dropout=config.model.dropout,
-        clip_norm=client.clip_norm,
-        local_epochs=client.local_epochs,
-    )
-    carry = Parts(client.private_momentum == "carry", client.shared_momentum == "carry")
-    engine, why = choose_engine(config, population)
-    federation = Federation(
-        engine=engine,
-        side=ClientSide(training, client.partial_compression, carry),
-        server_optimizer=optimizers.server_optimizer(config.server),
-        denominator=DENOMINATORS[config.server.denominator],
-        learning_rate=optimizers.client_learning_rate(client, config.run.rounds),
-        block_sizes=block_sizes(config, engine, population.buckets),
-    )
-    return federation, why
-
-
-def build_algorithm(config: Config, federation: Federation) -> Algorithm:
-    """The algorithm that ``--algorithm`` names."""
-    if config.run.algorithm == "joint":
-        training, batch_size = federation.side.training, config.client.batch_size
-        return joint(Trainer(training, batch_size, federation.learning_rate))
-    return FEDERATED[config.run.algorithm](federation)
-
-
-def build_adaptation(config: Config, federation: Federation) -> Algorithm | None:
-    """Rounds that move nothing but the private part, at a constant rate; for new users."""
-    if config.run.algorithm in ("fedavg", "joint"):
-        return None
-    side = federation.side
-    training = dataclasses.replace(
-        side.training, train_shared=False, local_epochs=config.run.adaptation_epochs
-    )
-    frozen = dataclasses.replace(
-        federation,
-        side=dataclasses.replace(side, training=training),
-        learning_rate=partial(_constant, config.client.client_learning_rate),
-    )
-    return federated(frozen, FEDERATED[config.run.algorithm](federation).shared)
-
-
-def _constant(value: float, index: Any) -> float:
-    del index
-    return value
 
 
 def seed_keys(seed: int) -> tuple[jax.Array, jax.Array]:

@@ -75,7 +75,9 @@ def train_block(
     common = Round(public, _trajectories(side, learning_rate), key, learning_rate)
     tables = bucket.items, bucket.values, bucket.observed, bucket.profile, bucket.client
     data = take_slots(tables, slots)
-    stored = take_slots(states, slots)
+    # Read once, here: fused into its uses, the reading would come after the writing below, and
+    # the compiler would copy the whole stack for it.
+    stored = jax.lax.optimization_barrier(take_slots(states, slots))
     own = jax.vmap(partial(storage.read, dtype=bucket.values.dtype))(stored)
     new, delta, memories, loss = jax.vmap(partial(train_client, side, common))(own, *data)
     states = put_slots(states, slots, jax.vmap(storage.write)(new, stored, _keys(key, data[-1])))

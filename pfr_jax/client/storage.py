@@ -8,9 +8,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from pfr_jax.client.block import ClientState
 
+# bfloat16 by its bits: XLA's CPU backend would turn a whole stack of the real type into float32
+# to store a block in it.
+BITS = np.dtype(np.uint16)
 _HASH = (0x7FEB352D, 0x846CA68B)  # multipliers of a 32-bit integer hash with low bias
 
 
@@ -19,7 +23,8 @@ def read(state: ClientState, dtype: Any) -> ClientState:
     trained = state.rounds > 0
 
     def of_leaf(leaf: jax.Array) -> jax.Array:
-        return jnp.where(trained, leaf.astype(dtype), 0)
+        values = from_bits(leaf) if leaf.dtype == BITS else leaf
+        return jnp.where(trained, values.astype(dtype), 0)
 
     return ClientState(
         private=jax.tree.map(of_leaf, state.private),
@@ -40,14 +45,14 @@ def write(state: ClientState, stored: ClientState, key: jax.Array) -> ClientStat
     types = [leaf.dtype for leaf in jax.tree.leaves(stored)]
     seeds = jax.random.bits(key, (len(leaves),), jnp.uint32)
     rounded = [
-        leaf if leaf.dtype == kind else round_at_random(leaf, seed)
+        round_at_random(leaf, seed) if kind == BITS else leaf
         for leaf, kind, seed in zip(leaves, types, seeds, strict=True)
     ]
     return jax.tree.unflatten(shape, rounded)
 
 
 def round_at_random(values: jax.Array, seed: jax.Array) -> jax.Array:
-    """f32 to bf16, up with the probability that makes the expected value right. seed u32[].
+    """f32 to the bits of bf16, up with the probability that makes the mean right; seed u32[].
 
     The random bits are a hash of each element's index: good enough to dither, and much cheaper
     than those of ``jax.random``.
@@ -56,5 +61,9 @@ def round_at_random(values: jax.Array, seed: jax.Array) -> jax.Array:
     for factor, shift in zip((*_HASH, 1), (16, 15, 16), strict=True):
         bits = (bits ^ (bits >> shift)) * jnp.uint32(factor)
     raised = jax.lax.bitcast_convert_type(values.astype(jnp.float32), jnp.uint32) + (bits >> 16)
-    top = (raised >> 16).astype(jnp.uint16)
-    return jax.lax.bitcast_convert_type(top, jnp.bfloat16)
+    return (raised >> 16).astype(BITS)
+
+
+def from_bits(bits: jax.Array) -> jax.Array:
+    """The f32 values of bf16 numbers given by their bits."""
+    return jax.lax.bitcast_convert_type(bits.astype(jnp.uint32) << 16, jnp.float32)

@@ -1,0 +1,1 @@
+"""The same federated rounds in PyTorch, for the throughput benchmark."""

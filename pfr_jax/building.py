@@ -1,0 +1,103 @@
+"""The static parts of a simulation, made from its settings: federation, algorithm, adaptation."""
+
+import dataclasses
+import math
+from functools import partial
+from typing import Any
+
+import jax
+
+from pfr_jax import objectives, optimizers
+from pfr_jax.algorithms import FEDERATED, Algorithm, Federation, federated
+from pfr_jax.client.block import ClientSide
+from pfr_jax.client.engines import block_sizes, choose_engine
+from pfr_jax.client.storage import BITS
+from pfr_jax.client.training import LocalTraining, Parts
+from pfr_jax.config import Config
+from pfr_jax.data.population import Population
+from pfr_jax.joint import Trainer, joint
+from pfr_jax.model import AutoEncoder, init_params
+from pfr_jax.server import DENOMINATORS
+
+FULL_PRECISION_BYTES = 4 * 2**30  # all clients' states together, up to which they stay float32
+
+
+def build_federation(
+    config: Config, model: AutoEncoder, population: Population
+) -> tuple[Federation, str]:
+    """The static description of clients and server, and why it has the engine it has."""
+    client = config.client
+    implicit = config.data.feedback == "implicit"
+    training = LocalTraining(
+        model=model,
+        optimizer=optimizers.client_optimizer(client),
+        loss=objectives.masked_cross_entropy if implicit else objectives.masked_squared_error,
+        dropout=config.model.dropout,
+        clip_norm=client.clip_norm,
+        local_epochs=client.local_epochs,
+    )
+    carry = Parts(client.private_momentum == "carry", client.shared_momentum == "carry")
+    engine, why = choose_engine(config, population)
+    federation = Federation(
+        engine=engine,
+        side=ClientSide(training, client.partial_compression, carry),
+        server_optimizer=optimizers.server_optimizer(config.server),
+        denominator=DENOMINATORS[config.server.denominator],
+        learning_rate=optimizers.client_learning_rate(client, config.run.rounds),
+        block_sizes=block_sizes(config, engine, population.buckets),
+    )
+    return _with_store(config, federation, population), why
+
+
+def _with_store(config: Config, federation: Federation, population: Population) -> Federation:
+    """With the type in which --state_dtype keeps matrices.
+
+    What ``auto`` chooses depends on settings and data, not on the machine.
+    """
+    wanted = config.client.state_dtype
+    if wanted == "float32" or config.run.algorithm == "joint":
+        return federation
+    if wanted == "auto":
+        algorithm = build_algorithm(config, federation)
+        clients = jax.eval_shape(
+            lambda: (
+                algorithm.init(
+                    init_params(federation.side.training.model, jax.random.key(0)),
+                    population.buckets,
+                ).clients
+            )
+        )
+        sizes = (math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(clients))
+        if sum(sizes) <= FULL_PRECISION_BYTES:
+            return federation
+    side = dataclasses.replace(federation.side, store=BITS)
+    return dataclasses.replace(federation, side=side)
+
+
+def build_algorithm(config: Config, federation: Federation) -> Algorithm:
+    """The algorithm that ``--algorithm`` names."""
+    if config.run.algorithm == "joint":
+        training, batch_size = federation.side.training, config.client.batch_size
+        return joint(Trainer(training, batch_size, federation.learning_rate))
+    return FEDERATED[config.run.algorithm](federation)
+
+
+def build_adaptation(config: Config, federation: Federation) -> Algorithm | None:
+    """Rounds that move nothing but the private part, at a constant rate; for new users."""
+    if config.run.algorithm in ("fedavg", "joint"):
+        return None
+    side = federation.side
+    training = dataclasses.replace(
+        side.training, train_shared=False, local_epochs=config.run.adaptation_epochs
+    )
+    frozen = dataclasses.replace(
+        federation,
+        side=dataclasses.replace(side, training=training),
+        learning_rate=partial(_constant, config.client.client_learning_rate),
+    )
+    return federated(frozen, FEDERATED[config.run.algorithm](federation).shared)
+
+
+def _constant(value: float, index: Any) -> float:
+    del index
+    return value
