@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from absl import app, flags
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -55,7 +56,8 @@ def work(contestant: str, workload: Path, result: Path, warm_up: int, rounds: in
     ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise InputError(f"{contestant} failed: {done.stderr.strip().splitlines()[-1]}")
+        last = done.stderr.strip().splitlines()[-1:] or ["no message; memory may have run out"]
+        raise InputError(f"{contestant} ended with status {done.returncode}: {last[0]}")
 
 
 def disagreement(workload: Workload, one: Path, other: Path) -> float:
@@ -130,17 +132,17 @@ def race(names: Sequence[str], workload: Workload, folder: Path, limits: Any, co
 
 
 def show(rows: list[dict], limits: dict[str, float], console: Console) -> None:
-    table = Table(title="Throughput, medians", title_justify="left")
+    table = Table(title="Throughput, medians", title_justify="left", box=SIMPLE_HEAD)
     slowest = rows[0]["microseconds_per_client_step"]
     for heading in (
         "contestant",
-        "us per client-step",
-        "times the first",
+        "us per\nclient-step",
+        "times\nthe first",
         "clients/s",
-        "s per round",
-        "compile s",
-        "peak GiB",
-        "times its floor",
+        "s per\nround",
+        "compile\ns",
+        "peak\nGiB",
+        "times its\nfloor",
     ):
         table.add_column(heading, justify="left" if heading == "contestant" else "right")
     for row in rows:

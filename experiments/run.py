@@ -2,6 +2,7 @@
 
 import datetime
 import logging
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -207,7 +208,7 @@ def _output_dir(config: Config) -> Path:
 
 def keep_compiled_programs() -> None:
     """Programs compiled once are kept in the user's cache, unless JAX is told another place."""
-    if not jax.config.read("jax_compilation_cache_dir"):
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = Path(platformdirs.user_cache_dir("pfr_jax")) / "compiled"
         jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

@@ -124,7 +124,7 @@ def prepare(config: Config, ratings: Ratings, split: Split, dtype: type = np.flo
         num_items=ratings.num_items,
         new_users=new_users,
         batch_size=config.client.batch_size,
-        max_buckets=config.client.max_buckets,
+        max_buckets=config.client.max_buckets or (4 if ratings.num_users < 10_000 else 6),
         dtype=dtype,
     )
     read: Any = population.buckets

@@ -40,15 +40,8 @@ def small_part(workload: Workload, clients: int = 24) -> Workload:
     able = np.flatnonzero(workload.lengths > 0)
     by_length = able[np.argsort(workload.lengths[able], kind="stable")]
     chosen = by_length[:: max(1, len(able) // clients)][:clients]
-    rows = np.concatenate([np.arange(*workload.starts[client : client + 2]) for client in chosen])
-    return dataclasses.replace(
-        workload,
-        starts=np.concatenate([[0], np.cumsum(workload.lengths[chosen])]),
-        items=workload.items[rows],
-        values=workload.values[rows],
-        cohorts=[np.arange(len(chosen))] * 2,
-        dropout=0.0,
-    )
+    part = workload.of_clients(np.sort(chosen))
+    return dataclasses.replace(part, cohorts=[np.arange(len(chosen))] * 2, dropout=0.0)
 
 
 def scaling_specs() -> dict[str, SyntheticSpec]:

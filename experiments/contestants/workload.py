@@ -6,7 +6,7 @@ Legend: N clients, n ratings, I items, H and C the hidden sizes, L ratings of on
 """
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +53,18 @@ class Workload:
         """Items i32[L] and values f32[L] of one client."""
         own = slice(self.starts[index], self.starts[index + 1])
         return self.items[own], self.values[own]
+
+    def of_clients(self, clients: np.ndarray) -> "Workload":
+        """The same with these clients only (i64[n], ascending), numbered anew."""
+        rows = np.concatenate([np.arange(*self.starts[client : client + 2]) for client in clients])
+        cohorts = [cohort[np.isin(cohort, clients)] for cohort in self.cohorts]
+        return replace(
+            self,
+            starts=np.concatenate([[0], np.cumsum(self.lengths[clients])]),
+            items=self.items[rows],
+            values=self.values[rows],
+            cohorts=[np.searchsorted(clients, cohort) for cohort in cohorts],
+        )
 
     def save(self, path: str | Path) -> None:
         """Writes an .npz file without pickled objects."""

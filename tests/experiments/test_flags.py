@@ -100,7 +100,7 @@ def test_the_config_is_immutable_and_hashable():
         "--local_epochs=0",
         "--batch_size=0",
         "--block_size=-1",
-        "--max_buckets=0",
+        "--max_buckets=-1",
         "--server_learning_rate=0",
         "--server_momentum=-0.5",
         "--rounds=0",
