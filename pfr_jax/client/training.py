@@ -35,7 +35,7 @@ class LocalTraining:
 
 
 class ClientData(NamedTuple):
-    """What one client trains on."""
+    """What one client trains on; the factored engine drops the axis V, which is 1 there."""
 
     inputs: jax.Array  # f[V, L_in]
     profile: jax.Array  # f[V, P]

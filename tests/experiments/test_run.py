@@ -290,6 +290,11 @@ def test_what_is_wrong_is_said_in_one_line(runs, place):
             [f"--dataset={place / 'broken.csv'}"],
             [f"{place / 'broken.csv'}:7:", "'many'"],
         ),
+        "cannot fit": (
+            place / "memory",
+            [data, "--memory_limit=0.001"],
+            ["GiB of memory", "--num_users"],
+        ),
         "earlier run": (first, [data], [str(first), "already holds a run", "--overwrite"]),
     }
     with ThreadPoolExecutor(2) as pool:
