@@ -63,15 +63,17 @@ def work(contestant: str, workload: Path, result: Path, warm_up: int, rounds: in
 def disagreement(workload: Workload, one: Path, other: Path) -> float:
     """Largest difference of two contestants' changes, relative to the largest change of a leaf."""
     with np.load(one) as a, np.load(other) as b:
-        worst = 0.0
+        if set(a.files) != set(b.files):
+            return float("inf")
+        found = []
         for key in a.files:
             owner, _, name = key.partition(":")
             start = workload.initial[name]
             if owner != "shared" and name.endswith("/item_kernel"):
                 start = start[workload.client(int(owner))[0]]
             change, difference = a[key] - start, np.abs(a[key] - b[key]).max()
-            worst = max(worst, float(difference / np.abs(change).max()))
-    return worst
+            found.append(difference / np.abs(change).max())
+    return float(np.max(found))  # NaN if anything is not a number
 
 
 def check_agreement(
@@ -82,6 +84,8 @@ def check_agreement(
     part.save(folder / "small.npz")
     for name in names:
         work(name, folder / "small.npz", folder / f"{name}.npz", 0, 0)
+        if name == names[0]:
+            continue
         worst = disagreement(part, folder / f"{names[0]}.npz", folder / f"{name}.npz")
         console.print(f"{name} agrees with {names[0]} to {worst:.1e} of the largest change.")
         if not worst < TOLERANCE:
@@ -126,6 +130,8 @@ def race(names: Sequence[str], workload: Workload, folder: Path, limits: Any, co
     for name in names:
         work(name, folder / "workload.npz", folder / "timings.json", 2, _ROUNDS.value)
         timings = json.loads((folder / "timings.json").read_text())
+        if not timings["compiled"]:
+            raise InputError(f"{name}: torch.compile failed, which would not be a fair race")
         rows.append(summarise(name, timings, workload.local_steps, limits))
         console.print(f"{name}: {rows[-1]['microseconds_per_client_step']:,.1f} us per client-step")
     return rows
@@ -167,9 +173,10 @@ def show(rows: list[dict], limits: dict[str, float], console: Console) -> None:
 
 
 def run(console: Console) -> None:
-    unknown = set(_CONTESTANTS.value) - set(CONTESTANTS)
-    if unknown:
-        raise InputError(f"--contestants={','.join(unknown)}: want some of {','.join(CONTESTANTS)}")
+    if not _CONTESTANTS.value or set(_CONTESTANTS.value) - set(CONTESTANTS):
+        raise InputError(
+            f"--contestants={','.join(_CONTESTANTS.value)}: want some of {','.join(CONTESTANTS)}"
+        )
     output = Path(_OUTPUT_DIR.value)
     output.mkdir(parents=True, exist_ok=True)
     carried = _SHARED.value == "carry"
@@ -192,7 +199,10 @@ def run(console: Console) -> None:
     content = {
         "machine": {**machine(), **limits},
         "versions": versions(),
-        "settings": {flag.name: flag.value for flag in (_LIKE, _COHORT, _ROUNDS, _SAMPLE, _SHARED)},
+        "settings": {
+            flag.name: flag.value
+            for flag in (_LIKE, _CONTESTANTS, _COHORT, _ROUNDS, _SAMPLE, _SHARED, _BLOCK, _DEVICE)
+        },
         "results": rows,
     }
     path.write_text(json.dumps(content, indent=1) + "\n")

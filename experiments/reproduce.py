@@ -1,8 +1,8 @@
 """Makes the paper's table on one data set: ``python -m experiments.reproduce --dataset=ml100k``.
 
 A cell is a run of ``experiments.run`` with one of the paper presets, feedback and seed, in a
-folder of its own under ``--output_dir``. A finished run is not made again, so an interrupted
-table goes on where it was. At the end ``DATASET_table.csv`` has a row per run and
+folder of its own under ``--output_dir``. A finished run of the same settings is not made again,
+so an interrupted table goes on where it was. At the end ``DATASET_table.csv`` has a row per run and
 ``DATASET_table.md`` the means over the seeds.
 """
 
@@ -47,6 +47,7 @@ SYSTEMS = (
     System("personalfr-user", ""),
     System("local", "", ("--algorithm=local",)),
 )
+PRESETS = Path("experiments/presets")
 FEEDBACK = ("explicit", "implicit")
 REFERENCE = {"explicit": "bias_only", "implicit": "popularity"}
 SHOWN = {
@@ -64,24 +65,29 @@ SHOWN = {
 def run_cell(system: System, feedback: str, seed: int) -> dict[str, Any]:
     """A row of the table, from an earlier run if there is one."""
     folder = Path(_OUTPUT_DIR.value) / f"{_DATASET.value}-{feedback}-{system.name}-{seed}"
-    if not (folder / "summary.json").is_file():
-        command = [
-            *(sys.executable, "-m", "experiments.run"),
-            f"--flagfile=experiments/presets/paper_{_DATASET.value}{system.preset}.flags",
-            *system.flags,
-            *(f"--feedback={feedback}", f"--seed={seed}", f"--split_seed={seed}"),
-            *(f"--data_dir={_DATA_DIR.value}", f"--output_dir={folder}", "--overwrite"),
-            *(f"--{setting}" for setting in _EXTRA.value),
-        ]
+    arguments = [
+        f"--flagfile={PRESETS}/paper_{_DATASET.value}{system.preset}.flags",
+        *system.flags,
+        *(f"--feedback={feedback}", f"--seed={seed}", f"--split_seed={seed}"),
+        *(f"--{setting}" for setting in _EXTRA.value),
+    ]
+    # What the run is of: its flags, and the presets as they stand.
+    presets = "".join(path.read_text() for path in sorted(PRESETS.glob("paper_*.flags")))
+    made_of = json.dumps(arguments) + "\n" + presets
+    stamp, summary = folder / "reproduce.txt", folder / "summary.json"
+    if not (summary.is_file() and stamp.is_file() and stamp.read_text() == made_of):
+        where = f"--data_dir={_DATA_DIR.value}", f"--output_dir={folder}", "--overwrite"
+        command = [sys.executable, "-m", "experiments.run", *arguments, *where]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise InputError(f"{folder.name}: {done.stderr.strip()}")
+        stamp.write_text(made_of)
         print(f"{folder.name}: done", flush=True)
     return {
         "feedback": feedback,
         "system": system.name,
         "seed": seed,
-        **_figures(json.loads((folder / "summary.json").read_text()), feedback),
+        **_figures(json.loads(summary.read_text()), feedback),
     }
 
 
@@ -114,7 +120,7 @@ def markdown(table: pd.DataFrame) -> str:
         ]
         for system in rows["system"].unique():
             figures = rows[rows["system"] == system][list(columns)]
-            mean, spread = figures.mean(), figures.std(ddof=0)
+            mean, spread = figures.mean(), figures.std()
             cells = (
                 f"{mean[name]:{'+' if 'less' in name else ''}.4f} ({spread[name]:.4f})"
                 for name in columns

@@ -46,11 +46,11 @@ def run_experiment(config: Config, folder: RunFolder, console: Console) -> None:
     simulation = prepare(config, *load_ratings(config.data))
     seconds = {"data": time.perf_counter() - started, "compile": 0.0, "train": 0.0, "eval": 0.0}
     needed = memory.estimate(simulation)
+    console.print(facts_table("Estimated peak memory", needed.facts()))
     memory.check(simulation, needed)
     folder.begin({**config.flat(), "environment": versions})
     console.print(facts_table(f"Data: {config.data.dataset}", simulation.ratings.statistics()))
     console.print(facts_table("Engine", engine_facts(simulation)))
-    console.print(facts_table("Estimated peak memory", needed.facts()))
 
     totals = Totals(Traffic(), seconds, np.zeros(simulation.population.num_clients, np.int64))
     outcome = _run_rounds(simulation, folder, console, totals)
@@ -65,6 +65,9 @@ def run_experiment(config: Config, folder: RunFolder, console: Console) -> None:
 def engine_facts(simulation: Simulation) -> dict[str, object]:
     """How the clients will be computed, and why so."""
     federation = simulation.federation
+    if simulation.joint:
+        size = min(simulation.config.client.batch_size, simulation.ratings.num_users)
+        return {"engine": f"one trainer, minibatches of {size} users"}
     kept = "bfloat16, rounded stochastically" if federation.side.store else "float32"
     lengths = [str(bucket.items.shape[1]) for bucket in simulation.population.buckets]
     return {

@@ -1,7 +1,6 @@
 """The static parts of a simulation, made from its settings: federation, algorithm, adaptation."""
 
 import dataclasses
-import math
 from functools import partial
 from typing import Any
 
@@ -11,12 +10,15 @@ from pfr_jax import objectives, optimizers
 from pfr_jax.algorithms import FEDERATED, Algorithm, Federation, federated
 from pfr_jax.client.block import ClientSide
 from pfr_jax.client.engines import block_sizes, choose_engine
+from pfr_jax.client.factored import FACTORED
 from pfr_jax.client.storage import BITS
 from pfr_jax.client.training import LocalTraining, Parts
 from pfr_jax.config import Config
 from pfr_jax.data.population import Population
+from pfr_jax.errors import InputError
 from pfr_jax.joint import Trainer, joint
 from pfr_jax.model import AutoEncoder, init_params
+from pfr_jax.rows import tree_bytes
 from pfr_jax.server import DENOMINATORS
 
 FULL_PRECISION_BYTES = 4 * 2**30  # all clients' states together, up to which they stay float32
@@ -55,20 +57,20 @@ def _with_store(config: Config, federation: Federation, population: Population) 
     What ``auto`` chooses depends on settings and data, not on the machine.
     """
     wanted = config.client.state_dtype
-    if wanted == "float32" or config.run.algorithm == "joint":
+    if federation.engine is not FACTORED:
+        if wanted == "bfloat16":
+            raise InputError("--state_dtype=bfloat16: only the factored engine keeps 16 bits")
+        return federation
+    if wanted == "float32":
         return federation
     if wanted == "auto":
-        algorithm = build_algorithm(config, federation)
+        algorithm, buckets = build_algorithm(config, federation), population.buckets
+        model, dtype = federation.side.training.model, buckets[0].values.dtype
         clients = jax.eval_shape(
-            lambda: (
-                algorithm.init(
-                    init_params(federation.side.training.model, jax.random.key(0)),
-                    population.buckets,
-                ).clients
-            )
+            lambda key: algorithm.init(init_params(model, key, dtype=dtype), buckets).clients,
+            jax.random.key(0),
         )
-        sizes = (math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(clients))
-        if sum(sizes) <= FULL_PRECISION_BYTES:
+        if tree_bytes(clients) <= FULL_PRECISION_BYTES:
             return federation
     side = dataclasses.replace(federation.side, store=BITS)
     return dataclasses.replace(federation, side=side)

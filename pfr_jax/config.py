@@ -265,6 +265,10 @@ class RunConfig:
     def __post_init__(self) -> None:
         require_positive(self, "rounds", "eval_every", "adaptation_epochs", "top_k")
         require(
+            0 <= self.memory_limit < math.inf,
+            f"--memory_limit={self.memory_limit}: must be 0 or more, and finite",
+        )
+        require(
             0 < self.cohort_fraction <= 1,
             f"--cohort_fraction={self.cohort_fraction}: must lie in (0, 1]",
         )

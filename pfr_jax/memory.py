@@ -1,20 +1,24 @@
 """What a run will need of memory, said before it is allocated, and refused if there is not enough.
 
-Bytes throughout. On a CPU the clients' stacks are ``untouched``: only clients that take part cost
-anything, so the estimate depends on how many different clients the cohorts will reach.
+Bytes throughout. On a CPU the factored engine's stacks are ``untouched``: only clients that take
+part cost anything, so the estimate depends on how many different clients the cohorts will reach.
+Everywhere else all of the stacks is there from the start.
 """
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import jax
 
+from pfr_jax.client.factored import FACTORED
 from pfr_jax.errors import InputError
 from pfr_jax.preparation import Simulation, initial_params
+from pfr_jax.rows import tree_bytes
 
 GIB = 2**30
-# What compiling takes and keeps, per program of a bucket, and the rest of the runtime.
+# What compiling takes and keeps, and the rest of the runtime.
 COMPILER_BYTES = 0.35 * GIB
 
 
@@ -26,15 +30,16 @@ class MemoryEstimate:
     working: float  # server state, sums, evaluation, compiled programs
     clients_all: float  # states of all clients, as if each had been trained
     share_reached: float  # expected share of the clients that take part at least once
+    adapted: float = 0.0  # a copy of the states, in which new users are adapted
 
     @property
     def of_run(self) -> float:
-        return self.before + self.working + self.clients_all * self.share_reached
+        return self.at_most - self.clients_all * (1 - self.share_reached)
 
     @property
     def at_most(self) -> float:
         """If every client gets sampled."""
-        return self.before + self.working + self.clients_all
+        return self.before + self.working + self.clients_all + self.adapted
 
     def facts(self) -> dict[str, str]:
         """For people."""
@@ -55,12 +60,15 @@ def estimate(simulation: Simulation) -> MemoryEstimate:
     model = simulation.model
     # Parameters: the server's, the start, the round's sum and its optimizer's update.
     server = 4 * tree_bytes(params) + tree_bytes(state.server.opt_state)
+    lazy = simulation.federation.engine is FACTORED and jax.default_backend() == "cpu"
+    adapts = len(simulation.split.query) and simulation.adaptation is not None
     features = simulation.population.num_users * model.hidden_sizes[0] * 4
     return MemoryEstimate(
         before=resident_bytes(),
         working=server + features + COMPILER_BYTES,
         clients_all=tree_bytes(state.clients),
-        share_reached=_share_reached(simulation),
+        share_reached=_share_reached(simulation) if lazy else 1.0,
+        adapted=tree_bytes(state.clients) if adapts else 0.0,
     )
 
 
@@ -70,22 +78,20 @@ def _share_reached(simulation: Simulation) -> float:
     return 1 - (1 - share) ** simulation.config.run.rounds
 
 
-def tree_bytes(tree: object) -> int:
-    """Of arrays or their shapes."""
-    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-
 def check(simulation: Simulation, needed: MemoryEstimate) -> None:
     """Raises InputError if the run cannot fit, naming the flags that would make it fit."""
-    limit = simulation.config.run.memory_limit * GIB or needed.before + available_bytes()
+    limit = simulation.config.run.memory_limit * GIB or device_bytes()
+    limit = limit or needed.before + available_bytes()
     if needed.of_run <= limit:
         return
-    client = simulation.config.client
+    client, shared = simulation.config.client, simulation.algorithm.shared
+    private = "encoder" not in shared
+    factored, clients = simulation.federation.engine is FACTORED, not simulation.joint
     ways = {
-        "--state_dtype=bfloat16": simulation.federation.side.store is None,
-        "--shared_momentum=restart": client.shared_momentum == "carry",
-        "--private_momentum=restart": client.private_momentum == "carry",
-        "--engine=auto": client.engine == "active_rows",
+        "--state_dtype=bfloat16": factored and simulation.federation.side.store is None,
+        "--shared_momentum=restart": clients and client.shared_momentum == "carry" and shared,
+        "--private_momentum=restart": private and client.private_momentum == "carry",
+        "--engine=auto": clients and client.engine == "active_rows",
     }
     flags = [flag for flag, applies in ways.items() if applies]
     raise InputError(
@@ -94,13 +100,20 @@ def check(simulation: Simulation, needed: MemoryEstimate) -> None:
     )
 
 
+def device_bytes() -> float:
+    """Memory of the accelerator; 0 where the clients' states are in the machine's own."""
+    if jax.default_backend() == "cpu":
+        return 0
+    return (jax.devices()[0].memory_stats() or {}).get("bytes_limit", 0)
+
+
 def resident_bytes() -> float:
     """Of this process, now; 0 where the system does not tell."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:
         return 0
-    return pages * 4096
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def available_bytes() -> float:
@@ -114,7 +127,9 @@ def available_bytes() -> float:
         group = Path("/sys/fs/cgroup")
         limit = (group / "memory.max").read_text().strip()
         if limit != "max":
-            free = min(free, int(limit) - int((group / "memory.current").read_text()))
-    except OSError:
+            stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+            held = int((group / "memory.current").read_text()) - int(stat["inactive_file"])
+            free = min(free, int(limit) - held)
+    except (OSError, KeyError):
         pass
     return free

@@ -58,7 +58,7 @@ class Simulation:
     def cohort_size(self) -> int:
         """Clients in a round."""
         # Rounded first: 0.07 x 100 is a little more than 7 in floating point.
-        return math.ceil(round(self.config.run.cohort_fraction * self.num_clients, 6))
+        return max(1, math.ceil(round(self.config.run.cohort_fraction * self.num_clients, 6)))
 
     @property
     def implicit(self) -> bool:
@@ -111,7 +111,14 @@ def prepare(config: Config, ratings: Ratings, split: Split, dtype: type = np.flo
     split = hold_out_users(split, ratings.user, new_users)
     target = training_targets(data, ratings)
     held = np.sort(np.concatenate([split.train, split.support]))  # rows that lie on clients
+    if not len(split.train):
+        raise InputError("no rating is left to train on; hold out fewer users or ratings")
     mean = float(target[split.train].mean())
+    if data.feedback == "implicit" and not 0 < mean < 1:
+        raise InputError(
+            f"--feedback=implicit: {'every' if mean else 'no'} training rating is a positive; "
+            "implicit feedback needs positives and negatives. See --implicit_threshold"
+        )
     center = user_centers(ratings.user[held], target[held], ratings.num_users, data.center, mean)
     value = target - center[ratings.user]
     profile = user_profiles(data, ratings)

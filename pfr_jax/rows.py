@@ -5,6 +5,7 @@ items, everything else whole. Item leaves are told by their name: it starts with
 (``pfr_jax.model`` names them so), and their first axis is the item.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -44,6 +45,11 @@ def add_trees(a: Tree, b: Tree) -> Tree:
 
 def subtract_trees(a: Tree, b: Tree) -> Tree:
     return jax.tree.map(jnp.subtract, a, b)
+
+
+def tree_bytes(tree: Tree) -> int:
+    """Of all leaves, arrays or their shapes."""
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def flatten(tree: Tree) -> dict[str, jax.Array]:

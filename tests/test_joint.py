@@ -61,7 +61,9 @@ def test_change_of_every_leaf(feedback: str) -> None:
         state = initial_state(simulation)
         step = jax.jit(simulation.algorithm.round)
         for round in range(2):
-            cohort = simulation.population.cohort(sample_cohort(simulation, round), 4)
+            cohort = simulation.population.cohort(
+                sample_cohort(simulation, round), simulation.federation.block_sizes
+            )
             state, report = step(state, simulation.data, cohort, jax.random.fold_in(key, round))
         expected, start = adam_loop(simulation, 2, key)
     assert np.isfinite(float(report.loss))

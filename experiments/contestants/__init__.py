@@ -1,1 +1,1 @@
-"""The same federated rounds in PyTorch, for the throughput benchmark."""
+"""The same federated rounds of the benchmark, for the throughput benchmark."""

@@ -65,7 +65,7 @@ def measure(
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {
         "seconds": seconds,
-        "first_round_seconds": warm[0] if warm else None,
+        "compiled": getattr(contestant, "compiled", True),
         "clients": [len(cohort) for cohort in used],
         "ratings": [int(workload.lengths[cohort].sum()) for cohort in used],
         "floor_bytes": [contestant.floor_bytes(cohort) for cohort in used],

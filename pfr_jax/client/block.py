@@ -24,7 +24,7 @@ class ClientState:
     """What a client keeps between its rounds and never hands over. Stacked: [Nb, ...].
 
     The private parameters are stored as their difference from the start that all clients
-    share, so a client never trained is all zeros, and 16 bit would round only what was learned.
+    share, so a client never trained has none, and 16 bit would round only what was learned.
     What the trees look like is the engine's choice.
     """
 

@@ -1,6 +1,6 @@
 """Local training of one client on its active rows (the paper's component PC, in compute too).
 
-Written for one client, unbatched; ``pfr_jax.client.block`` maps it over a block of clients.
+Written for one client, unbatched; ``pfr_jax.client.active_rows`` maps it over a block of clients.
 A row of an item that the client never rated gets no gradient and never reaches its output, so
 the parameters here are views on the client's L rows. Legend: V users of the client, n users
 in a minibatch, K local steps.

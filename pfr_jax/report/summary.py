@@ -111,6 +111,7 @@ def summary(
         "algorithm": config.run.algorithm,
         "dataset": config.data.dataset,
         "feedback": config.data.feedback,
+        "engine": "joint" if simulation.joint else simulation.federation.engine.name,
         "num_users": simulation.ratings.num_users,
         "num_new_users": int(simulation.new_users.sum()),
         "num_items": simulation.ratings.num_items,

@@ -129,6 +129,7 @@ def test_summary(runs):
         "algorithm",
         "dataset",
         "feedback",
+        "engine",
         "num_users",
         "num_new_users",
         "num_items",
