@@ -20,6 +20,7 @@ from absl import app, flags
 
 from experiments.flags import one_line_errors, parse_flags
 from pfr_jax.errors import InputError
+from pfr_jax.report.paper_table import markdown, table_figures
 
 _DATASET = flags.DEFINE_enum("dataset", "ml100k", ["ml100k", "ml1m", "ml10m", "anime"], "Ratings.")
 _DATA_DIR = flags.DEFINE_string("data_dir", "", "As for experiments.run.")
@@ -49,17 +50,6 @@ SYSTEMS = (
 )
 PRESETS = Path("experiments/presets")
 FEEDBACK = ("explicit", "implicit")
-REFERENCE = {"explicit": "bias_only", "implicit": "popularity"}
-SHOWN = {
-    "explicit": ("rmse", "rmse_less_bias_only", "rmse_per_user"),
-    "implicit": (
-        "ndcg_heldout",
-        "ndcg_heldout_less_popularity",
-        "map_heldout",
-        "ndcg_full",
-        "recall_full",
-    ),
-}
 
 
 def run_cell(system: System, feedback: str, seed: int) -> dict[str, Any]:
@@ -87,47 +77,8 @@ def run_cell(system: System, feedback: str, seed: int) -> dict[str, Any]:
         "feedback": feedback,
         "system": system.name,
         "seed": seed,
-        **_figures(json.loads(summary.read_text()), feedback),
+        **table_figures(json.loads(summary.read_text()), feedback),
     }
-
-
-def _figures(summary: dict[str, Any], feedback: str) -> dict[str, Any]:
-    """The test figures reported: of the round selected on validation, else of the last round."""
-    figures = summary["test"] or summary["test_last"]
-    reference = REFERENCE[feedback]
-    first = SHOWN[feedback][0]
-    return {
-        "round": summary["selected_round"] or summary["rounds"],
-        **figures,
-        f"{first}_less_{reference}": figures[first] - summary["baselines"][reference][first],
-        **{f"{reference}_{name}": v for name, v in summary["baselines"][reference].items()},
-        "bytes_up_total": summary["bytes_up_total"],
-        "bytes_down_total": summary["bytes_down_total"],
-        "train_seconds": summary["seconds"]["train"],
-    }
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """Means and, in brackets, standard deviations over the seeds; a table per feedback."""
-    parts = []
-    for feedback, columns in SHOWN.items():
-        rows = table[table["feedback"] == feedback]
-        seeds = rows["seed"].nunique()
-        parts += [
-            f"{feedback} feedback, {seeds} seeds, mean (standard deviation)\n",
-            "| system | " + " | ".join(columns) + " |",
-            "|---" * (len(columns) + 1) + "|",
-        ]
-        for system in rows["system"].unique():
-            figures = rows[rows["system"] == system][list(columns)]
-            mean, spread = figures.mean(), figures.std()
-            cells = (
-                f"{mean[name]:{'+' if 'less' in name else ''}.4f} ({spread[name]:.4f})"
-                for name in columns
-            )
-            parts.append(f"| {system} | " + " | ".join(cells) + " |")
-        parts.append("")
-    return "\n".join(parts)
 
 
 def main(argv: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from pfr_jax.rows import tree_bytes
 
 GIB = 2**30
 # What compiling takes and keeps, and the rest of the runtime.
-COMPILER_BYTES = 0.35 * GIB
+COMPILER_BYTES = 0.9 * GIB
 
 
 @dataclass(frozen=True)
