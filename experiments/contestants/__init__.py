@@ -1,1 +1,1 @@
-"""The same federated rounds of the benchmark, for the throughput benchmark."""
+"""The contestants of the throughput benchmark: the same federated rounds, computed by each."""
