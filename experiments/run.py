@@ -30,6 +30,7 @@ from pfr_jax.report.environment import environment, peak_rss_bytes
 from pfr_jax.report.run_folder import RunFolder, flat_figures
 from pfr_jax.report.summary import Outcome, Totals, per_user, summary
 from pfr_jax.report.tables import bytes_text, facts_table, headings, results_table
+from pfr_jax.sharding import divide_cpu
 from pfr_jax.simulation import RoundRecord, Simulation, load_ratings, prepare, simulate
 
 _OUTPUT_DIR = flags.DEFINE_string(
@@ -209,8 +210,9 @@ def _output_dir(config: Config) -> Path:
     return Path("runs") / f"{name}-{config.run.algorithm}-{moment}"
 
 
-def keep_compiled_programs() -> None:
-    """Programs compiled once are kept in the user's cache, unless JAX is told another place."""
+def set_up_jax(config: Config) -> None:
+    """Devices, precision, and where compiled programs are kept: in the user's cache."""
+    divide_cpu(config.run.num_devices)
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = Path(platformdirs.user_cache_dir("pfr_jax")) / "compiled"
         jax.config.update("jax_compilation_cache_dir", str(folder))
@@ -224,7 +226,7 @@ def main(argv: Sequence[str]) -> None:
     logging.getLogger("jax").setLevel(logging.WARNING)  # absl shows the search for other backends
     with one_line_errors():
         config = config_from_flags(flags.FLAGS)
-        keep_compiled_programs()
+        set_up_jax(config)
         folder = RunFolder(_output_dir(config), _OVERWRITE.value)
         try:
             run_experiment(config, folder, Console())

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
 from pfr_jax.client.block import ClientSide, ClientState, Engine
 from pfr_jax.client.training import Parts
@@ -19,6 +20,7 @@ from pfr_jax.data.population import Bucket, Cohort
 from pfr_jax.model import Params
 from pfr_jax.rows import Tree
 from pfr_jax.server import Denominator, ServerState, add_payload, empty_sum, server_step
+from pfr_jax.sharding import BY_CLIENT, EVERYWHERE, on_every_device, sum_over_devices
 
 Buckets = tuple[Bucket, ...]
 
@@ -64,6 +66,8 @@ class Federation:
     denominator: Denominator
     learning_rate: Callable[[Any], Any]  # round index -> the clients' learning rate
     block_sizes: tuple[int, ...]  # clients of a block, per bucket
+    mesh: Mesh  # the devices that the clients are divided among
+    on_host: bool  # clients' states are kept in the host's memory (client/host_memory.py)
 
 
 def personalfr(federation: Federation) -> Algorithm:
@@ -95,7 +99,10 @@ FEDERATED: dict[str, Callable[[Federation], Algorithm]] = {
 
 
 def federated(federation: Federation, shared: tuple[str, ...]) -> Algorithm:
-    """The algorithm whose server averages the model's parts named in ``shared``."""
+    """The algorithm whose server averages the model's parts named in ``shared``.
+
+    ``init`` and ``round`` are written for one device and its own clients.
+    """
 
     def init(params: Params, buckets: Buckets) -> FederationState:
         start = Parts(
@@ -149,12 +156,26 @@ def federated(federation: Federation, shared: tuple[str, ...]) -> Algorithm:
                 loss += jnp.vdot(payload.present, losses)
                 return states, add_payload(total, payload), loss
 
-            states, total, loss = jax.lax.fori_loop(0, blocks, one_block, (states, total, loss))
+            states, total, loss = jax.lax.fori_loop(0, blocks[0], one_block, (states, total, loss))
             clients.append(states)
+        total, loss = sum_over_devices((total, loss))
         server = server_step(
             state.server, total, federation.denominator, federation.server_optimizer
         )
         new_state = FederationState(state.round + 1, server, state.start, tuple(clients))
         return new_state, RoundReport(loss / cohort.clients, learning_rate)
 
-    return Algorithm(init, round, shared)
+    everywhere: Any = EVERYWHERE
+    own: Any = BY_CLIENT
+    places = FederationState(everywhere, everywhere, everywhere, own)
+    cohort_places = Cohort(own, own, everywhere)
+    return Algorithm(
+        init=on_every_device(init, federation.mesh, (EVERYWHERE, BY_CLIENT), places),
+        round=on_every_device(
+            round,
+            federation.mesh,
+            (places, BY_CLIENT, cohort_places, EVERYWHERE),
+            (places, EVERYWHERE),
+        ),
+        shared=shared,
+    )

@@ -20,7 +20,9 @@ from pfr_jax.joint import Trainer, joint
 from pfr_jax.model import AutoEncoder, init_params
 from pfr_jax.rows import tree_bytes
 from pfr_jax.server import DENOMINATORS
+from pfr_jax.sharding import device_bytes
 
+MOST_OF_A_DEVICE = 0.6  # of its memory, that clients may fill; the rest is for working
 FULL_PRECISION_BYTES = 4 * 2**30  # all clients' states together, up to which they stay float32
 
 
@@ -47,33 +49,44 @@ def build_federation(
         denominator=DENOMINATORS[config.server.denominator],
         learning_rate=optimizers.client_learning_rate(client, config.run.rounds),
         block_sizes=block_sizes(config, engine, population.buckets),
+        mesh=population.mesh,
+        on_host=False,
     )
     return _with_store(config, federation, population), why
 
 
 def _with_store(config: Config, federation: Federation, population: Population) -> Federation:
-    """With the type in which --state_dtype keeps matrices.
+    """With the type in which --state_dtype keeps matrices, and where --state_memory does.
 
-    What ``auto`` chooses depends on settings and data, not on the machine.
+    The numbers of a run depend on the type, so what ``auto`` makes of it does not depend on the
+    machine; the place changes none.
     """
-    wanted = config.client.state_dtype
+    dtype, place = config.client.state_dtype, config.client.state_memory
     if federation.engine is not FACTORED:
-        if wanted == "bfloat16":
+        if dtype == "bfloat16":
             raise InputError("--state_dtype=bfloat16: only the factored engine keeps 16 bits")
+        if place == "host":
+            raise InputError("--state_memory=host: only the factored engine keeps clients there")
         return federation
-    if wanted == "float32":
-        return federation
-    if wanted == "auto":
-        algorithm, buckets = build_algorithm(config, federation), population.buckets
-        model, dtype = federation.side.training.model, buckets[0].values.dtype
-        clients = jax.eval_shape(
-            lambda key: algorithm.init(init_params(model, key, dtype=dtype), buckets).clients,
-            jax.random.key(0),
-        )
-        if tree_bytes(clients) <= FULL_PRECISION_BYTES:
-            return federation
-    side = dataclasses.replace(federation.side, store=BITS)
-    return dataclasses.replace(federation, side=side)
+    whole = _bytes_of_clients(config, federation, population)
+    if dtype == "bfloat16" or (dtype == "auto" and whole > FULL_PRECISION_BYTES):
+        side = dataclasses.replace(federation.side, store=BITS)
+        federation = dataclasses.replace(federation, side=side)
+    there = device_bytes(federation.mesh) * MOST_OF_A_DEVICE
+    too_many = there and _bytes_of_clients(config, federation, population) > there
+    on_host = place == "host" or (place == "auto" and bool(too_many))
+    return dataclasses.replace(federation, on_host=on_host)
+
+
+def _bytes_of_clients(config: Config, federation: Federation, population: Population) -> int:
+    """Of the states of all clients."""
+    algorithm, buckets = build_algorithm(config, federation), population.buckets
+    model, dtype = federation.side.training.model, buckets[0].values.dtype
+    clients = jax.eval_shape(
+        lambda key: algorithm.init(init_params(model, key, dtype=dtype), buckets).clients,
+        jax.random.key(0),
+    )
+    return tree_bytes(clients)
 
 
 def build_algorithm(config: Config, federation: Federation) -> Algorithm:
@@ -84,8 +97,13 @@ def build_algorithm(config: Config, federation: Federation) -> Algorithm:
     return FEDERATED[config.run.algorithm](federation)
 
 
-def build_adaptation(config: Config, federation: Federation) -> Algorithm | None:
-    """Rounds that move nothing but the private part, at a constant rate; for new users."""
+def build_adaptation(
+    config: Config, federation: Federation, newcomers: Population
+) -> Algorithm | None:
+    """Rounds that move nothing but the private part, at a constant rate; for new users.
+
+    None if nothing is private.
+    """
     if config.run.algorithm in ("fedavg", "joint"):
         return None
     side = federation.side
@@ -96,6 +114,7 @@ def build_adaptation(config: Config, federation: Federation) -> Algorithm | None
         federation,
         side=dataclasses.replace(side, training=training),
         learning_rate=partial(_constant, config.client.client_learning_rate),
+        block_sizes=block_sizes(config, federation.engine, newcomers.buckets),
     )
     return federated(frozen, FEDERATED[config.run.algorithm](federation).shared)
 

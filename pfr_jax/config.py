@@ -192,6 +192,12 @@ class ClientConfig:
         "Type in which the factored engine keeps matrices between rounds (16 bits: rounded "
         "stochastically). auto: float32 unless all clients together would need more than 4 GiB.",
     )
+    state_memory: Literal["auto", "device", "host"] = option(
+        "auto",
+        "Where the factored engine keeps clients between rounds: on the devices, or in the "
+        "machine's own memory, from which a round takes its cohort's. auto: the devices if all "
+        "clients fit there.",
+    )
     block_size: int = option(
         0, "Clients trained at once; changes speed, not results. 0: what suits the engine."
     )
@@ -254,7 +260,10 @@ class RunConfig:
     clip_predictions: bool = option(
         True, "Clip predictions to the rating scale when measuring errors (paper: no)."
     )
-
+    num_devices: int = option(
+        0,
+        "Devices among which the clients are divided; 0: all there are, on a CPU one per core.",
+    )
     memory_limit: float = option(
         0.0, "GiB of memory that the run may take before it is refused; 0: what is there."
     )
@@ -268,6 +277,7 @@ class RunConfig:
             0 <= self.memory_limit < math.inf,
             f"--memory_limit={self.memory_limit}: must be 0 or more, and finite",
         )
+        require(self.num_devices >= 0, f"--num_devices={self.num_devices}: 0 (all) or more")
         require(
             0 < self.cohort_fraction <= 1,
             f"--cohort_fraction={self.cohort_fraction}: must lie in (0, 1]",

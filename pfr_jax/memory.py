@@ -16,6 +16,7 @@ from pfr_jax.client.factored import FACTORED
 from pfr_jax.errors import InputError
 from pfr_jax.preparation import Simulation, initial_params
 from pfr_jax.rows import tree_bytes
+from pfr_jax.sharding import device_bytes
 
 GIB = 2**30
 # What compiling takes and keeps, and the rest of the runtime.
@@ -30,7 +31,7 @@ class MemoryEstimate:
     working: float  # server state, sums, evaluation, compiled programs
     clients_all: float  # states of all clients, as if each had been trained
     share_reached: float  # expected share of the clients that take part at least once
-    adapted: float = 0.0  # a copy of the states, in which new users are adapted
+    adapted: float = 0.0  # states of the new users, adapted apart
 
     @property
     def of_run(self) -> float:
@@ -60,15 +61,20 @@ def estimate(simulation: Simulation) -> MemoryEstimate:
     model = simulation.model
     # Parameters: the server's, the start, the round's sum and its optimizer's update.
     server = 4 * tree_bytes(params) + tree_bytes(state.server.opt_state)
-    lazy = simulation.federation.engine is FACTORED and jax.default_backend() == "cpu"
-    adapts = len(simulation.split.query) and simulation.adaptation is not None
+    federation = simulation.federation
+    on_cpu = federation.mesh.devices.flat[0].platform == "cpu"
+    lazy = federation.engine is FACTORED and (on_cpu or federation.on_host)
+    adapted, newcomers = 0, simulation.newcomers
+    if newcomers and simulation.adaptation:
+        begun = jax.eval_shape(simulation.adaptation.init, params, newcomers.buckets)
+        adapted = 2 * tree_bytes(begun.clients)  # before and after
     features = simulation.population.num_users * model.hidden_sizes[0] * 4
     return MemoryEstimate(
         before=resident_bytes(),
         working=server + features + COMPILER_BYTES,
         clients_all=tree_bytes(state.clients),
         share_reached=_share_reached(simulation) if lazy else 1.0,
-        adapted=tree_bytes(state.clients) if adapts else 0.0,
+        adapted=adapted,
     )
 
 
@@ -80,15 +86,18 @@ def _share_reached(simulation: Simulation) -> float:
 
 def check(simulation: Simulation, needed: MemoryEstimate) -> None:
     """Raises InputError if the run cannot fit, naming the flags that would make it fit."""
-    limit = simulation.config.run.memory_limit * GIB or device_bytes()
+    federation = simulation.federation
+    limit = simulation.config.run.memory_limit * GIB
+    if not limit and not federation.on_host:
+        limit = device_bytes(federation.mesh)
     limit = limit or needed.before + available_bytes()
     if needed.of_run <= limit:
         return
     client, shared = simulation.config.client, simulation.algorithm.shared
     private = "encoder" not in shared
-    factored, clients = simulation.federation.engine is FACTORED, not simulation.joint
+    factored, clients = federation.engine is FACTORED, not simulation.joint
     ways = {
-        "--state_dtype=bfloat16": factored and simulation.federation.side.store is None,
+        "--state_dtype=bfloat16": factored and federation.side.store is None,
         "--shared_momentum=restart": clients and client.shared_momentum == "carry" and shared,
         "--private_momentum=restart": private and client.private_momentum == "carry",
         "--engine=auto": clients and client.engine == "active_rows",
@@ -98,13 +107,6 @@ def check(simulation: Simulation, needed: MemoryEstimate) -> None:
         f"this run would need about {needed.of_run / GIB:.1f} GiB of memory and there are "
         f"{limit / GIB:.1f} GiB; try {', '.join([*flags, 'fewer --num_users, or fewer --rounds'])}"
     )
-
-
-def device_bytes() -> float:
-    """Memory of the accelerator; 0 where the clients' states are in the machine's own."""
-    if jax.default_backend() == "cpu":
-        return 0
-    return (jax.devices()[0].memory_stats() or {}).get("bytes_limit", 0)
 
 
 def resident_bytes() -> float:

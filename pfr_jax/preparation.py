@@ -5,6 +5,7 @@ Data flows one way: ratings -> split -> targets -> clients. Nothing is trained h
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from pfr_jax.data.table import Ratings, Scale
 from pfr_jax.data.targets import explicit_targets, implicit_targets, user_centers
 from pfr_jax.errors import InputError
 from pfr_jax.model import AutoEncoder, Params, init_params
+from pfr_jax.sharding import client_mesh
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Simulation:
     mean_value: float  # mean of the centred training targets
     new_users: np.ndarray  # bool[U], held out of training
     population: Population
+    newcomers: Population | None  # the clients of the new users once more, to be adapted
     data: Any  # what a round reads: the population's buckets, or for joint the interactions
     model: AutoEncoder
     federation: Federation
@@ -122,18 +125,33 @@ def prepare(config: Config, ratings: Ratings, split: Split, dtype: type = np.flo
     center = user_centers(ratings.user[held], target[held], ratings.num_users, data.center, mean)
     value = target - center[ratings.user]
     profile = user_profiles(data, ratings)
-    population = build_population(
+    client_of_user = _clients_of_users(config, new_users)
+    stack = partial(
+        build_population,
+        profile=profile,
+        num_items=ratings.num_items,
+        batch_size=config.client.batch_size,
+        dtype=dtype,
+        mesh=client_mesh(1 if config.run.algorithm == "joint" else config.run.num_devices),
+    )
+    population = stack(
         ratings.user[held],
         ratings.item[held],
         value[held],
-        _clients_of_users(config, new_users),
-        profile,
-        num_items=ratings.num_items,
+        client_of_user,
         new_users=new_users,
-        batch_size=config.client.batch_size,
         max_buckets=config.client.max_buckets or (4 if ratings.num_users < 10_000 else 6),
-        dtype=dtype,
     )
+    newcomers = None
+    if len(split.query):
+        brought = split.support
+        newcomers = stack(
+            ratings.user[brought],
+            ratings.item[brought],
+            value[brought],
+            np.where(new_users, client_of_user, -1),
+            max_buckets=2,
+        )
     read: Any = population.buckets
     if config.run.algorithm == "joint":
         train = split.train
@@ -152,12 +170,13 @@ def prepare(config: Config, ratings: Ratings, split: Split, dtype: type = np.flo
         mean_value=mean_value,
         new_users=new_users,
         population=population,
+        newcomers=newcomers,
         data=read,
         model=model,
         federation=federation,
         engine_choice=why,
         algorithm=build_algorithm(config, federation),
-        adaptation=build_adaptation(config, federation),
+        adaptation=build_adaptation(config, federation, newcomers) if newcomers else None,
     )
 
 

@@ -6,13 +6,15 @@ yields one ``RoundRecord`` per round.
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import jax
 import numpy as np
 
-from pfr_jax.algorithms import FederationState
+from pfr_jax.algorithms import Buckets, FederationState, RoundReport
+from pfr_jax.client import host_memory
+from pfr_jax.data.population import Cohort
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.evaluate import Evaluation, evaluate
 from pfr_jax.ledger import Ledger, Traffic, shared_ledger
@@ -49,8 +51,29 @@ class RoundRecord:
 
 def initial_state(simulation: Simulation) -> FederationState:
     """The federation before its first round."""
-    init = jax.jit(lambda buckets: simulation.algorithm.init(initial_params(simulation), buckets))
-    return init(simulation.population.buckets)
+
+    def init(buckets: Buckets) -> FederationState:
+        return simulation.algorithm.init(initial_params(simulation), buckets)
+
+    initial = host_memory.initial if simulation.federation.on_host else jax.jit
+    return initial(init)(simulation.population.buckets)
+
+
+def compile_round(
+    simulation: Simulation, state: FederationState, cohort: Cohort, key: jax.Array
+) -> Callable[..., tuple[FederationState, RoundReport]]:
+    """``Algorithm.round``, compiled for such arguments; it uses up the state it is given."""
+    federation, population = simulation.federation, simulation.population
+    if not federation.on_host:
+        step = jax.jit(simulation.algorithm.round, donate_argnums=0)
+        return step.lower(state, simulation.data, cohort, key).compile()
+    room = host_memory.capacities(
+        simulation.num_clients, simulation.cohort_size, population.buckets
+    )
+    program = host_memory.HostRound(
+        simulation.algorithm.round, federation.block_sizes, population.mesh, room
+    )
+    return program.compile(state, simulation.data, cohort, key)
 
 
 def sample_cohort(simulation: Simulation, round: int) -> np.ndarray:
@@ -82,8 +105,7 @@ def simulate(simulation: Simulation) -> Iterator[RoundRecord]:
     started = time.perf_counter()
     state = initial_state(simulation)
     cohort = population.cohort(sample_cohort(simulation, 0), block_sizes)
-    step = jax.jit(simulation.algorithm.round, donate_argnums=0)
-    compiled = step.lower(state, simulation.data, cohort, rounds_key).compile()
+    step = compile_round(simulation, state, cohort, rounds_key)
     evaluate(simulation, state, math.inf, last=True)  # compiles what evaluations run
     compile_seconds = time.perf_counter() - started
 
@@ -93,7 +115,7 @@ def simulate(simulation: Simulation) -> Iterator[RoundRecord]:
         clients = sample_cohort(simulation, index)
         cohort = population.cohort(clients, block_sizes)
         key = jax.random.fold_in(rounds_key, index)
-        state, report = compiled(state, simulation.data, cohort, key)
+        state, report = step(state, simulation.data, cohort, key)
         jax.block_until_ready(state)
         loss = float(report.loss)
         trained = time.perf_counter()

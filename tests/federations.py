@@ -40,6 +40,7 @@ def small_config(**changes: object) -> Config:
         "block_size": 4,
         "max_buckets": 2,
         "clip_predictions": False,
+        "num_devices": 1,
     }
     settings = {**defaults, **changes}
     sections = {}

@@ -53,15 +53,15 @@ def test_adaptation_moves_the_private_part_of_new_users_only() -> None:
     state = initial_state(simulation)
     adapted = adapt(simulation, state)
     chex.assert_trees_all_equal(adapted.server, state.server)
-    for user, client in enumerate(simulation.population.client_of_user):
-        before = client_state(simulation, state, client)
-        after = client_state(simulation, adapted, client)
-        if simulation.new_users[user]:
-            moved = jax.tree.leaves(after.private)
-            assert all(np.abs(leaf).max() > 0 for leaf in moved)
-            assert not any(leaf.any() for leaf in jax.tree.leaves(after.shared_opt))
-        else:
-            chex.assert_trees_all_equal(after, before)
+    newcomers = simulation.newcomers
+    assert newcomers is not None
+    of_new_users = dataclasses.replace(simulation, population=newcomers)
+    new = np.flatnonzero(simulation.new_users)
+    assert sum(len(bucket) for bucket in newcomers.buckets) == len(new)
+    for client in newcomers.client_of_user[new]:
+        after = client_state(of_new_users, adapted, client)
+        assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(after.private))
+        assert not any(leaf.any() for leaf in jax.tree.leaves(after.shared_opt))
 
 
 def test_adaptation_fits_what_new_users_bring() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from experiments.contestants.workload import Workload
+from pfr_jax.sharding import divide_cpu
 
 COMPARED_CLIENTS = 4
 
@@ -79,6 +80,8 @@ def main() -> None:
     name, workload_path, result, device, *numbers = sys.argv[1:]
     block_size, warm_up, rounds, sample = map(int, numbers)
     workload = Workload.load(workload_path)
+    if not name.startswith("torch"):
+        divide_cpu()
     if name == "active_rows":  # whose stacks have room for every client from the start
         workload = workload.of_clients(np.unique(np.concatenate(workload.cohorts)))
     begun = time.perf_counter()

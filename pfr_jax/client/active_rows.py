@@ -140,4 +140,4 @@ def unpack(
     return state
 
 
-ACTIVE_ROWS = Engine("active_rows", init, train_block, features_of_users, unpack)
+ACTIVE_ROWS = Engine("active_rows", init, take_slots, train_block, features_of_users, unpack)

@@ -79,6 +79,8 @@ class Engine(NamedTuple):
     name: str
     # (side, bucket, start) -> the stacked states of its clients before the first round
     init: Callable[[ClientSide, Bucket, Parts], ClientState]
+    # (states, slots i32[B]) -> the states of these slots, for ``features``
+    take: Callable[[ClientState, jax.Array], ClientState]
     # (side, start, shared, states, bucket, slots i32[B], key, learning rate) -> the stacked
     # states with those of the slots renewed, what they hand over, and losses f[B]
     train_block: Callable[..., tuple[ClientState, Payload, jax.Array]]

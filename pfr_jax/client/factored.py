@@ -55,13 +55,17 @@ def train_block(
 ) -> tuple[ClientState, Payload, jax.Array]:
     """See ``Engine.train_block``."""
     public = Parts(kinds(start), kinds(shared))
-    common = Round(public, _trajectories(side, learning_rate), key, learning_rate)
+    common = Round(
+        public, _transposed(public), _trajectories(side, learning_rate), key, learning_rate
+    )
     tables = bucket.items, bucket.values, bucket.observed, bucket.profile, bucket.client
     data = take_slots(tables, slots)
+    stored = storage.take(states, slots)
     # Read once, here: fused into its uses, the reading would come after the writing below, and
     # the compiler would copy the whole stack for it.
-    stored = jax.lax.optimization_barrier(take_slots(states, slots))
-    own = jax.vmap(partial(storage.read, dtype=bucket.values.dtype))(stored)
+    own = jax.lax.optimization_barrier(
+        jax.vmap(partial(storage.read, dtype=bucket.values.dtype))(stored)
+    )
     new, delta, memories, loss = jax.vmap(partial(train_client, side, common))(own, *data)
     states = put_slots(states, slots, jax.vmap(storage.write)(new, stored, _keys(key, data[-1])))
 
@@ -83,6 +87,12 @@ def _keys(key: jax.Array, clients: jax.Array) -> jax.Array:
     """A key per client for what is stored, apart from those of its local steps, 0..K-1."""
     last = jnp.uint32(2**32 - 1)
     return jax.vmap(lambda c: jax.random.fold_in(jax.random.fold_in(key, c), last))(clients)
+
+
+def _transposed(public: Parts) -> Flat:
+    """The hidden layers' common matrices the other way around, in memory."""
+    dense = {**public.private.dense, **public.shared.dense}
+    return jax.lax.optimization_barrier({name: matrix.T for name, matrix in dense.items()})
 
 
 def _trajectories(side: ClientSide, learning_rate: jax.Array) -> Parts:
@@ -117,7 +127,7 @@ def train_client(
         own.private_opt if side.carry.private else training.optimizer.init(vectors.private),
         own.shared_opt["vectors"] if side.carry.shared else training.optimizer.init(vectors.shared),
     )
-    layers = layers_of(side, public, own, items, data.inputs)
+    layers = layers_of(side, public, common.transposed, own, items, data.inputs)
     memories = {name: empty_memory(layer, training.local_epochs) for name, layer in layers.items()}
     masks = dropout_masks(training, jax.random.fold_in(common.key, client), values.dtype)
     paths = common.paths
@@ -196,4 +206,4 @@ def features_of_user(
     return features(side.training.model, params, x, profile[0], layers)[None]
 
 
-FACTORED = Engine("factored", init, train_block, features_of_user, unpack)
+FACTORED = Engine("factored", init, storage.take, train_block, features_of_user, unpack)

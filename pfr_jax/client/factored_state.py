@@ -119,16 +119,22 @@ def _projections(private: Kinds, bucket: Bucket) -> jax.Array | None:
 
 
 def layers_of(
-    side: ClientSide, public: Parts, own: ClientState, items: jax.Array, x: jax.Array
+    side: ClientSide,
+    public: Parts,
+    transposed: Flat,
+    own: ClientState,
+    items: jax.Array,
+    x: jax.Array,
 ) -> dict[str, Layer]:
     """The layers with a matrix of one client, as a round begins; x f[L] are its ratings."""
     layers: dict[str, Layer] = {
-        name: Dense(start, own.private["dense"][name])
+        name: Dense(start, transposed[name], own.private["dense"][name])
         for name, start in public.private.dense.items()
     }
     for name, weights in public.shared.dense.items():
         none = jnp.zeros((0, *weights.shape), x.dtype)
-        layers[name] = Dense(weights, own.shared_opt["dense"][name] if side.carry.shared else none)
+        moments = own.shared_opt["dense"][name] if side.carry.shared else none
+        layers[name] = Dense(weights, transposed[name], moments)
     for name, leaf in public.shared.rows.items():
         # Padding reads the last row: no gradient reaches it, and the server drops its change.
         rows = leaf.at[items].get(mode="clip")

@@ -31,6 +31,7 @@ class Round(NamedTuple):
     """What all clients of a round have in common."""
 
     public: Parts  # of Kinds: the private part's start, and the shared part as the server has it
+    transposed: Flat  # of the hidden layers of both: layer -> f[m, n]
     paths: Parts  # of Trajectory
     key: jax.Array
     learning_rate: jax.Array

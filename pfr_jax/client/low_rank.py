@@ -28,10 +28,33 @@ def empty_memory(layer: "Layer", steps: int) -> Memory:
     return Memory(*(jnp.zeros((steps, width), layer.public.dtype) for width in widths))
 
 
+@jax.custom_vjp
+def _product(inputs: jax.Array, matrix: jax.Array, transposed: jax.Array) -> jax.Array:
+    """inputs f[n] @ matrix f[n, m]; the way back multiplies by its transpose as it lies there.
+
+    For a block of clients these are two matrix products. A CPU would otherwise turn the matrix
+    around in every step, which takes longer than the product.
+    """
+    del transposed
+    return inputs @ matrix
+
+
+def _product_and_transposed(*args: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return _product(*args), args[2]
+
+
+def _product_back(transposed: jax.Array, gradient: jax.Array) -> tuple[jax.Array, None, None]:
+    return gradient @ transposed, None, None
+
+
+_product.defvjp(_product_and_transposed, _product_back)
+
+
 class Dense(NamedTuple):
     """A hidden layer: f[n] -> f[m]."""
 
     public: jax.Array  # f[n, m]
+    transposed: jax.Array  # f[m, n], the same
     own: jax.Array  # f[r, n, m]
 
     def product(self, weights: Weights, memory: Memory, inputs: jax.Array) -> jax.Array:
@@ -40,11 +63,15 @@ class Dense(NamedTuple):
         repeated = (weights.own[:, None] * inputs[None, :]).reshape(-1)
         of_own = repeated @ self.own.reshape(-1, self.own.shape[-1])
         past = weights.gradients * (memory.inputs @ inputs)
-        return weights.public * (inputs @ self.public) + of_own + past @ memory.deltas
+        of_public = _product(inputs, self.public, self.transposed)
+        return weights.public * of_public + of_own + past @ memory.deltas
 
     def outer(self, gradients: jax.Array, memory: Memory) -> jax.Array:
-        """The weighted sum of the outer products, f[n, m]; gradients f[K]."""
-        return (gradients[:, None] * memory.inputs).T @ memory.deltas
+        """Weighted sums of the outer products, f[rows, n, m]; gradients f[rows, K]."""
+        scaled = gradients[:, None, :] * memory.inputs.T[None]
+        return (scaled.reshape(-1, scaled.shape[-1]) @ memory.deltas).reshape(
+            *scaled.shape[:2], memory.deltas.shape[-1]
+        )
 
     def squared_input(self, inputs: jax.Array) -> jax.Array:
         return jnp.vdot(inputs, inputs)
@@ -62,7 +89,10 @@ class OutputRows(NamedTuple):
         return weights.public * (self.public @ inputs) + of_own + past @ memory.deltas
 
     def outer(self, gradients: jax.Array, memory: Memory) -> jax.Array:
-        return memory.deltas.T @ (gradients[:, None] * memory.inputs)
+        scaled = gradients[:, None, :] * memory.deltas.T[None]
+        return (scaled.reshape(-1, scaled.shape[-1]) @ memory.inputs).reshape(
+            *scaled.shape[:2], memory.inputs.shape[-1]
+        )
 
     def squared_input(self, inputs: jax.Array) -> jax.Array:
         return jnp.vdot(inputs, inputs)
@@ -83,7 +113,7 @@ class InputRows(NamedTuple):
         return weights.public * self.public_product + weights.own @ self.own_product + past
 
     def outer(self, gradients: jax.Array, memory: Memory) -> jax.Array:
-        return self.x[:, None] * (gradients @ memory.deltas)[None, :]
+        return self.x[None, :, None] * (gradients @ memory.deltas)[:, None, :]
 
     def squared_input(self, inputs: jax.Array) -> jax.Array:
         del inputs
@@ -99,13 +129,14 @@ Layer = Dense | OutputRows | InputRows
 
 def combine(layer: Layer, weights: Weights, memory: Memory) -> jax.Array:
     """A matrix like the layer's for each row of ``weights``: f[rows, ...]."""
-    sums = []
-    for row in range(len(weights.public)):
-        total = weights.public[row] * layer.public + layer.outer(weights.gradients[row], memory)
-        for which in range(len(layer.own)):
-            total += weights.own[row, which] * layer.own[which]
-        sums.append(total)
-    return jnp.stack(sums) if sums else jnp.zeros((0, *layer.public.shape), layer.public.dtype)
+
+    def scaled(factors: jax.Array, matrix: jax.Array) -> jax.Array:
+        return factors[:, None, None] * matrix[None]
+
+    total = scaled(weights.public, layer.public) + layer.outer(weights.gradients, memory)
+    for which in range(len(layer.own)):
+        total += scaled(weights.own[:, which], layer.own[which])
+    return total
 
 
 def block_sum(

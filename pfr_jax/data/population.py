@@ -1,8 +1,9 @@
 """The clients and their data, stacked by length bucket, and cohorts of them.
 
 Legend: N clients, Nb clients in a bucket, V users of a client (padded), L distinct items of a
-client (padded), I items, U users. A client is known by its index 0..N-1 for ever; its bucket
-and its slot there are where its data and its state are stored.
+client (padded), I items, U users, D devices. A client is known by its index 0..N-1 for ever; its
+bucket and its slot there are where its data and its state are stored. A bucket's slots are cut into
+D equal runs, one per device (``pfr_jax.sharding``).
 """
 
 from dataclasses import dataclass, field
@@ -10,15 +11,20 @@ from dataclasses import dataclass, field
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from pfr_jax.data.buckets import bucket_lengths
 from pfr_jax.sampling import Stream, permutation
+from pfr_jax.sharding import EVERYWHERE, client_mesh, put
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Bucket:
-    """Clients of similar size, padded to one shape. Padding: item I, user U, observed False."""
+    """Clients of similar size, padded to one shape. Padding: item I, user U, observed False.
+
+    Nb is a multiple of D: the last slots may hold nobody (client N).
+    """
 
     client: jax.Array  # i32[Nb], index of the client
     items: jax.Array  # i32[Nb, L], the distinct items of its training ratings
@@ -35,10 +41,13 @@ class Bucket:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Cohort:
-    """The clients of a round, as blocks of slots per bucket (slots from Nb: empty places)."""
+    """The clients of a round, as blocks of slots per bucket and device.
 
-    slots: tuple[jax.Array, ...]  # per bucket i32[capacity], a multiple of the block size
-    blocks: tuple[jax.Array, ...]  # per bucket i32[], how many blocks are in use
+    Slots are counted from the first of the device's own Nb/D; from Nb/D on: empty places.
+    """
+
+    slots: tuple[jax.Array, ...]  # per bucket i32[D capacity], capacity in whole blocks
+    blocks: tuple[jax.Array, ...]  # per bucket i32[D], how many blocks are in use
     clients: jax.Array  # f[], how many clients
 
 
@@ -47,11 +56,12 @@ class Population:
     """All clients. The buckets go to the device; the index arrays stay on the host."""
 
     buckets: tuple[Bucket, ...]
-    bucket_of: np.ndarray  # i64[N]
+    bucket_of: np.ndarray  # i64[N]; -1: not in this population
     slot_of: np.ndarray  # i64[N]
     rows: np.ndarray  # i64[N], distinct training items of each client
     client_of_user: np.ndarray  # i64[U]
     trainable: np.ndarray  # i64[...], ascending: the clients that may take part in a round
+    mesh: Mesh  # of the D devices
 
     @property
     def num_clients(self) -> int:
@@ -66,17 +76,25 @@ class Population:
 
         Shapes depend on C and the block sizes alone, so no cohort causes a recompilation.
         """
-        slots, blocks = [], []
+        slots, blocks, num_devices = [], [], self.mesh.size
         sizes = zip(self.buckets, block_sizes, strict=True)
         for index, (bucket, block_size) in enumerate(sizes):
-            chosen = self.slot_of[clients[self.bucket_of[clients] == index]]
-            capacity = -(-min(len(bucket), len(clients)) // block_size) * block_size
-            padded = np.arange(len(bucket), len(bucket) + capacity, dtype=np.int32)
-            padded[: len(chosen)] = chosen  # no slot twice, empty places included
-            slots.append(jnp.asarray(padded))
-            blocks.append(jnp.asarray(-(-len(chosen) // block_size), jnp.int32))
-        dtype = self.buckets[0].values.dtype
-        return Cohort(tuple(slots), tuple(blocks), jnp.asarray(len(clients), dtype))
+            of_device = len(bucket) // num_devices
+            device, slot = np.divmod(
+                self.slot_of[clients[self.bucket_of[clients] == index]], of_device
+            )
+            capacity = -(-min(of_device, len(clients)) // block_size) * block_size
+            # No slot twice, empty places included.
+            padded = np.tile(np.arange(of_device, of_device + capacity), (num_devices, 1))
+            for own, row in enumerate(padded):
+                chosen = slot[device == own]
+                row[: len(chosen)] = chosen
+            used = np.bincount(device, minlength=num_devices)
+            slots.append(padded.reshape(-1).astype(np.int32))
+            blocks.append(-(-used // block_size).astype(np.int32))
+        slots, blocks = put((tuple(slots), tuple(blocks)), self.mesh)
+        size = np.asarray(len(clients), self.buckets[0].values.dtype)
+        return Cohort(slots, blocks, put(size, self.mesh, EVERYWHERE))
 
 
 def deal_users(num_users: int, num_clients: int, seed: int) -> np.ndarray:
@@ -108,14 +126,18 @@ def build_population(
     batch_size: int = 10,
     max_buckets: int = 4,
     dtype: jnp.dtype | type = np.float32,
+    mesh: Mesh | None = None,
 ) -> Population:
     """Deals what clients hold to them and stacks it.
 
     Arguments: user i[n], item i[n] and centred value f64[n] of the ratings on clients,
-    client_of_user i64[U], profile f[U, P]. The clients of ``new_users`` (bool[U]) and clients
-    without ratings never take part in a round.
+    client_of_user i64[U] (-1: of a population elsewhere, and so are clients that have no users
+    here), profile f[U, P]; ``mesh``: one device if left out. The clients of ``new_users`` (bool[U])
+    and clients without ratings never take part in a round.
     """
+    mesh = mesh or client_mesh()
     num_clients = int(client_of_user.max()) + 1
+    users_here = np.flatnonzero(client_of_user >= 0)
 
     # A client's rows are its distinct items in ascending order.
     pairs, row = np.unique(client_of_user[user] * num_items + item, return_inverse=True)
@@ -123,45 +145,47 @@ def build_population(
     rows = np.bincount(pair_client, minlength=num_clients)
     local_row = row - _starts(rows)[client_of_user[user]]
 
-    users = np.bincount(client_of_user, minlength=num_clients)
-    order = np.argsort(client_of_user, kind="stable")
-    position = np.empty(len(order), np.int64)  # of a user among its client's users
+    users = np.bincount(client_of_user[users_here], minlength=num_clients)
+    order = users_here[np.argsort(client_of_user[users_here], kind="stable")]
+    position = np.empty(len(client_of_user), np.int64)  # of a user among its client's users
     position[order] = np.arange(len(order)) - _starts(users)[client_of_user[order]]
 
     bucket_of, shapes = _assign_buckets(rows, users, batch_size, max_buckets)
+    bucket_of_user = np.where(client_of_user >= 0, bucket_of[client_of_user], -1)
     slot_of = np.empty(num_clients, np.int64)
     buckets = []
     for index, (steps, num_rows, num_slots) in enumerate(shapes):
         members = np.flatnonzero(bucket_of == index)
         slot_of[members] = np.arange(len(members))
-        items_table = np.full((len(members), num_rows), num_items, np.int32)
+        count = -(-len(members) // mesh.size) * mesh.size
+        client = np.full(count, num_clients, np.int32)
+        client[: len(members)] = members
+        items_table = np.full((count, num_rows), num_items, np.int32)
         mine = bucket_of[pair_client] == index
         column = np.flatnonzero(mine) - _starts(rows)[pair_client[mine]]
         items_table[slot_of[pair_client[mine]], column] = pair_item[mine]
 
-        users_table = np.full((len(members), num_slots), len(client_of_user), np.int32)
-        own = np.flatnonzero(bucket_of[client_of_user] == index)
+        users_table = np.full((count, num_slots), len(client_of_user), np.int32)
+        own = np.flatnonzero(bucket_of_user == index)
         place = slot_of[client_of_user[own]], position[own]
         users_table[place] = own
-        profiles = np.zeros((len(members), num_slots, profile.shape[1]), dtype)
+        profiles = np.zeros((count, num_slots, profile.shape[1]), dtype)
         profiles[place] = profile[own]
 
-        values = np.zeros((len(members), num_slots, num_rows), dtype)
+        values = np.zeros((count, num_slots, num_rows), dtype)
         observed = np.zeros(values.shape, bool)
-        entry = bucket_of[client_of_user[user]] == index
+        entry = bucket_of_user[user] == index
         where = (slot_of[client_of_user[user[entry]]], position[user[entry]], local_row[entry])
         values[where], observed[where] = value[entry], True
-        buckets.append(
-            Bucket(
-                client=jnp.asarray(members, jnp.int32),
-                items=jnp.asarray(items_table),
-                users=jnp.asarray(users_table),
-                values=jnp.asarray(values),
-                observed=jnp.asarray(observed),
-                profile=jnp.asarray(profiles),
-                steps=steps,
-            )
-        )
+        tables = {
+            "client": client,
+            "items": items_table,
+            "users": users_table,
+            "values": values,
+            "observed": observed,
+            "profile": profiles,
+        }
+        buckets.append(Bucket(**put(tables, mesh), steps=steps))
     trainable = rows > 0
     if new_users is not None:
         trainable[client_of_user[new_users]] = False
@@ -172,6 +196,7 @@ def build_population(
         rows=rows,
         client_of_user=client_of_user,
         trainable=np.flatnonzero(trainable),
+        mesh=mesh,
     )
 
 
@@ -183,13 +208,13 @@ def _starts(counts: np.ndarray) -> np.ndarray:
 def _assign_buckets(
     rows: np.ndarray, users: np.ndarray, batch_size: int, max_buckets: int
 ) -> tuple[np.ndarray, list[tuple[int, int, int]]]:
-    """The bucket of each client and each bucket's (steps per epoch, L, V).
+    """The bucket of each client (-1: no users) and each bucket's (steps per epoch, L, V).
 
     Clients of one bucket make the same number of local steps, so no step is a masked no-op.
     """
     steps = -(-users // batch_size)
-    groups = np.unique(steps)
-    bucket_of = np.empty(len(rows), np.int64)
+    groups = np.unique(steps[steps > 0])
+    bucket_of = np.full(len(rows), -1)
     shapes: list[tuple[int, int, int]] = []
     for group in groups:
         members = np.flatnonzero(steps == group)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pfr_jax.algorithms import FederationState
+from pfr_jax.client.engines import block_sizes
 from pfr_jax.evaluation.baselines import fit_baselines, item_scores
 from pfr_jax.evaluation.metrics import Figures, errors_by_user, rating_figures
 from pfr_jax.evaluation.ranking import HeldOut, RankingFigures, rank_held_out
@@ -113,7 +114,8 @@ def judge_new_users(
     )
     if simulation.adaptation is None:
         return {"shared_encoder": judge_query(scorer=scorer)}
-    adapted = make_scorer(simulation.federation, adapt(simulation, state), simulation.population)
+    assert simulation.newcomers is not None
+    adapted = make_scorer(simulation.federation, adapt(simulation, state), simulation.newcomers)
     return {
         "initial_encoder": judge_query(scorer=scorer),
         "adapted_encoder": judge_query(scorer=adapted),
@@ -121,17 +123,23 @@ def judge_new_users(
 
 
 def adapt(simulation: Simulation, state: FederationState) -> FederationState:
-    """``state`` with the private part of the new users fitted to what they bring."""
-    assert simulation.adaptation is not None
-    population = simulation.population
-    clients = np.unique(population.client_of_user[simulation.new_users])
-    cohort = population.cohort(clients, simulation.federation.block_sizes)
-    _, rounds_key = seed_keys(simulation.config.run.seed)
+    """The newcomers' federation, their private part fitted to what they bring.
+
+    Their clients begin where all began, the server's part is that of ``state`` and stays.
+    """
+    population, adaptation = simulation.newcomers, simulation.adaptation
+    assert population is not None and adaptation is not None
+    engine, config = simulation.federation.engine, simulation.config
+    sizes = block_sizes(config, engine, population.buckets)
+    cohort = population.cohort(population.trainable, sizes)
+    _, rounds_key = seed_keys(config.run.seed)
     # Rounds fold in 0, 1, ...; this counts down from the top of uint32.
     key = jax.random.fold_in(rounds_key, 2**32 - 1)
-    round = jax.jit(simulation.adaptation.round)  # compiled once: jit remembers the function
-    adapted, _ = round(state, population.buckets, cohort, key)
-    return dataclasses.replace(state, clients=adapted.clients)
+    # Compiled once: jit remembers the functions.
+    begun = jax.jit(adaptation.init)({**state.start, **state.server.shared}, population.buckets)
+    begun = dataclasses.replace(begun, server=state.server)
+    adapted, _ = jax.jit(adaptation.round)(begun, population.buckets, cohort, key)
+    return dataclasses.replace(adapted, server=state.server)
 
 
 def judge_baselines(

@@ -16,9 +16,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from pfr_jax.algorithms import Buckets, Federation, FederationState
-from pfr_jax.client.block import ClientSide, ClientState, Engine, take_slots
+from pfr_jax.client.block import ClientState, take_slots
+from pfr_jax.client.host_memory import in_parts
 from pfr_jax.data.population import Bucket, Population
 from pfr_jax.model import Params, score_pairs
+from pfr_jax.sharding import (
+    BY_CLIENT,
+    EVERYWHERE,
+    on_every_device,
+    on_one_device,
+    sum_over_devices,
+)
 
 CLIENTS_PER_BLOCK = 32
 PAIRS_PER_BLOCK = 4096
@@ -46,11 +54,10 @@ class Scorer:
 
 def make_scorer(federation: Federation, state: FederationState, population: Population) -> Scorer:
     """The scorer of a federation in this state."""
-    hidden = user_features(
-        federation.engine, federation.side, state, population.buckets, population.num_users
-    )
+    hidden = _hidden(federation, state, population)
     if "decoder" in state.server.shared:
-        return Scorer(hidden, state.server.shared["decoder"]["output"], ())
+        # Else every device would score every pair.
+        return on_one_device(Scorer(hidden, state.server.shared["decoder"]["output"], ()))
     bucket_of_user = population.bucket_of[population.client_of_user]
     slot_of_user = population.slot_of[population.client_of_user]
     own = tuple(
@@ -75,27 +82,61 @@ def same_for_all(score: np.ndarray, num_users: int) -> Scorer:
     return Scorer(jnp.zeros((num_users, 1)), output, ())
 
 
-@partial(jax.jit, static_argnames=("engine", "side", "num_users"))
+def _hidden(federation: Federation, state: FederationState, population: Population) -> jax.Array:
+    """``user_features``, wherever the clients' states are."""
+    buckets, num_users = population.buckets, population.num_users
+    if not isinstance(state.clients[0].rounds, np.ndarray):
+        return user_features(federation, state, buckets, num_users)
+    hidden = jnp.zeros((num_users, federation.side.training.model.hidden_sizes[0]))
+    for clients, tables in in_parts(state.clients, buckets, population.mesh):
+        part = user_features(
+            federation, dataclasses.replace(state, clients=clients), tables, num_users
+        )
+        users = tables[0].users[:, 0]
+        hidden = hidden.at[users].set(part.at[users].get(mode="clip"), mode="drop")
+    return hidden
+
+
+@partial(jax.jit, static_argnames=("federation", "num_users"))
 def user_features(
-    engine: Engine, side: ClientSide, state: FederationState, buckets: Buckets, num_users: int
+    federation: Federation, state: FederationState, buckets: Buckets, num_users: int
 ) -> jax.Array:
     """What the output layer sees for every user, f[U, H], without dropout."""
-    one = partial(engine.features, side, state.start, state.server.shared)
+    of_clients = on_every_device(
+        partial(_features_of_clients, federation, num_users),
+        federation.mesh,
+        (EVERYWHERE, EVERYWHERE, BY_CLIENT, BY_CLIENT),
+        EVERYWHERE,
+    )
+    return of_clients(state.start, state.server.shared, state.clients, buckets)
+
+
+def _features_of_clients(
+    federation: Federation,
+    num_users: int,
+    start: Params,
+    shared: Params,
+    clients: tuple[ClientState, ...],
+    buckets: Buckets,
+) -> jax.Array:
+    """``user_features``, by one device of its own clients and then of all of them."""
+    side = federation.side
+    one = partial(federation.engine.features, side, start, shared)
 
     def block(bucket: Bucket, states: ClientState, index: jax.Array, hidden: jax.Array) -> Any:
         slots = index * CLIENTS_PER_BLOCK + jnp.arange(CLIENTS_PER_BLOCK)
         # Optimizer states are not read, so as to move less.
         own = dataclasses.replace(states, private_opt=None, shared_opt=None)
-        inputs = take_slots((own, bucket.items, bucket.values, bucket.profile), slots)
-        rows = jax.vmap(one)(*inputs)
+        data = take_slots((bucket.items, bucket.values, bucket.profile), slots)
+        rows = jax.vmap(one)(federation.engine.take(own, slots), *data)
         return hidden.at[take_slots(bucket.users, slots)].set(rows, mode="drop")
 
     dtype = buckets[0].values.dtype
     hidden = jnp.zeros((num_users, side.training.model.hidden_sizes[0]), dtype)
-    for bucket, states in zip(buckets, state.clients, strict=True):
+    for bucket, states in zip(buckets, clients, strict=True):
         one_block = partial(block, bucket, states)
         hidden = jax.lax.fori_loop(0, -(-len(bucket) // CLIENTS_PER_BLOCK), one_block, hidden)
-    return hidden
+    return sum_over_devices(hidden)  # a user has features on the device of its client alone
 
 
 @jax.jit

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pfr_jax.data.population import build_population, deal_users, deal_with_new_users
 from pfr_jax.data.splits import random_split
+from pfr_jax.sharding import client_mesh
 
 RATINGS = ragged_ratings()
 TRAIN = random_split(len(RATINGS), 0.0, 0.2, seed=1).train
@@ -121,9 +122,10 @@ def test_dealing_depends_on_the_seed_and_mixes_users():
     np.testing.assert_array_equal(deal_users(7, 0, 1), np.arange(7))
 
 
-@pytest.fixture(scope="module")
-def population():
-    return build(TRAIN, np.arange(RATINGS.num_users), max_buckets=3)
+@pytest.fixture(scope="module", params=[1, 3])
+def population(request):
+    users = np.arange(RATINGS.num_users)
+    return build(TRAIN, users, max_buckets=3, mesh=client_mesh(request.param))
 
 
 @given(data=st.data(), size=st.integers(1, 13), block_size=st.integers(1, 7))
@@ -132,13 +134,18 @@ def test_a_cohort_holds_each_client_once(population, data, size, block_size):
     sizes = (block_size,) * len(population.buckets)
     cohort = population.cohort(clients, sizes)
     found = []
+    devices = population.mesh.size
     for bucket, slots, blocks in zip(population.buckets, cohort.slots, cohort.blocks, strict=True):
-        slots, used = np.asarray(slots), int(blocks) * block_size
-        present = slots < len(bucket)
-        found += np.asarray(bucket.client)[slots[present]].tolist()
-        assert len(np.unique(slots)) == len(slots)  # as the scatter of the states requires
-        assert not present[used:].any()  # the blocks in use hold all of them
-        assert used - present.sum() < block_size  # and no block in use is empty
+        of_device = np.asarray(bucket.client).reshape(devices, -1)
+        for client, slots_, blocks_ in zip(
+            of_device, np.asarray(slots).reshape(devices, -1), np.asarray(blocks), strict=True
+        ):
+            used = blocks_ * block_size
+            present = slots_ < len(client)
+            found += client[slots_[present]].tolist()
+            assert len(np.unique(slots_)) == len(slots_)  # as the scatter of the states requires
+            assert not present[used:].any()  # the blocks in use hold all of them
+            assert used - present.sum() < block_size  # and no block in use is empty
     assert sorted(found) == sorted(clients.tolist())
     assert float(cohort.clients) == size
     # Any other cohort of this size has the same shapes.
