@@ -34,7 +34,7 @@ def build_federation(
     implicit = config.data.feedback == "implicit"
     training = LocalTraining(
         model=model,
-        optimizer=optimizers.client_optimizer(client),
+        optimizer=optimizers.client_optimizers(client),
         loss=objectives.masked_cross_entropy if implicit else objectives.masked_squared_error,
         dropout=config.model.dropout,
         clip_norm=client.clip_norm,

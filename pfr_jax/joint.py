@@ -42,13 +42,14 @@ class Trainer:
 def joint(trainer: Trainer) -> Algorithm:
     """Centralised training as an (init, round) pair; ``data`` of a round are ``Interactions``."""
     training = trainer.training
+    optimizer = training.optimizer.shared
 
     def init(params: Params, buckets: Buckets) -> FederationState:
         # The buckets serve evaluation; no client has any state.
         clients = tuple(
             ClientState({}, None, None, jnp.zeros((len(b),), jnp.int32)) for b in buckets
         )
-        server = ServerState(params, training.optimizer.init(params))
+        server = ServerState(params, optimizer.init(params))
         return FederationState(jnp.int32(0), server, {}, clients)
 
     def round(
@@ -66,7 +67,7 @@ def joint(trainer: Trainer) -> Algorithm:
             mask = dropout_mask(training, step_key, users, dtype)
             loss, grads = jax.value_and_grad(batch_loss, argnums=1)(training, params, inputs, mask)
             grads = clip(grads, training.clip_norm)
-            new = optimizer_step(training.optimizer, params, grads, opt_state, learning_rate)
+            new = optimizer_step(optimizer, params, grads, opt_state, learning_rate)
             return new, loss
 
         batches = epoch_batches(data, trainer.batch_size, training.local_epochs, key)

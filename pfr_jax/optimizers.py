@@ -3,24 +3,45 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import optax
 
+from pfr_jax.client.training import Parts
 from pfr_jax.config import ClientConfig, ServerConfig
 
+VECTORS = ("bias", "item_bias", "scale")
 
-def client_optimizer(config: ClientConfig) -> optax.GradientTransformation:
-    """The client's optimizer with learning rate 1: its updates are scaled by the round's rate.
 
-    Weight decay is coupled (added to the gradient, after clipping), as in PyTorch's SGD.
-    """
+def client_optimizers(config: ClientConfig) -> Parts:
+    """The optimizers of a client's parts, with learning rate 1: the round's rate scales them."""
+    decay = config.private_weight_decay
+    private = _client_optimizer(config, config.weight_decay if decay is None else decay)
+    if config.private_rate_factor != 1:
+        private = optax.chain(private, optax.scale(config.private_rate_factor))
+    return Parts(private, _client_optimizer(config, config.weight_decay))
+
+
+def _client_optimizer(config: ClientConfig, weight_decay: float) -> optax.GradientTransformation:
+    """Weight decay is coupled (added to the gradient, after clipping), as in PyTorch's SGD."""
     optimizers = {
         "sgd": lambda: optax.sgd(1.0, momentum=config.momentum or None, nesterov=config.nesterov),
         "adam": lambda: optax.adam(1.0),
         "adagrad": lambda: optax.adagrad(1.0),
         "rmsprop": lambda: optax.rmsprop(1.0),
     }
-    decay = optax.add_decayed_weights(config.weight_decay)
+    decay = optax.add_decayed_weights(weight_decay, None if config.decay_biases else _is_matrix)
     return optax.chain(decay, optimizers[config.client_optimizer]())
+
+
+def _is_matrix(params: Any) -> Any:
+    """Which leaves are weight matrices and not biases or norms: a tree like ``params`` of bools."""
+
+    def one(path: tuple[Any, ...], leaf: Any) -> bool:
+        del leaf
+        names = [entry.key for entry in path if hasattr(entry, "key")]
+        return not names or str(names[-1]).rpartition("/")[2] not in VECTORS
+
+    return jax.tree_util.tree_map_with_path(one, params)
 
 
 def client_learning_rate(config: ClientConfig, rounds: int) -> Callable[[Any], Any]:

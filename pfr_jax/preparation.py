@@ -4,8 +4,8 @@ Data flows one way: ratings -> split -> targets -> clients. Nothing is trained h
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from pfr_jax.algorithms import Algorithm, Federation
 from pfr_jax.building import build_adaptation, build_algorithm, build_federation
 from pfr_jax.config import Config, DataConfig
 from pfr_jax.data import load
+from pfr_jax.data.buckets import Layout, Sizes, client_sizes, common_layout
 from pfr_jax.data.interactions import build_interactions
 from pfr_jax.data.lines import Columns
 from pfr_jax.data.population import Population, build_population, deal_with_new_users
@@ -26,6 +27,8 @@ from pfr_jax.data.targets import explicit_targets, implicit_targets, user_center
 from pfr_jax.errors import InputError
 from pfr_jax.model import AutoEncoder, Params, init_params
 from pfr_jax.sharding import client_mesh
+
+PROGRAMS = ("model", "federation", "engine_choice", "algorithm", "adaptation")
 
 
 @dataclass(frozen=True)
@@ -104,80 +107,138 @@ def _columns(texts: tuple[str, ...]) -> Columns | None:
     return user, item, rating
 
 
+@dataclass(frozen=True)
+class Dealt:
+    """Ratings split, centred and dealt to clients: what is done before anything is stacked."""
+
+    config: Config
+    ratings: Ratings
+    split: Split
+    target: np.ndarray  # f64[N]
+    center: np.ndarray  # f64[U]
+    profile: np.ndarray  # f32[U, P]
+    new_users: np.ndarray  # bool[U]
+    client_of_user: np.ndarray  # i64[U]
+
+    @property
+    def held(self) -> np.ndarray:
+        """The rows of the table that lie on clients."""
+        return np.sort(np.concatenate([self.split.train, self.split.support]))
+
+    @property
+    def value(self) -> np.ndarray:
+        """f64[N], centred targets."""
+        return self.target - self.center[self.ratings.user]
+
+    @property
+    def sizes(self) -> Sizes:
+        user, item = self.ratings.user[self.held], self.ratings.item[self.held]
+        return client_sizes(user, item, self.client_of_user, self.ratings.num_items)
+
+
 def prepare(config: Config, ratings: Ratings, split: Split, dtype: type = np.float32) -> Simulation:
     """Deals users to clients, centres their targets and builds the algorithm.
 
     ``dtype`` is that of data, parameters and optimizer states.
     """
+    return prepare_alike([(config, ratings, split)], dtype)[0]
+
+
+def prepare_alike(
+    runs: Sequence[tuple[Config, Ratings, Split]], dtype: type = np.float32
+) -> list[Simulation]:
+    """Simulations that differ in seeds and splits, as ``prepare`` makes them one by one.
+
+    All are of the same shapes and share their compiled programs.
+    """
+    dealt = [deal(*run) for run in runs]
+    client, ratings = dealt[0].config.client, dealt[0].ratings
+    max_buckets = client.max_buckets or (4 if ratings.num_users < 10_000 else 6)
+    layout = common_layout([one.sizes for one in dealt], client.batch_size, max_buckets)
+    simulations: list[Simulation] = []
+    for one in dealt:
+        simulations.append(_assemble(one, layout, dtype, simulations[0] if simulations else None))
+    return simulations
+
+
+def deal(config: Config, ratings: Ratings, split: Split) -> Dealt:
+    """Splits off the new users, centres the targets and deals the users to clients."""
     data = config.data
     new_users = choose_new_users(ratings.num_users, data.holdout_users, data.split_seed)
     split = hold_out_users(split, ratings.user, new_users)
-    target = training_targets(data, ratings)
-    held = np.sort(np.concatenate([split.train, split.support]))  # rows that lie on clients
     if not len(split.train):
         raise InputError("no rating is left to train on; hold out fewer users or ratings")
+    target = training_targets(data, ratings)
     mean = float(target[split.train].mean())
     if data.feedback == "implicit" and not 0 < mean < 1:
         raise InputError(
             f"--feedback=implicit: {'every' if mean else 'no'} training rating is a positive; "
             "implicit feedback needs positives and negatives. See --implicit_threshold"
         )
+    held = np.sort(np.concatenate([split.train, split.support]))
     center = user_centers(ratings.user[held], target[held], ratings.num_users, data.center, mean)
-    value = target - center[ratings.user]
-    profile = user_profiles(data, ratings)
-    client_of_user = _clients_of_users(config, new_users)
-    stack = partial(
-        build_population,
-        profile=profile,
-        num_items=ratings.num_items,
-        batch_size=config.client.batch_size,
-        dtype=dtype,
-        mesh=client_mesh(1 if config.run.algorithm == "joint" else config.run.num_devices),
-    )
-    population = stack(
-        ratings.user[held],
-        ratings.item[held],
-        value[held],
-        client_of_user,
-        new_users=new_users,
-        max_buckets=config.client.max_buckets or (4 if ratings.num_users < 10_000 else 6),
-    )
+    profile, client = user_profiles(data, ratings), _clients_of_users(config, new_users)
+    return Dealt(config, ratings, split, target, center, profile, new_users, client)
+
+
+def _assemble(dealt: Dealt, layout: Layout, dtype: type, like: Simulation | None) -> Simulation:
+    """A simulation of what was dealt; with the programs of ``like`` if there is one."""
+    config, ratings, split, profile = dealt.config, dealt.ratings, dealt.split, dealt.profile
+    joint, value = config.run.algorithm == "joint", dealt.value
+    mesh = client_mesh(1 if joint else config.run.num_devices)
+
+    def stack(rows: np.ndarray, client: np.ndarray, **settings: Any) -> Population:
+        return build_population(
+            *(ratings.user[rows], ratings.item[rows], value[rows], client, profile),
+            num_items=ratings.num_items,
+            batch_size=config.client.batch_size,
+            dtype=dtype,
+            mesh=mesh,
+            **settings,
+        )
+
+    new, client = dealt.new_users, dealt.client_of_user
+    population = stack(dealt.held, client, new_users=new, layout=layout)
     newcomers = None
     if len(split.query):
-        brought = split.support
-        newcomers = stack(
-            ratings.user[brought],
-            ratings.item[brought],
-            value[brought],
-            np.where(new_users, client_of_user, -1),
-            max_buckets=2,
-        )
+        newcomers = stack(split.support, np.where(new, client, -1), max_buckets=2)
     read: Any = population.buckets
-    if config.run.algorithm == "joint":
+    if joint:
         train = split.train
         read = build_interactions(
             ratings.user[train], ratings.item[train], value[train], profile, dtype
         )
-    model = AutoEncoder(config.model.hidden_sizes, ratings.num_items, profile.shape[1])
-    federation, why = build_federation(config, model, population)
-    mean_value = float(value[split.train].mean())
     return Simulation(
         config=config,
         ratings=ratings,
         split=split,
-        target=target,
-        center=center,
-        mean_value=mean_value,
-        new_users=new_users,
+        target=dealt.target,
+        center=dealt.center,
+        mean_value=float(value[split.train].mean()),
+        new_users=new,
         population=population,
         newcomers=newcomers,
         data=read,
-        model=model,
-        federation=federation,
-        engine_choice=why,
-        algorithm=build_algorithm(config, federation),
-        adaptation=build_adaptation(config, federation, newcomers) if newcomers else None,
+        **_programs(config, ratings.num_items, profile.shape[1], population, newcomers, like),
     )
+
+
+def _programs(
+    config: Config,
+    num_items: int,
+    profile_size: int,
+    population: Population,
+    newcomers: Population | None,
+    like: Simulation | None,
+) -> dict[str, Any]:
+    """The fields of a simulation that hold no data."""
+    if like is not None:
+        return {name: getattr(like, name) for name in PROGRAMS}
+    model = AutoEncoder(config.model.hidden_sizes, num_items, profile_size)
+    federation, why = build_federation(config, model, population)
+    adaptation = build_adaptation(config, federation, newcomers) if newcomers else None
+    algorithm = build_algorithm(config, federation)
+    return dict(zip(PROGRAMS, (model, federation, why, algorithm, adaptation), strict=True))
 
 
 def training_targets(config: DataConfig, ratings: Ratings) -> np.ndarray:
@@ -221,4 +282,7 @@ def initial_params(simulation: Simulation) -> Params:
         share = float(simulation.target[simulation.split.train].mean())
         bias = math.log(share / (1 - share)) if simulation.implicit else simulation.mean_value
     dtype = simulation.population.buckets[0].values.dtype
-    return init_params(simulation.model, seed_keys(config.run.seed)[0], bias, dtype)
+    return _init_params(simulation.model, seed_keys(config.run.seed)[0], bias, dtype)
+
+
+_init_params = jax.jit(init_params, static_argnums=(0, 3))

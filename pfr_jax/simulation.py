@@ -4,24 +4,41 @@ A ``Simulation`` (``pfr_jax.preparation``) holds what stays the same during a ru
 yields one ``RoundRecord`` per round.
 """
 
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
 
-from pfr_jax.algorithms import Buckets, FederationState, RoundReport
+from pfr_jax.algorithms import FederationState, RoundReport
 from pfr_jax.client import host_memory
 from pfr_jax.data.population import Cohort
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.evaluate import Evaluation, evaluate
 from pfr_jax.ledger import Ledger, Traffic, shared_ledger
-from pfr_jax.preparation import Simulation, initial_params, load_ratings, prepare, seed_keys
+from pfr_jax.preparation import (
+    Simulation,
+    initial_params,
+    load_ratings,
+    prepare,
+    prepare_alike,
+    seed_keys,
+)
 from pfr_jax.sampling import Stream, permutation
 
-__all__ = ["RoundRecord", "Simulation", "Timing", "load_ratings", "prepare", "simulate"]
+__all__ = [
+    "RoundRecord",
+    "Simulation",
+    "Timing",
+    "load_ratings",
+    "prepare",
+    "prepare_alike",
+    "simulate",
+]
 
 
 @dataclass(frozen=True)
@@ -51,12 +68,9 @@ class RoundRecord:
 
 def initial_state(simulation: Simulation) -> FederationState:
     """The federation before its first round."""
-
-    def init(buckets: Buckets) -> FederationState:
-        return simulation.algorithm.init(initial_params(simulation), buckets)
-
+    init = simulation.algorithm.init
     initial = host_memory.initial if simulation.federation.on_host else jax.jit
-    return initial(init)(simulation.population.buckets)
+    return initial(init)(initial_params(simulation), simulation.population.buckets)
 
 
 def compile_round(
@@ -65,8 +79,12 @@ def compile_round(
     """``Algorithm.round``, compiled for such arguments; it uses up the state it is given."""
     federation, population = simulation.federation, simulation.population
     if not federation.on_host:
-        step = jax.jit(simulation.algorithm.round, donate_argnums=0)
-        return step.lower(state, simulation.data, cohort, key).compile()
+        leaves, tree = jax.tree.flatten((state, simulation.data, cohort, key))
+        shapes = [
+            jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding if x.committed else None)
+            for x in leaves
+        ]
+        return _compiled(simulation.algorithm.round, tree, tuple(shapes))
     room = host_memory.capacities(
         simulation.num_clients, simulation.cohort_size, population.buckets
     )
@@ -74,6 +92,12 @@ def compile_round(
         simulation.algorithm.round, federation.block_sizes, population.mesh, room
     )
     return program.compile(state, simulation.data, cohort, key)
+
+
+@functools.lru_cache(maxsize=4)  # runs that differ in nothing but seeds share a program
+def _compiled(round: Callable[..., Any], tree: Any, shapes: tuple[Any, ...]) -> Callable[..., Any]:
+    step = jax.jit(round, donate_argnums=0)
+    return step.lower(*jax.tree.unflatten(tree, shapes)).compile()
 
 
 def sample_cohort(simulation: Simulation, round: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from pfr_jax.config import ClientConfig, ServerConfig
-from pfr_jax.optimizers import client_learning_rate, client_optimizer, server_optimizer
+from pfr_jax.optimizers import client_learning_rate, client_optimizers, server_optimizer
 
 # optax's Adam raises a float to an integer count, which strict promotion refuses.
 optax_promotes = pytest.mark.usefixtures("standard_promotion")
@@ -22,7 +22,7 @@ def standard_promotion():
 
 def local_steps(config: ClientConfig, weight: float, gradients: list[float], rate: float):
     """The weight after each local step, as client training applies the updates."""
-    optimizer = client_optimizer(config)
+    optimizer = client_optimizers(config).shared
     params = {"w": jnp.float32(weight)}
     state = optimizer.init(params)
     path = []

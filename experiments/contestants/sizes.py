@@ -59,5 +59,5 @@ def scaling_specs() -> dict[str, SyntheticSpec]:
         )
 
     users = {f"{n} users": spec(n, 10_677, 7_359) for n in (1_000, 4_000, 16_000, 69_878)}
-    items = {f"{n} items": spec(4_000, n, 1_500) for n in (2_000, 10_000, 50_000)}
+    items = {f"{n} items": spec(69_878, n, 1_500) for n in (2_000, 10_000, 50_000)}
     return users | items

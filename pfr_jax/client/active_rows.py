@@ -29,11 +29,11 @@ def init(side: ClientSide, bucket: Bucket, start: Parts) -> ClientState:
     def one(items: jax.Array) -> ClientState:
         private = take_rows(start.private, items)
         shared = take_rows(start.shared, side.shared_items(items))
-        init = side.training.optimizer.init
+        optimizer = side.training.optimizer
         return ClientState(
             private=jax.tree.map(jnp.zeros_like, private),
-            private_opt=init(private) if side.carry.private else None,
-            shared_opt=init(shared) if side.carry.shared else None,
+            private_opt=optimizer.private.init(private) if side.carry.private else None,
+            shared_opt=optimizer.shared.init(shared) if side.carry.shared else None,
             rounds=jnp.int32(0),
         )
 
@@ -67,10 +67,10 @@ def train_block(
         shared_items = side.shared_items(items)
         own_start = take_rows(start, items)
         before = Parts(add_trees(own_start, state.private), take_rows(shared, shared_items))
-        init = side.training.optimizer.init
+        optimizer = side.training.optimizer
         opt_state = Parts(
-            state.private_opt if side.carry.private else init(before.private),
-            state.shared_opt if side.carry.shared else init(before.shared),
+            state.private_opt if side.carry.private else optimizer.private.init(before.private),
+            state.shared_opt if side.carry.shared else optimizer.shared.init(before.shared),
         )
         # A private encoder or decoder has no more rows than the client's own.
         input_items = items if "encoder" in start else shared_items

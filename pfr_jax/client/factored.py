@@ -98,10 +98,10 @@ def _transposed(public: Parts) -> Flat:
 def _trajectories(side: ClientSide, learning_rate: jax.Array) -> Parts:
     training, carry = side.training, side.carry
     optimizer, steps = training.optimizer, training.local_epochs
-    private = trajectory(optimizer, steps, carry.private, learning_rate)
+    private = trajectory(optimizer.private, steps, carry.private, learning_rate)
     if training.train_shared:
-        return Parts(private, trajectory(optimizer, steps, carry.shared, learning_rate))
-    return Parts(private, at_rest(optimizer, steps, carry.shared, learning_rate.dtype))
+        return Parts(private, trajectory(optimizer.shared, steps, carry.shared, learning_rate))
+    return Parts(private, at_rest(optimizer.shared, steps, carry.shared, learning_rate.dtype))
 
 
 def train_client(
@@ -120,12 +120,13 @@ def train_client(
     steps, and the mean loss.
     """
     training, public = side.training, common.public
+    optimizer = training.optimizer
     data = ClientData(values[0], profile[0], values[0], observed[0])
     start = start_vectors(public, items)
     vectors = Parts(jax.tree.map(jnp.add, start.private, own.private["vectors"]), start.shared)
     opt = Parts(
-        own.private_opt if side.carry.private else training.optimizer.init(vectors.private),
-        own.shared_opt["vectors"] if side.carry.shared else training.optimizer.init(vectors.shared),
+        own.private_opt if side.carry.private else optimizer.private.init(vectors.private),
+        own.shared_opt["vectors"] if side.carry.shared else optimizer.shared.init(vectors.shared),
     )
     layers = layers_of(side, public, common.transposed, own, items, data.inputs)
     memories = {name: empty_memory(layer, training.local_epochs) for name, layer in layers.items()}

@@ -69,7 +69,7 @@ def start_vectors(public: Parts, items: jax.Array) -> Parts:
 def init(side: ClientSide, bucket: Bucket, start: Parts) -> ClientState:
     """The stacked states of a bucket's clients; no memory is touched before it is needed."""
     optimizer, num_rows = side.training.optimizer, bucket.items.shape[1]
-    moments = num_moments(optimizer)
+    moments = Parts(num_moments(optimizer.private), num_moments(optimizer.shared))
     public = Parts(kinds(start.private), kinds(start.shared))
     vectors = jax.eval_shape(lambda: start_vectors(public, bucket.items[0]))
 
@@ -86,17 +86,17 @@ def init(side: ClientSide, bucket: Bucket, start: Parts) -> ClientState:
         return stacked({name: one(w) for name, w in matrices.items()}, side.store)
 
     shared_opt = {
-        "vectors": stacked(jax.eval_shape(optimizer.init, vectors.shared)),
-        "dense": stacks(public.shared.dense, moments),
-        "rows": stacks(public.shared.rows, moments, num_rows),
+        "vectors": stacked(jax.eval_shape(optimizer.shared.init, vectors.shared)),
+        "dense": stacks(public.shared.dense, moments.shared),
+        "rows": stacks(public.shared.rows, moments.shared, num_rows),
     }
     carry = side.carry
     return ClientState(
         private={
             "vectors": stacked(vectors.private),
-            "dense": stacks(public.private.dense, 1 + (moments if carry.private else 0)),
+            "dense": stacks(public.private.dense, 1 + (moments.private if carry.private else 0)),
         },
-        private_opt=stacked(jax.eval_shape(optimizer.init, vectors.private))
+        private_opt=stacked(jax.eval_shape(optimizer.private.init, vectors.private))
         if carry.private
         else None,
         shared_opt=shared_opt if carry.shared else None,

@@ -137,8 +137,8 @@ def _step(
     training: LocalTraining, vectors: Parts, grads: Parts, opt: Parts, learning_rate: jax.Array
 ) -> tuple[Parts, Parts]:
     new = [
-        optimizer_step(training.optimizer, *part, learning_rate)
-        for part in zip(vectors, grads, opt, strict=True)
+        optimizer_step(*part, learning_rate)
+        for part in zip(training.optimizer, vectors, grads, opt, strict=True)
     ]
     if not training.train_shared:
         new[1] = vectors.shared, opt.shared

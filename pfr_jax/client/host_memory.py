@@ -24,18 +24,17 @@ CLIENTS_AT_ONCE = 1024  # whose features are computed together, per device
 
 
 def initial(init: Callable[..., Any]) -> Callable[..., Any]:
-    """``init(buckets)`` of a federation's state, but the clients' states on the host."""
+    """``Algorithm.init``, but the clients' states are on the host."""
 
-    def on_host(buckets: tuple[Bucket, ...]) -> Any:
-        def without_states(buckets: tuple[Bucket, ...]) -> Any:
-            state = init(buckets)
+    def on_host(params: Tree, buckets: tuple[Bucket, ...]) -> Any:
+        def without_states(params: Tree, buckets: tuple[Bucket, ...]) -> Any:
+            state = init(params, buckets)
             constants = tuple(states.constant for states in state.clients)
             return dataclasses.replace(state, clients=()), constants
 
-        state, constants = jax.jit(without_states)(buckets)
-        zeros = jax.tree.map(
-            lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(init, buckets).clients
-        )
+        state, constants = jax.jit(without_states)(params, buckets)
+        shapes = jax.eval_shape(init, params, buckets).clients
+        zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
         clients = tuple(
             dataclasses.replace(states, constant=jax.tree.map(np.array, constant))
             for states, constant in zip(zeros, constants, strict=True)

@@ -23,10 +23,10 @@ Loss = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 
 @dataclass(frozen=True)
 class LocalTraining:
-    """How every client trains. ``optimizer`` is built with learning rate 1."""
+    """How every client trains."""
 
     model: AutoEncoder
-    optimizer: optax.GradientTransformation
+    optimizer: "Parts"  # of optax transformations, built with learning rate 1
     loss: Loss
     dropout: float
     clip_norm: float  # global norm over private and shared together; 0: no clipping
@@ -44,7 +44,7 @@ class ClientData(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """The private and the shared part of something: of parameters, or of optimizer state."""
+    """Something for the private and for the shared part: parameters, optimizers, their states."""
 
     private: Tree
     shared: Tree
@@ -80,8 +80,8 @@ def train_client(
             grads = grads._replace(shared=jax.tree.map(jnp.zeros_like, grads.shared))
         grads = clip(grads, training.clip_norm)
         new = [
-            optimizer_step(training.optimizer, *part, learning_rate)
-            for part in zip(params, grads, opt_state, strict=True)
+            optimizer_step(*part, learning_rate)
+            for part in zip(training.optimizer, params, grads, opt_state, strict=True)
         ]
         if not training.train_shared:
             new[1] = params.shared, opt_state.shared

@@ -39,10 +39,10 @@ def unpack(
             flat[f"{INPUT}/item_kernel"] = vectors[ALPHA] * rows + outer
         return nest(flat)
 
-    private_opt, shared_opt = None, None
+    optimizer, private_opt, shared_opt = side.training.optimizer, None, None
     if side.carry.private:
         moment = None if private_moment is None else matrices(private_moment, 1)
-        private_opt = _opt_state(side, matrices(own.private["vectors"], 0), moment)
+        private_opt = _opt_state(optimizer.private, matrices(own.private["vectors"], 0), moment)
     if side.carry.shared:
         flat = dict(start_vectors(public, items).shared)
         for name, matrix in public.shared.dense.items():
@@ -54,7 +54,7 @@ def unpack(
             of_dense = {f"{n}/kernel": m[0] for n, m in own.shared_opt["dense"].items()}
             of_rows = {f"{n}/item_kernel": m[0] for n, m in own.shared_opt["rows"].items()}
             moment = nest({**shared_moment, **of_dense, **of_rows})
-        shared_opt = _opt_state(side, nest(flat), moment)
+        shared_opt = _opt_state(optimizer.shared, nest(flat), moment)
     return ClientState(
         private=matrices(own.private["vectors"], 0),
         private_opt=private_opt,
@@ -68,7 +68,7 @@ def _moment(opt_state: Any) -> Flat | None:
     return optax.tree.get(opt_state, "trace")
 
 
-def _opt_state(side: ClientSide, params: Tree, moment: Tree | None) -> Any:
+def _opt_state(optimizer: optax.GradientTransformation, params: Tree, moment: Tree | None) -> Any:
     """The state of SGD for ``params`` whose momentum is ``moment``."""
-    state = side.training.optimizer.init(jax.tree.map(jnp.zeros_like, params))
+    state = optimizer.init(jax.tree.map(jnp.zeros_like, params))
     return state if moment is None else optax.tree.set(state, trace=moment)

@@ -1,8 +1,11 @@
-"""Length buckets: how many rows each client is padded to.
+"""Length buckets: how many rows each client is padded to, and which client goes where.
 
 Clients differ in their number of rated items by factors of hundreds, and a compiled program
 has fixed shapes. A few shapes, well chosen, keep both the padding and the compile time small.
 """
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -39,3 +42,70 @@ def bucket_lengths(lengths: np.ndarray, max_buckets: int) -> np.ndarray:
         if previous >= 0:
             ends.append(previous)
     return sizes[ends[::-1]]
+
+
+class Shape(NamedTuple):
+    """Of a bucket."""
+
+    steps: int  # minibatches per local epoch
+    rows: int  # L
+    users: int  # V
+    room: int  # clients, in all
+
+
+Layout = tuple[Shape, ...]
+
+
+class Sizes(NamedTuple):
+    """What a client's place depends on."""
+
+    rows: np.ndarray  # i64[N], distinct items of each client
+    users: np.ndarray  # i64[N], its users; 0: it is not in this population
+
+
+def client_sizes(
+    user: np.ndarray, item: np.ndarray, client_of_user: np.ndarray, num_items: int
+) -> Sizes:
+    """Arguments as for ``build_population``."""
+    num_clients = int(client_of_user.max()) + 1
+    pairs = np.unique(client_of_user[user] * num_items + item)
+    here = client_of_user[client_of_user >= 0]
+    return Sizes(
+        rows=np.bincount(pairs // num_items, minlength=num_clients),
+        users=np.bincount(here, minlength=num_clients),
+    )
+
+
+def common_layout(populations: Sequence[Sizes], batch_size: int, max_buckets: int) -> Layout:
+    """Buckets that hold the clients of any of these populations, one population at a time.
+
+    Clients of one bucket make the same number of local steps, so no step is a masked no-op.
+    """
+    pooled = Sizes(*(np.concatenate(column) for column in zip(*populations, strict=True)))
+    groups = np.unique(-(-pooled.users[pooled.users > 0] // batch_size))
+    layout = []
+    for group in groups:
+        members = -(-pooled.users // batch_size) == group
+        lengths = bucket_lengths(pooled.rows[members], max(1, max_buckets // len(groups)))
+        choice = np.searchsorted(lengths, pooled.rows[members])
+        for index, length in enumerate(lengths):
+            most_users = pooled.users[members][choice == index].max()
+            users = most_users if group == 1 else group * batch_size
+            layout.append(Shape(int(group), int(length), int(users), 0))
+    places = [assign_buckets(sizes, layout, batch_size) for sizes in populations]
+    counts = [np.bincount(p[p >= 0], minlength=len(layout)) for p in places]
+    return tuple(
+        shape._replace(room=int(count))
+        for shape, count in zip(layout, np.max(counts, axis=0), strict=True)
+    )
+
+
+def assign_buckets(sizes: Sizes, layout: Sequence[Shape], batch_size: int) -> np.ndarray:
+    """The bucket of each client, i64[N]; -1: it has no users."""
+    bucket_of = np.full(len(sizes.rows), -1)
+    steps = -(-sizes.users // batch_size)
+    # From the largest of its group to the smallest that holds it.
+    for index in reversed(range(len(layout))):
+        fits = (steps == layout[index].steps) & (sizes.rows <= layout[index].rows)
+        bucket_of[fits] = index
+    return bucket_of

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from pfr_jax.data.buckets import bucket_lengths
+from pfr_jax.data.buckets import Layout, assign_buckets, client_sizes, common_layout
 from pfr_jax.sampling import Stream, permutation
 from pfr_jax.sharding import EVERYWHERE, client_mesh, put
 
@@ -125,6 +125,7 @@ def build_population(
     new_users: np.ndarray | None = None,
     batch_size: int = 10,
     max_buckets: int = 4,
+    layout: Layout | None = None,
     dtype: jnp.dtype | type = np.float32,
     mesh: Mesh | None = None,
 ) -> Population:
@@ -132,8 +133,9 @@ def build_population(
 
     Arguments: user i[n], item i[n] and centred value f64[n] of the ratings on clients,
     client_of_user i64[U] (-1: of a population elsewhere, and so are clients that have no users
-    here), profile f[U, P]; ``mesh``: one device if left out. The clients of ``new_users`` (bool[U])
-    and clients without ratings never take part in a round.
+    here), profile f[U, P]; ``layout``: its own best of ``max_buckets`` if left out; ``mesh``: one
+    device. The clients of ``new_users`` (bool[U]) and clients without ratings never take part in a
+    round.
     """
     mesh = mesh or client_mesh()
     num_clients = int(client_of_user.max()) + 1
@@ -142,22 +144,23 @@ def build_population(
     # A client's rows are its distinct items in ascending order.
     pairs, row = np.unique(client_of_user[user] * num_items + item, return_inverse=True)
     pair_client, pair_item = np.divmod(pairs, num_items)
-    rows = np.bincount(pair_client, minlength=num_clients)
+    sizes = client_sizes(user, item, client_of_user, num_items)
+    rows, users = sizes
     local_row = row - _starts(rows)[client_of_user[user]]
 
-    users = np.bincount(client_of_user[users_here], minlength=num_clients)
     order = users_here[np.argsort(client_of_user[users_here], kind="stable")]
     position = np.empty(len(client_of_user), np.int64)  # of a user among its client's users
     position[order] = np.arange(len(order)) - _starts(users)[client_of_user[order]]
 
-    bucket_of, shapes = _assign_buckets(rows, users, batch_size, max_buckets)
+    layout = layout or common_layout([sizes], batch_size, max_buckets)
+    bucket_of = assign_buckets(sizes, layout, batch_size)
     bucket_of_user = np.where(client_of_user >= 0, bucket_of[client_of_user], -1)
     slot_of = np.empty(num_clients, np.int64)
     buckets = []
-    for index, (steps, num_rows, num_slots) in enumerate(shapes):
+    for index, (steps, num_rows, num_slots, room) in enumerate(layout):
         members = np.flatnonzero(bucket_of == index)
         slot_of[members] = np.arange(len(members))
-        count = -(-len(members) // mesh.size) * mesh.size
+        count = -(-room // mesh.size) * mesh.size
         client = np.full(count, num_clients, np.int32)
         client[: len(members)] = members
         items_table = np.full((count, num_rows), num_items, np.int32)
@@ -203,26 +206,3 @@ def build_population(
 def _starts(counts: np.ndarray) -> np.ndarray:
     """Where each of consecutive runs of these lengths begins."""
     return np.cumsum(counts) - counts
-
-
-def _assign_buckets(
-    rows: np.ndarray, users: np.ndarray, batch_size: int, max_buckets: int
-) -> tuple[np.ndarray, list[tuple[int, int, int]]]:
-    """The bucket of each client (-1: no users) and each bucket's (steps per epoch, L, V).
-
-    Clients of one bucket make the same number of local steps, so no step is a masked no-op.
-    """
-    steps = -(-users // batch_size)
-    groups = np.unique(steps[steps > 0])
-    bucket_of = np.full(len(rows), -1)
-    shapes: list[tuple[int, int, int]] = []
-    for group in groups:
-        members = np.flatnonzero(steps == group)
-        lengths = bucket_lengths(rows[members], max(1, max_buckets // len(groups)))
-        choice = np.searchsorted(lengths, rows[members])
-        bucket_of[members] = len(shapes) + choice
-        for index, length in enumerate(lengths):
-            most_users = users[members[choice == index]].max()
-            slots = most_users if group == 1 else group * batch_size
-            shapes.append((int(group), int(length), int(slots)))
-    return bucket_of, shapes
