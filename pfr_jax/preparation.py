@@ -132,8 +132,10 @@ class Dealt:
 
     @property
     def sizes(self) -> Sizes:
-        user, item = self.ratings.user[self.held], self.ratings.item[self.held]
-        return client_sizes(user, item, self.client_of_user, self.ratings.num_items)
+        ratings, held = self.ratings, self.held
+        return client_sizes(
+            ratings.user[held], ratings.item[held], self.client_of_user, ratings.num_items
+        )
 
 
 def prepare(config: Config, ratings: Ratings, split: Split, dtype: type = np.float32) -> Simulation:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from pfr_jax.data.buckets import Layout, assign_buckets, client_sizes, common_layout
+from pfr_jax.data.buckets import Layout, Sizes, assign_buckets, common_layout
 from pfr_jax.sampling import Stream, permutation
 from pfr_jax.sharding import EVERYWHERE, client_mesh, put
 
@@ -144,8 +144,9 @@ def build_population(
     # A client's rows are its distinct items in ascending order.
     pairs, row = np.unique(client_of_user[user] * num_items + item, return_inverse=True)
     pair_client, pair_item = np.divmod(pairs, num_items)
-    sizes = client_sizes(user, item, client_of_user, num_items)
-    rows, users = sizes
+    users = np.bincount(client_of_user[users_here], minlength=num_clients)
+    rows = np.bincount(pair_client, minlength=num_clients)
+    sizes = Sizes(rows, users)
     local_row = row - _starts(rows)[client_of_user[user]]
 
     order = users_here[np.argsort(client_of_user[users_here], kind="stable")]
