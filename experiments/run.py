@@ -1,5 +1,6 @@
 """Trains one federation and reports its figures: ``python -m experiments.run --dataset=...``."""
 
+import dataclasses
 import datetime
 import logging
 import os
@@ -9,10 +10,10 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pandas as pd
 import platformdirs
 from absl import app, flags
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import experiments.flags
 from experiments.flags import (
@@ -21,46 +22,68 @@ from experiments.flags import (
     one_line_errors,
     parse_flags,
 )
+from experiments.training import Report, train
 from pfr_jax import memory
 from pfr_jax.config import Config
-from pfr_jax.evaluation.evaluate import AnyFigures, Evaluation, judge_baselines
+from pfr_jax.data.splits import Split
+from pfr_jax.evaluation.evaluate import AnyFigures
 from pfr_jax.evaluation.metrics import Figures
-from pfr_jax.ledger import Traffic
 from pfr_jax.report.environment import environment, peak_rss_bytes
-from pfr_jax.report.run_folder import RunFolder, flat_figures
-from pfr_jax.report.summary import Outcome, Totals, per_user, summary
+from pfr_jax.report.paper_table import SHOWN, table_figures
+from pfr_jax.report.run_folder import RunFolder
 from pfr_jax.report.tables import bytes_text, facts_table, headings, results_table
 from pfr_jax.sharding import divide_cpu
-from pfr_jax.simulation import RoundRecord, Simulation, load_ratings, prepare, simulate
+from pfr_jax.simulation import Simulation, load_ratings, prepare_alike
 
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", "", "Folder for the run's files; empty: a new one under runs/."
 )
+_NUM_SEEDS = flags.DEFINE_integer(
+    "num_seeds",
+    1,
+    "Runs from as many seeds, --seed and --split_seed counted up together, each in a folder of "
+    "its own (seed0, seed1, ...), without compiling again.",
+    1,
+)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace an earlier run in --output_dir.")
 
 
-def run_experiment(config: Config, folder: RunFolder, console: Console) -> None:
-    """Runs all rounds, writing to ``folder`` and ``console`` as it goes."""
-    versions = environment()
+def run_experiment(configs: list[Config], folders: list[RunFolder], console: Console) -> None:
+    """Trains a simulation per configuration, which differ in seeds alone, one after the other."""
+    versions, config = environment(), configs[0]
     console.print(facts_table("Environment", versions))
     started = time.perf_counter()
-    simulation = prepare(config, *load_ratings(config.data))
-    seconds = {"data": time.perf_counter() - started, "compile": 0.0, "train": 0.0, "eval": 0.0}
-    needed = memory.estimate(simulation)
+    runs = [(one, *load_ratings(one.data)) for one in configs]
+    whole = [(one, ratings, _all_to_train_on(split)) for one, ratings, split in runs]
+    retrains = config.run.retrain and len(runs[0][2].validation) > 0
+    simulations = prepare_alike(runs + whole if retrains else runs)
+    data_seconds = (time.perf_counter() - started) / len(runs)
+    needed = memory.estimate(simulations[0])
     console.print(facts_table("Estimated peak memory", needed.facts()))
-    memory.check(simulation, needed)
-    folder.begin({**config.flat(), "environment": versions})
-    console.print(facts_table(f"Data: {config.data.dataset}", simulation.ratings.statistics()))
-    console.print(facts_table("Engine", engine_facts(simulation)))
+    memory.check(simulations[0], needed)
+    statistics = simulations[0].ratings.statistics()
+    console.print(facts_table(f"Data: {config.data.dataset}", statistics))
+    console.print(facts_table("Engine", engine_facts(simulations[0])))
 
-    totals = Totals(Traffic(), seconds, np.zeros(simulation.population.num_clients, np.int64))
-    outcome = _run_rounds(simulation, folder, console, totals)
-    baselines = _baselines(simulation)
-    folder.write_table("per_user.csv", per_user(simulation, totals, outcome))
-    folder.write_json("summary.json", summary(simulation, totals, outcome, *baselines))
-    _print_results(console, simulation, outcome, *baselines)
-    _print_costs(console, simulation, totals, outcome.last)
-    console.print(f"Files in {folder.path}", soft_wrap=True)
+    reports = []
+    for index, (one, folder) in enumerate(zip(configs, folders, strict=True)):
+        if len(configs) > 1:
+            console.rule(f"seed {one.run.seed}, split seed {one.data.split_seed}")
+        folder.begin({**one.flat(), "environment": versions})
+        again = simulations[len(configs) + index] if retrains else None
+        report = train(simulations[index], again, folder, console, data_seconds)
+        _print_results(console, report)
+        _print_costs(console, report)
+        reports.append(report)
+    if len(reports) > 1:
+        console.rule("all seeds")
+        _print_seeds(console, reports)
+
+
+def _all_to_train_on(split: Split) -> Split:
+    """With the validation ratings among the training ratings."""
+    train = np.sort(np.concatenate([split.train, split.validation]))
+    return dataclasses.replace(split, train=train, validation=split.validation[:0])
 
 
 def engine_facts(simulation: Simulation) -> dict[str, object]:
@@ -81,82 +104,8 @@ def engine_facts(simulation: Simulation) -> dict[str, object]:
     }
 
 
-def _baselines(simulation: Simulation) -> tuple[dict[str, AnyFigures], dict[str, AnyFigures]]:
-    """Figures of the simple baselines on the test ratings and on those of the new users."""
-    split = simulation.split
-    test = judge_baselines(
-        simulation, split.train, split.test, seen=np.concatenate([split.train, split.validation])
-    )
-    fitted = np.concatenate([split.train, split.support])
-    return test, judge_baselines(simulation, fitted, split.query, seen=split.support)
-
-
-def _run_rounds(
-    simulation: Simulation, folder: RunFolder, console: Console, totals: Totals
-) -> Outcome:
-    """Trains and logs; what is to be reported."""
-    selected, validation = None, "-"
-    figure, heading = next(iter(headings(simulation.implicit).items()))
-    heading = heading.replace("\n", " ")
-    bar = Progress(
-        TextColumn("round"),
-        MofNCompleteColumn(),
-        BarColumn(),
-        TextColumn(f"loss {{task.fields[loss]}}  {heading} {{task.fields[validation]}}  ETA"),
-        TimeRemainingColumn(),
-        console=console,
-    )
-    with bar:
-        task = bar.add_task("", total=simulation.config.run.rounds, loss="-", validation="-")
-        for record in simulate(simulation):
-            totals.add(record)
-            if record.evaluation:
-                _log(folder, record, totals)
-                if record.evaluation.validation:
-                    validation = f"{getattr(record.evaluation.validation, figure):.4f}"
-                if record.evaluation.improved:
-                    selected = record
-            bar.update(task, advance=1, loss=f"{record.loss:.4f}", validation=validation)
-    return Outcome(selected, record)
-
-
-def _log(folder: RunFolder, record: RoundRecord, totals: Totals) -> None:
-    evaluation = record.evaluation
-    assert evaluation is not None
-    folder.append_line(
-        "metrics.jsonl",
-        {
-            "round": record.round,
-            "loss": record.loss,
-            "learning_rate": record.learning_rate,
-            **flat_figures("validation", evaluation.validation),
-            **flat_figures("test", evaluation.test),
-            **_new_user_figures(evaluation),
-            "payload_bytes_up": record.traffic.payload_up,
-            "index_bytes_up": record.traffic.index_up,
-            "payload_bytes_down": record.traffic.payload_down,
-            "bytes_up_total": totals.traffic.up,
-            "bytes_down_total": totals.traffic.down,
-        },
-    )
-    folder.append_line("timings.jsonl", {"round": record.round, **totals.seconds})
-
-
-def _new_user_figures(evaluation: Evaluation) -> dict[str, float]:
-    return {
-        name: value
-        for encoder, figures in evaluation.new_users.items()
-        for name, value in flat_figures(f"new_users_{encoder}", figures).items()
-    }
-
-
-def _print_results(
-    console: Console,
-    simulation: Simulation,
-    outcome: Outcome,
-    baselines: dict[str, AnyFigures],
-    new_user_baselines: dict[str, AnyFigures],
-) -> None:
+def _print_results(console: Console, report: Report) -> None:
+    simulation, outcome, baselines = report.simulation, report.outcome, report.baselines
     name = simulation.config.run.algorithm
     reference = "popularity" if simulation.implicit else "bias_only"
     columns = headings(simulation.implicit)
@@ -176,8 +125,14 @@ def _print_results(
     if baselines:
         rows = results | baselines
         console.print(results_table(f"Test figures{lists}", rows, reference, columns))
-    if new_user_baselines:
-        title, rows = f"New users, never trained on{lists}", new_users | new_user_baselines
+    again = outcome.retrained
+    if again and again.record.evaluation and again.record.evaluation.test:
+        label = f"{name}, round {again.record.round}"
+        rows = {label: again.record.evaluation.test, reference: again.baselines[reference]}
+        title = f"Test figures, trained again on training and validation ratings{lists}"
+        console.print(results_table(title, rows, reference, columns))
+    if report.new_user_baselines:
+        title, rows = f"New users, never trained on{lists}", new_users | report.new_user_baselines
         console.print(results_table(title, rows, reference, columns))
     floor = baselines.get("noise_floor")
     selected = outcome.selected.evaluation if outcome.selected else None
@@ -187,11 +142,20 @@ def _print_results(
         console.print(f"{closed:.0%} of the gap between bias-only and the noise floor is closed.")
 
 
-def _print_costs(
-    console: Console, simulation: Simulation, totals: Totals, last: RoundRecord
-) -> None:
-    seconds, traffic = totals.seconds, totals.traffic
-    per_client = last.round * simulation.cohort_size
+def _print_seeds(console: Console, reports: list[Report]) -> None:
+    """Means and standard deviations over the seeds of what each one's table starts with."""
+    implicit = reports[0].simulation.implicit
+    feedback = "implicit" if implicit else "explicit"
+    table = pd.DataFrame([table_figures(report.summary, feedback) for report in reports])
+    columns = SHOWN[feedback]
+    facts = {name: f"{table[name].mean():.4f} ({table[name].std():.4f})" for name in columns}
+    title = f"Test figures, mean (standard deviation) of {len(reports)} seeds"
+    console.print(facts_table(title, facts))
+
+
+def _print_costs(console: Console, report: Report) -> None:
+    simulation, seconds, traffic = report.simulation, report.totals.seconds, report.totals.traffic
+    per_client = report.outcome.last.round * simulation.cohort_size
     console.print(
         f"{bytes_text(traffic.up)} up and {bytes_text(traffic.down)} down "
         f"({bytes_text(traffic.up / per_client)} and "
@@ -200,6 +164,13 @@ def _print_costs(
         f"train {seconds['train']:.1f}, eval {seconds['eval']:.1f}. "
         f"Peak memory {bytes_text(peak_rss_bytes())}."
     )
+
+
+def _with_seed(config: Config, more: int) -> Config:
+    """Both seeds raised by ``more``."""
+    run = dataclasses.replace(config.run, seed=config.run.seed + more)
+    data = dataclasses.replace(config.data, split_seed=config.data.split_seed + more)
+    return dataclasses.replace(config, run=run, data=data)
 
 
 def _output_dir(config: Config) -> Path:
@@ -227,11 +198,19 @@ def main(argv: Sequence[str]) -> None:
     with one_line_errors():
         config = config_from_flags(flags.FLAGS)
         set_up_jax(config)
-        folder = RunFolder(_output_dir(config), _OVERWRITE.value)
+        configs = [_with_seed(config, more) for more in range(_NUM_SEEDS.value)]
+        output, console = _output_dir(config), Console()
+        places = [output / f"seed{one.run.seed}" for one in configs]
+        folders = [
+            RunFolder(place, _OVERWRITE.value)
+            for place in (places if len(configs) > 1 else [output])
+        ]
         try:
-            run_experiment(config, folder, Console())
+            run_experiment(configs, folders, console)
         finally:
-            folder.discard_if_empty()
+            for folder in folders:
+                folder.discard_if_empty()
+        console.print(f"Files in {output}", soft_wrap=True)
 
 
 define_config_flags()

@@ -42,7 +42,7 @@ COMMON: Mapping[str, Sequence[Any]] = {
     "dropout": (0.5, 0.0, 0.2, 0.35, 0.65),
     "weight_decay": (1e-2, 5e-4, 2e-3, 5e-3, 7e-3, 1.4e-2, 2e-2, 3e-2),
     "decay_biases": (True, False),
-    "output_bias": ("zero", "mean"),
+    "output_bias": ("zero", "item"),
     "hidden_sizes": ((256, 128), (256, 64), (512, 128), (512, 256)),
 }
 FEDERATED: Mapping[str, Sequence[Any]] = {
@@ -84,7 +84,10 @@ def draw(
         changed = list(space)
     else:
         changed = list(rng.choice(list(space), 1 + rng.geometric(0.5), replace=False))
-    fresh = {name: space[name][int(rng.integers(len(space[name])))] for name in changed}
+    fresh = {}
+    for name in changed:
+        others = [value for value in space[name] if value != best[name]]
+        fresh[name] = others[int(rng.integers(len(others)))]
     return {**best, **fresh}
 
 

@@ -134,10 +134,11 @@ class ModelConfig:
         (256, 128), "Widths of the encoder's layers, the code last; the decoder mirrors them."
     )
     dropout: float = option(0.5, "Dropout rate on the code.")
-    output_bias: Literal["zero", "mean"] = option(
+    output_bias: Literal["zero", "mean", "item"] = option(
         "zero",
-        "Start of the output layer's bias: 0 (the paper) or the mean training target (implicit: "
-        "its logit).",
+        "Start of the output layer's bias: 0 (the paper), the mean training target (implicit: "
+        "its logit), or each item's own, shrunk towards that. The item's needs a secure sum of the "
+        "clients' centred ratings before the first round, which is counted as traffic.",
     )
 
     def __post_init__(self) -> None:
@@ -265,6 +266,11 @@ class RunConfig:
     cohort_fraction: float = option(0.1, "Share of the clients in a round, rounded up.")
     seed: int = option(0, "Seed of initial weights, cohorts and the clients' randomness.")
     eval_every: int = option(10, "Rounds between evaluations on the validation split.")
+    retrain: bool = option(
+        False,
+        "After the run, train once more from the start on training and validation ratings, for "
+        "the number of rounds that validation selected.",
+    )
     adaptation_epochs: int = option(
         5,
         "Local epochs in which the private part of a held-out user (--holdout_users) is fitted "

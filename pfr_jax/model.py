@@ -155,17 +155,20 @@ class AutoEncoder(nn.Module):
 
 
 def init_params(
-    model: AutoEncoder, key: jax.Array, output_bias: float = 0.0, dtype: Any = jnp.float32
+    model: AutoEncoder, key: jax.Array, output_bias: Any = 0.0, dtype: Any = jnp.float32
 ) -> Params:
     """Initial parameters ``{"encoder": ..., "decoder": ...}`` over all I items.
 
     With a profile encoder also ``"profile"``; the other parts are the same as without.
+    ``output_bias`` is a number or f[I].
     """
     empty = jnp.zeros((model.num_items,)), jnp.zeros((model.profile_size,))
     params = model.init(key, *empty)["params"]
     params = jax.tree.map(lambda leaf: leaf.astype(dtype), params)
     bias = params["decoder"]["output"]["item_bias"]
-    params["decoder"]["output"]["item_bias"] = jnp.full_like(bias, output_bias)
+    params["decoder"]["output"]["item_bias"] = jnp.broadcast_to(
+        jnp.asarray(output_bias, bias.dtype), bias.shape
+    )
     return params
 
 

@@ -28,6 +28,7 @@ from pfr_jax.errors import InputError
 from pfr_jax.model import AutoEncoder, Params, init_params
 from pfr_jax.sharding import client_mesh
 
+ITEM_SHRINKAGE = 10  # ratings of the mean that every item is given besides its own
 PROGRAMS = ("model", "federation", "engine_choice", "algorithm", "adaptation")
 
 
@@ -40,7 +41,6 @@ class Simulation:
     split: Split
     target: np.ndarray  # f64[N], what every rating is trained on: stars, or 0 and 1
     center: np.ndarray  # f64[U]; known to the user's client alone, except a global mean
-    mean_value: float  # mean of the centred training targets
     new_users: np.ndarray  # bool[U], held out of training
     population: Population
     newcomers: Population | None  # the clients of the new users once more, to be adapted
@@ -216,7 +216,6 @@ def _assemble(dealt: Dealt, layout: Layout, dtype: type, like: Simulation | None
         split=split,
         target=dealt.target,
         center=dealt.center,
-        mean_value=float(value[split.train].mean()),
         new_users=new,
         population=population,
         newcomers=newcomers,
@@ -279,12 +278,25 @@ def seed_keys(seed: int) -> tuple[jax.Array, jax.Array]:
 
 def initial_params(simulation: Simulation) -> Params:
     """The model that every client and the server start from."""
-    config, bias = simulation.config, 0.0
-    if config.model.output_bias == "mean":
-        share = float(simulation.target[simulation.split.train].mean())
-        bias = math.log(share / (1 - share)) if simulation.implicit else simulation.mean_value
     dtype = simulation.population.buckets[0].values.dtype
-    return _init_params(simulation.model, seed_keys(config.run.seed)[0], bias, dtype)
+    key = seed_keys(simulation.config.run.seed)[0]
+    return _init_params(simulation.model, key, _output_bias(simulation), dtype)
+
+
+def _output_bias(simulation: Simulation) -> np.ndarray | float:
+    """Where the output layer's bias begins: a number, or f64[I]."""
+    kind, train = simulation.config.model.output_bias, simulation.split.train
+    if kind == "zero":
+        return 0.0
+    ratings, target = simulation.ratings, simulation.target[train]
+    value = target if simulation.implicit else target - simulation.center[ratings.user[train]]
+    bias = value.mean()
+    if kind == "item":
+        item, size = ratings.item[train], ratings.num_items
+        count = np.bincount(item, minlength=size)
+        total = np.bincount(item, value, minlength=size)
+        bias = (total + ITEM_SHRINKAGE * bias) / (count + ITEM_SHRINKAGE)
+    return np.log(bias / (1 - bias)) if simulation.implicit else bias
 
 
 _init_params = jax.jit(init_params, static_argnums=(0, 3))

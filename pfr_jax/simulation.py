@@ -119,8 +119,11 @@ def traffic_ledger(simulation: Simulation) -> Ledger:
     )
 
 
-def simulate(simulation: Simulation) -> Iterator[RoundRecord]:
-    """Runs all rounds. Stops with an InputError if the training loss is no longer finite."""
+def simulate(simulation: Simulation, rounds: int | None = None) -> Iterator[RoundRecord]:
+    """Runs all rounds, or the first ``rounds`` of them.
+
+    Stops with an InputError if the training loss is no longer finite.
+    """
     run, population = simulation.config.run, simulation.population
     ledger = traffic_ledger(simulation)
     block_sizes = simulation.federation.block_sizes
@@ -134,7 +137,8 @@ def simulate(simulation: Simulation) -> Iterator[RoundRecord]:
     compile_seconds = time.perf_counter() - started
 
     best = math.inf
-    for index in range(run.rounds):
+    num_rounds = rounds or run.rounds
+    for index in range(num_rounds):
         started = time.perf_counter()
         clients = sample_cohort(simulation, index)
         cohort = population.cohort(clients, block_sizes)
@@ -148,7 +152,7 @@ def simulate(simulation: Simulation) -> Iterator[RoundRecord]:
                 f"round {index + 1}: the training loss is {loss}; lower "
                 "--client_learning_rate or --server_learning_rate, or set --clip_norm"
             )
-        evaluation, last = None, index + 1 == run.rounds
+        evaluation, last = None, index + 1 == num_rounds
         if last or (index + 1) % run.eval_every == 0:
             evaluation = evaluate(simulation, state, best, last)
             if evaluation.improved and evaluation.validation:

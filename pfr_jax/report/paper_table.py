@@ -18,15 +18,16 @@ SHOWN = {
 
 
 def table_figures(summary: dict[str, Any], feedback: str) -> dict[str, Any]:
-    """The test figures reported: of the round selected on validation, else of the last round."""
-    figures = summary["test"] or summary["test_last"]
+    """The test figures reported: retrained, else of the round selected on validation, else last."""
+    figures = summary.get("test_retrained") or summary["test"] or summary["test_last"]
+    baselines = summary.get("baselines_retrained") or summary["baselines"]
     reference = REFERENCE[feedback]
     first = SHOWN[feedback][0]
     return {
         "round": summary["selected_round"] or summary["rounds"],
         **figures,
-        f"{first}_less_{reference}": figures[first] - summary["baselines"][reference][first],
-        **{f"{reference}_{name}": v for name, v in summary["baselines"][reference].items()},
+        f"{first}_less_{reference}": figures[first] - baselines[reference][first],
+        **{f"{reference}_{name}": v for name, v in baselines[reference].items()},
         "bytes_up_total": summary["bytes_up_total"],
         "bytes_down_total": summary["bytes_down_total"],
         "train_seconds": summary["seconds"]["train"],

@@ -30,16 +30,28 @@ class Totals:
 
 
 @dataclass(frozen=True)
+class Retrained:
+    """A second training, on training and validation ratings, for the selected number of rounds."""
+
+    record: RoundRecord  # its last round
+    totals: Totals
+    baselines: Mapping[str, AnyFigures]  # fitted to the same ratings
+
+
+@dataclass(frozen=True)
 class Outcome:
     """The rounds that are reported."""
 
     selected: RoundRecord | None  # by validation; None without a validation split
     last: RoundRecord
+    retrained: Retrained | None = None
 
     @property
     def evaluations(self) -> dict[str, Evaluation]:
-        """Suffix of their names in files -> evaluation: "" for selected, "_last" for last."""
+        """Suffix of their names in files ("" for selected, "_last", "_retrained") -> evaluation."""
         records = {"": self.selected, "_last": self.last}
+        if self.retrained:
+            records["_retrained"] = self.retrained.record
         return {s: r.evaluation for s, r in records.items() if r is not None and r.evaluation}
 
 
@@ -129,6 +141,11 @@ def summary(
                 name: _fields(figures) for name, figures in evaluation.new_users.items()
             }
     content.setdefault("test", None)
+    if again := outcome.retrained:
+        content["baselines_retrained"] = {n: _fields(f) for n, f in again.baselines.items()}
+        content["bytes_up_total_retrained"] = again.totals.traffic.up
+        content["bytes_down_total_retrained"] = again.totals.traffic.down
+        content["seconds_retrained"] = again.totals.seconds
     return {
         **content,
         "baselines": {name: _fields(figures) for name, figures in baselines.items()},
