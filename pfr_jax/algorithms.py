@@ -7,6 +7,7 @@ clients, is in ``pfr_jax.joint``.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from pfr_jax.client.block import ClientSide, ClientState, Engine
+from pfr_jax.client.block import ClientSide, ClientState, Engine, Payload, take_slots
 from pfr_jax.client.training import Parts
 from pfr_jax.data.population import Bucket, Cohort
 from pfr_jax.model import Params
@@ -93,9 +94,43 @@ def local(federation: Federation) -> Algorithm:
 
 FEDERATED: dict[str, Callable[[Federation], Algorithm]] = {
     "personalfr": personalfr,
+    "fedsim": personalfr,
+    "fedalt": personalfr,  # differs in what moves when
+    "fedrecon": personalfr,  # and in that clients keep nothing
     "fedavg": fedavg,
     "local": local,
 }
+
+
+def train_block(
+    federation: Federation,
+    public: Parts,
+    states: ClientState,
+    bucket: Bucket,
+    slots: jax.Array,
+    key: jax.Array,
+    learning_rate: jax.Array,
+) -> tuple[ClientState, Payload, jax.Array]:
+    """``Engine.train_block``; ``public`` are the start of the private part and the shared part."""
+    engine, side = federation.engine, federation.side
+    return engine.train_block(side, *public, states, bucket, slots, key, learning_rate)
+
+
+def train_stateless(
+    federation: Federation,
+    public: Parts,
+    states: ClientState,
+    bucket: Bucket,
+    slots: jax.Array,
+    key: jax.Array,
+    learning_rate: jax.Array,
+) -> tuple[ClientState, Payload, jax.Array]:
+    """The same for clients that begin as in their first round, and keep nothing."""
+    block, size = take_slots(bucket, slots), len(slots)
+    fresh = federation.engine.init(federation.side, block, public)
+    places = jnp.where(slots < len(bucket), 0, size) + jnp.arange(size, dtype=slots.dtype)
+    _, payload, losses = train_block(federation, public, fresh, block, places, key, learning_rate)
+    return states, payload, losses
 
 
 def federated(federation: Federation, shared: tuple[str, ...]) -> Algorithm:
@@ -103,6 +138,11 @@ def federated(federation: Federation, shared: tuple[str, ...]) -> Algorithm:
 
     ``init`` and ``round`` are written for one device and its own clients.
     """
+
+    def states_of(start: Parts, bucket: Bucket) -> ClientState:
+        if federation.side.stateless:
+            return ClientState({}, None, None, jnp.zeros((len(bucket),), jnp.int32))
+        return federation.engine.init(federation.side, bucket, start)
 
     def init(params: Params, buckets: Buckets) -> FederationState:
         start = Parts(
@@ -113,7 +153,7 @@ def federated(federation: Federation, shared: tuple[str, ...]) -> Algorithm:
             round=jnp.int32(0),
             server=ServerState(start.shared, federation.server_optimizer.init(start.shared)),
             start=start.private,
-            clients=tuple(federation.engine.init(federation.side, b, start) for b in buckets),
+            clients=tuple(map(partial(states_of, start), buckets)),
         )
 
     def round(
@@ -143,15 +183,11 @@ def federated(federation: Federation, shared: tuple[str, ...]) -> Algorithm:
                 size: int = size,
             ) -> Any:
                 states, total, loss = carry
-                states, payload, losses = federation.engine.train_block(
-                    federation.side,
-                    state.start,
-                    state.server.shared,
-                    states,
-                    bucket,
-                    jax.lax.dynamic_slice(slots, (index * size,), (size,)),
-                    key,
-                    learning_rate,
+                own = jax.lax.dynamic_slice(slots, (index * size,), (size,))
+                public = Parts(state.start, state.server.shared)
+                train = train_stateless if federation.side.stateless else train_block
+                states, payload, losses = train(
+                    federation, public, states, bucket, own, key, learning_rate
                 )
                 loss += jnp.vdot(payload.present, losses)
                 return states, add_payload(total, payload), loss

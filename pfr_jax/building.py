@@ -38,13 +38,15 @@ def build_federation(
         loss=objectives.masked_cross_entropy if implicit else objectives.masked_squared_error,
         dropout=config.model.dropout,
         clip_norm=client.clip_norm,
-        local_epochs=client.local_epochs,
+        moves=_moves(config),
+        proximal=client.proximal,
     )
+    stateless = config.run.algorithm == "fedrecon"
     carry = Parts(client.private_momentum == "carry", client.shared_momentum == "carry")
     engine, why = choose_engine(config, population)
     federation = Federation(
         engine=engine,
-        side=ClientSide(training, client.partial_compression, carry),
+        side=ClientSide(training, client.partial_compression, carry, stateless=stateless),
         server_optimizer=optimizers.server_optimizer(config.server),
         denominator=DENOMINATORS[config.server.denominator],
         learning_rate=optimizers.client_learning_rate(client, config.run.rounds),
@@ -53,6 +55,14 @@ def build_federation(
         on_host=False,
     )
     return _with_store(config, federation, population), why
+
+
+def _moves(config: Config) -> Parts:
+    """Which part moves in which local epoch."""
+    epochs, first = config.client.local_epochs, config.client.private_epochs
+    if config.run.algorithm in ("fedalt", "fedrecon"):
+        return Parts((True,) * first + (False,) * epochs, (False,) * first + (True,) * epochs)
+    return Parts((True,) * epochs, (True,) * epochs)
 
 
 def _with_store(config: Config, federation: Federation, population: Population) -> Federation:
@@ -98,7 +108,7 @@ def build_algorithm(config: Config, federation: Federation) -> Algorithm:
 
 
 def build_adaptation(
-    config: Config, federation: Federation, newcomers: Population
+    config: Config, federation: Federation, newcomers: Population, epochs: int
 ) -> Algorithm | None:
     """Rounds that move nothing but the private part, at a constant rate; for new users.
 
@@ -107,12 +117,11 @@ def build_adaptation(
     if config.run.algorithm in ("fedavg", "joint"):
         return None
     side = federation.side
-    training = dataclasses.replace(
-        side.training, train_shared=False, local_epochs=config.run.adaptation_epochs
-    )
+    moves = Parts((True,) * epochs, (False,) * epochs)
+    training = dataclasses.replace(side.training, moves=moves)
     frozen = dataclasses.replace(
         federation,
-        side=dataclasses.replace(side, training=training),
+        side=dataclasses.replace(side, training=training, stateless=False),
         learning_rate=partial(_constant, config.client.client_learning_rate),
         block_sizes=block_sizes(config, federation.engine, newcomers.buckets),
     )

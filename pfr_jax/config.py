@@ -175,7 +175,19 @@ class ClientConfig:
     clip_norm: float = option(
         1.0, "Gradients are clipped to this global norm, over all parameters; 0: no clipping."
     )
-    local_epochs: int = option(5, "Passes over its own users that a client makes in a round.")
+    local_epochs: int = option(
+        5,
+        "Passes over its own users that a client makes in a round (fedalt, fedrecon: with the "
+        "private part frozen).",
+    )
+    private_epochs: int = option(
+        5, "fedalt, fedrecon: passes before those, in which only the private part moves."
+    )
+    proximal: float = option(
+        0.0,
+        "FedProx: weight of the shared part's distance from where the round began, in the "
+        "client's loss.",
+    )
     batch_size: int = option(10, "Users per local step, at most (paper: 10; 5 for ML-100K).")
     partial_compression: bool = option(
         True,
@@ -217,13 +229,13 @@ class ClientConfig:
 
     def __post_init__(self) -> None:
         positive = "client_learning_rate", "private_rate_factor", "local_epochs", "batch_size"
-        require_positive(self, *positive)
+        require_positive(self, *positive, "private_epochs")
         decay = self.private_weight_decay
         require(
             decay is None or 0 <= decay < math.inf,
             f"--private_weight_decay={decay}: must be 0 or more, and finite",
         )
-        for name in ("weight_decay", "clip_norm", "block_size", "max_buckets"):
+        for name in ("weight_decay", "proximal", "clip_norm", "block_size", "max_buckets"):
             value = getattr(self, name)
             require(0 <= value < math.inf, f"--{name}={value}: must be 0 or more, and finite")
         require(0 <= self.momentum < 1, f"--momentum={self.momentum}: must lie in [0, 1)")
@@ -256,11 +268,15 @@ class ServerConfig:
 class RunConfig:
     """The round loop."""
 
-    algorithm: Literal["personalfr", "fedavg", "local", "joint"] = option(
-        "personalfr",
-        "personalfr: private encoder, shared decoder; fedavg: everything shared; local: nothing "
-        "shared; joint: one trainer holds all ratings (centralised), a round is --local_epochs "
-        "passes over all users, and the clients' optimizer settings are the trainer's.",
+    algorithm: Literal["personalfr", "fedsim", "fedalt", "fedrecon", "fedavg", "local", "joint"] = (
+        option(
+            "personalfr",
+            "personalfr: private encoder, shared decoder, both trained at once (fedsim is another "
+            "name for it); fedalt: first the private part, then the shared one; fedrecon: so too, "
+            "and no client keeps its private part; fedavg: everything shared; local: nothing "
+            "shared; joint: one trainer holds all ratings (centralised), a round is --local_epochs "
+            "passes over all users, and the clients' optimizer settings are the trainer's.",
+        )
     )
     rounds: int = option(300, "Communication rounds (paper: 800).")
     cohort_fraction: float = option(0.1, "Share of the clients in a round, rounded up.")

@@ -31,7 +31,7 @@ class MemoryEstimate:
     working: float  # server state, sums, evaluation, compiled programs
     clients_all: float  # states of all clients, as if each had been trained
     share_reached: float  # expected share of the clients that take part at least once
-    adapted: float = 0.0  # states of the new users, adapted apart
+    adapted: float = 0.0  # states that are made for an evaluation only
 
     @property
     def of_run(self) -> float:
@@ -64,10 +64,14 @@ def estimate(simulation: Simulation) -> MemoryEstimate:
     federation = simulation.federation
     on_cpu = federation.mesh.devices.flat[0].platform == "cpu"
     lazy = federation.engine is FACTORED and (on_cpu or federation.on_host)
-    adapted, newcomers = 0, simulation.newcomers
-    if newcomers and simulation.adaptation:
-        begun = jax.eval_shape(simulation.adaptation.init, params, newcomers.buckets)
-        adapted = 2 * tree_bytes(begun.clients)  # before and after
+    adapted = 0
+    for algorithm, those in (
+        (simulation.adaptation, simulation.newcomers),
+        (simulation.reconstruction, simulation.population),
+    ):
+        if algorithm and those:
+            begun = jax.eval_shape(algorithm.init, params, those.buckets)
+            adapted += 2 * tree_bytes(begun.clients)  # before and after
     features = simulation.population.num_users * model.hidden_sizes[0] * 4
     return MemoryEstimate(
         before=resident_bytes(),

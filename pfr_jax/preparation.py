@@ -29,7 +29,7 @@ from pfr_jax.model import AutoEncoder, Params, init_params
 from pfr_jax.sharding import client_mesh
 
 ITEM_SHRINKAGE = 10  # ratings of the mean that every item is given besides its own
-PROGRAMS = ("model", "federation", "engine_choice", "algorithm", "adaptation")
+PROGRAMS = ("model", "federation", "engine_choice", "algorithm", "adaptation", "reconstruction")
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class Simulation:
     engine_choice: str  # why this engine
     algorithm: Algorithm
     adaptation: Algorithm | None  # fits what is private on new users; None: nothing is private
+    reconstruction: Algorithm | None  # the same for all clients, where they keep nothing
 
     @property
     def joint(self) -> bool:
@@ -237,9 +238,16 @@ def _programs(
         return {name: getattr(like, name) for name in PROGRAMS}
     model = AutoEncoder(config.model.hidden_sizes, num_items, profile_size)
     federation, why = build_federation(config, model, population)
-    adaptation = build_adaptation(config, federation, newcomers) if newcomers else None
     algorithm = build_algorithm(config, federation)
-    return dict(zip(PROGRAMS, (model, federation, why, algorithm, adaptation), strict=True))
+    adaptation, reconstruction = None, None
+    if newcomers:
+        epochs = config.run.adaptation_epochs
+        adaptation = build_adaptation(config, federation, newcomers, epochs)
+    if federation.side.stateless:
+        epochs = config.client.private_epochs
+        reconstruction = build_adaptation(config, federation, population, epochs)
+    made = model, federation, why, algorithm, adaptation, reconstruction
+    return dict(zip(PROGRAMS, made, strict=True))
 
 
 def training_targets(config: DataConfig, ratings: Ratings) -> np.ndarray:

@@ -16,6 +16,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from pfr_jax.errors import InputError
 
 AXIS = "clients"
+# After 40 seconds of waiting for another device's sum XLA would end the program; a busy machine, or
+# a process that was stopped and goes on, can keep a device waiting longer.
+PATIENCE = "xla_cpu_collective_call_terminate_timeout_seconds"
 BY_CLIENT = PartitionSpec(AXIS)
 EVERYWHERE = PartitionSpec()
 
@@ -26,8 +29,10 @@ def divide_cpu(num_devices: int = 0) -> None:
     A program for one device hardly uses a second core: its matrices are small. Call it before
     anything else of JAX.
     """
-    told = "JAX_NUM_CPU_DEVICES" in os.environ or "device_count" in os.environ.get("XLA_FLAGS", "")
-    if not told:
+    flags = os.environ.get("XLA_FLAGS", "")
+    if PATIENCE not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} --{PATIENCE}=86400"
+    if "JAX_NUM_CPU_DEVICES" not in os.environ and "device_count" not in flags:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         jax.config.update("jax_num_cpu_devices", num_devices or cores)
 

@@ -11,6 +11,9 @@ import hypothesis
 import jax
 import pytest
 
+from pfr_jax.sharding import PATIENCE
+
+os.environ["XLA_FLAGS"] = f"--{PATIENCE}=600 " + os.environ.get("XLA_FLAGS", "")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")

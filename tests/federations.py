@@ -81,7 +81,7 @@ def unpacked(simulation: Simulation, state: Any, client: int) -> ClientState:
     population, federation = simulation.population, simulation.federation
     bucket, slot = population.bucket_of[client], population.slot_of[client]
     table = population.buckets[bucket]
-    own = jax.tree.map(lambda leaf: leaf[slot], state.clients[bucket])
+    own = jax.tree.map(lambda leaf: np.asarray(leaf)[slot], state.clients[bucket])
     return federation.engine.unpack(
         federation.side,
         state.start,

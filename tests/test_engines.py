@@ -29,7 +29,12 @@ SETTINGS = st.fixed_dictionaries(
         "denominator": st.sampled_from(["clients", "contributors", "sqrt"]),
         "feedback": st.sampled_from(["explicit", "implicit"]),
         "user_profile": st.booleans(),
-        "algorithm": st.sampled_from(["personalfr", "fedavg"]),
+        "algorithm": st.sampled_from(["personalfr", "fedavg", "fedalt", "fedrecon"]),
+        "private_epochs": st.integers(1, 3),
+        "proximal": st.sampled_from([0.0, 0.3]),
+        "private_weight_decay": st.sampled_from([None, 0.05]),
+        "private_rate_factor": st.sampled_from([1.0, 0.5]),
+        "decay_biases": st.booleans(),
         "hidden_sizes": st.sampled_from([(7, 5), (5,), (6, 4, 3)]),
     }
 )
@@ -48,6 +53,9 @@ def after_rounds(dtype: type, **changes: Any) -> tuple[Any, list[dict[str, np.nd
     moved = jax.tree.map(lambda a, b: np.asarray(a - b), state.server.shared, begun.server.shared)
     changes_by_name = [leaves_by_name(moved)]
     for client in range(simulation.num_clients):
+        if simulation.federation.side.stateless:
+            assert not any(jax.tree.leaves(states.private) for states in state.clients)
+            continue
         own, rows = unpacked(simulation, state, client), simulation.population.rows[client]
         leaves = {"private": own.private, "private_opt": own.private_opt, "opt": own.shared_opt}
         flat, _ = jax.tree_util.tree_flatten_with_path(leaves)
@@ -62,7 +70,7 @@ def after_rounds(dtype: type, **changes: Any) -> tuple[Any, list[dict[str, np.nd
     return simulation, changes_by_name
 
 
-@settings(max_examples=12, derandomize=True)
+@settings(max_examples=16, derandomize=True)
 @given(SETTINGS)
 def test_both_engines_agree(changes: dict[str, Any]) -> None:
     with jax.enable_x64(True):

@@ -51,7 +51,8 @@ def test_training_does_not_depend_on_new_users(algorithm: str) -> None:
 def test_adaptation_moves_the_private_part_of_new_users_only() -> None:
     simulation = small_simulation(**HELD_OUT)
     state = initial_state(simulation)
-    adapted = adapt(simulation, state)
+    assert simulation.adaptation and simulation.newcomers
+    adapted = adapt(simulation, simulation.adaptation, simulation.newcomers, state)
     chex.assert_trees_all_equal(adapted.server, state.server)
     newcomers = simulation.newcomers
     assert newcomers is not None

@@ -1,5 +1,6 @@
 """This project's engines as contestants: the compiled round that ``experiments.run`` runs."""
 
+import os
 import time
 
 import jax
@@ -56,7 +57,7 @@ def simulation_of(workload: Workload, engine: str, block_size: int = 0) -> Simul
             max_buckets=6,
         ),
         ServerConfig(denominator="clients"),
-        RunConfig(),
+        RunConfig(num_devices=min(jax.device_count(), os.cpu_count() or 1)),
     )
     nobody = np.empty(0, np.int64)
     return prepare(config, ratings, Split(np.arange(len(ratings)), nobody, nobody))
@@ -110,7 +111,7 @@ class Contestant:
         population, federation = self._simulation.population, self._simulation.federation
         bucket, slot = population.bucket_of[client], population.slot_of[client]
         table = population.buckets[bucket]
-        own = jax.tree.map(lambda leaf: leaf[slot], self._state.clients[bucket])
+        own = jax.tree.map(lambda leaf: np.asarray(leaf)[slot], self._state.clients[bucket])
         own = federation.engine.unpack(
             federation.side,
             self._state.start,

@@ -66,6 +66,7 @@ class ClientSide:
     training: LocalTraining
     partial_compression: bool
     carry: Parts  # of bools: which optimizer states are kept between rounds
+    stateless: bool = False  # a client keeps nothing: its private part is learned in every round
     store: Any = None  # type of the factored engine's matrices between rounds; None: as computed
 
     def shared_items(self, items: jax.Array) -> jax.Array | None:

@@ -45,42 +45,40 @@ def num_moments(optimizer: optax.GradientTransformation) -> int:
 
 def trajectory(
     optimizer: optax.GradientTransformation,
-    steps: int,
+    moves: tuple[bool, ...],
     carried: bool,
     learning_rate: jax.Array,
+    proximal: float = 0.0,
 ) -> Trajectory:
-    """The coefficients of a round of ``steps`` local steps; ``optimizer`` has learning rate 1."""
+    """The coefficients of a round of K local steps, in some of which the parameters move.
+
+    ``optimizer`` has learning rate 1; ``proximal`` is FedProx's pull to W_0.
+    """
     dtype = learning_rate.dtype
     kept = num_moments(optimizer) if carried else 0
-    size = 1 + kept + steps
+    size = 1 + kept + len(moves)
     basis = jnp.eye(size, dtype=dtype)
     leaves, shape = jax.tree.flatten(optimizer.init(jnp.zeros(size, dtype)))
     state = jax.tree.unflatten(shape, list(basis[1 : 1 + kept]) if carried else leaves)
 
-    def step(carry: tuple[jax.Array, Any], gradient: jax.Array) -> Any:
+    def step(carry: tuple[jax.Array, Any], at: tuple[jax.Array, jax.Array]) -> Any:
         change, state = carry
-        updates, state = optimizer.update(gradient, state, basis[0] + change)
+        gradient, moves = at
+        pulled = gradient + proximal * change
+        updates, new_state = optimizer.update(pulled, state, basis[0] + change)
         # Summed apart from W_0, whose coefficient stays so near 1 that its change would drown.
-        change = change + learning_rate * updates
-        return (change, state), change
+        new = change + learning_rate * updates, new_state
+        carry = jax.tree.map(lambda after, before: jnp.where(moves, after, before), new, carry)
+        return carry, carry[0]
 
     start = jnp.zeros(size, dtype)
-    (_, state), changes = jax.lax.scan(step, (start, state), basis[1 + kept :])
+    at = basis[1 + kept :], jnp.asarray(moves)
+    (_, state), changes = jax.lax.scan(step, (start, state), at)
     moments = jax.tree.leaves(state) if carried else []
     return Trajectory(
         change=jnp.concatenate([start[None], changes]),
         moments=jnp.stack(moments) if moments else jnp.zeros((0, size), dtype),
     )
-
-
-def at_rest(
-    optimizer: optax.GradientTransformation, steps: int, carried: bool, dtype: Any
-) -> Trajectory:
-    """The coefficients of parameters that are not trained: nothing moves."""
-    kept = num_moments(optimizer) if carried else 0
-    basis = jnp.eye(1 + kept + steps, dtype=dtype)
-    change = jnp.zeros((steps + 1, len(basis)), dtype)
-    return Trajectory(change, basis[1 : 1 + kept])
 
 
 def during_round(path: Trajectory, private: bool) -> Weights:

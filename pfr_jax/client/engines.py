@@ -29,7 +29,7 @@ def choose_engine(config: Config, population: Population) -> tuple[Engine, str]:
 
 def _obstacle(config: Config, population: Population) -> str:
     """Why the factored engine would not be exact; empty if it is."""
-    if config.run.algorithm not in ("personalfr", "fedavg"):
+    if config.run.algorithm in ("local", "joint"):
         return f"--algorithm={config.run.algorithm} is not what the factored engine computes"
     if config.client.client_optimizer != "sgd":
         return f"--client_optimizer={config.client.client_optimizer} is not linear in gradients"

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from pfr_jax.client import storage
 from pfr_jax.client.block import ClientSide, ClientState, Engine, Payload, put_slots, take_slots
-from pfr_jax.client.coefficients import Weights, after_round, at_rest, during_round, trajectory
+from pfr_jax.client.coefficients import Weights, after_round, during_round, trajectory
 from pfr_jax.client.factored_state import (
     INPUT,
     Flat,
@@ -36,7 +36,7 @@ from pfr_jax.client.factored_step import (
     private_input,
 )
 from pfr_jax.client.low_rank import Layer, block_sum, combine, empty_memory
-from pfr_jax.client.training import ClientData, Parts
+from pfr_jax.client.training import ClientData, Parts, moves_of_steps
 from pfr_jax.client.unpack import unpack
 from pfr_jax.data.population import Bucket
 from pfr_jax.model import features
@@ -97,11 +97,11 @@ def _transposed(public: Parts) -> Flat:
 
 def _trajectories(side: ClientSide, learning_rate: jax.Array) -> Parts:
     training, carry = side.training, side.carry
-    optimizer, steps = training.optimizer, training.local_epochs
-    private = trajectory(optimizer.private, steps, carry.private, learning_rate)
-    if training.train_shared:
-        return Parts(private, trajectory(optimizer.shared, steps, carry.shared, learning_rate))
-    return Parts(private, at_rest(optimizer.shared, steps, carry.shared, learning_rate.dtype))
+    optimizer, moves = training.optimizer, training.moves
+    return Parts(
+        trajectory(optimizer.private, moves.private, carry.private, learning_rate),
+        trajectory(optimizer.shared, moves.shared, carry.shared, learning_rate, training.proximal),
+    )
 
 
 def train_client(
@@ -133,8 +133,8 @@ def train_client(
     masks = dropout_masks(training, jax.random.fold_in(common.key, client), values.dtype)
     paths = common.paths
     weights = Parts(during_round(paths.private, True), during_round(paths.shared, False))
-    at = jnp.arange(training.local_epochs), weights, masks
-    step = partial(local_step, training, common, layers, own.constant, data)
+    at = jnp.arange(training.local_epochs), weights, masks, moves_of_steps(training)
+    step = partial(local_step, training, common, layers, own.constant, data, vectors.shared)
     (after, opt, memories), losses = jax.lax.scan(step, (vectors, opt, memories), at)
     delta = jax.tree.map(jnp.subtract, after.shared, vectors.shared)
     private = jax.tree.map(jnp.subtract, after.private, start.private)

@@ -19,7 +19,9 @@ from pfr_jax.client.training import (
     Parts,
     clip_factor,
     dropout_mask,
-    optimizer_step,
+    move,
+    of_moving_parts,
+    with_proximal_term,
 )
 from pfr_jax.model import predict
 from pfr_jax.rows import nest
@@ -43,12 +45,16 @@ def local_step(
     layers: dict[str, Layer],
     projection: jax.Array | None,
     data: ClientData,
+    begin: Flat,
     carry: tuple[Parts, Parts, Memories],
-    at: tuple[jax.Array, Parts, jax.Array | None],
+    at: tuple[jax.Array, Parts, jax.Array | None, Parts],
 ) -> tuple[tuple[Parts, Parts, Memories], jax.Array]:
-    """One step of ``jax.lax.scan``: the vectors move, the layers' outer products are remembered."""
+    """One step of ``jax.lax.scan``: the vectors move, the layers' outer products are remembered.
+
+    ``begin`` are the shared vectors as the round began.
+    """
     vectors, opt, memories = carry
-    step, weights, mask = at
+    step, weights, mask, moves = at
     products = {
         name: partial(
             layer.product,
@@ -60,13 +66,15 @@ def local_step(
     if projection is not None:
         products[INPUT] = partial(private_input, projection, data.inputs, vectors.private)
     loss, grads, inputs = _gradients(training, products, vectors, data, mask)
+    grads = of_moving_parts(training, grads, moves)
     grads = _clip(training, grads, inputs, layers, data.inputs)
     deltas = {**grads.private, **grads.shared}
     memories = {
         name: memory.remember(step, inputs[name], deltas[_bias(name, deltas)])
         for name, memory in memories.items()
     }
-    vectors, opt = _step(training, vectors, grads, opt, common.learning_rate)
+    grads = with_proximal_term(training, grads, vectors.shared, begin)
+    vectors, opt = move(training, vectors, grads, opt, common.learning_rate, moves)
     return (vectors, opt, memories), loss
 
 
@@ -111,8 +119,6 @@ def _gradients(
     (loss, inputs), grads = jax.value_and_grad(loss_of, has_aux=True)(vectors)
     if V in grads.private:
         grads.private[V] = grads.private[f"{INPUT}/bias"]
-    if not training.train_shared:
-        grads = grads._replace(shared=jax.tree.map(jnp.zeros_like, grads.shared))
     return loss, grads, inputs
 
 
@@ -131,18 +137,6 @@ def _clip(
         total += jnp.vdot(x, x) * squared[V]
     factor = clip_factor(jnp.sqrt(total), training.clip_norm)
     return jax.tree.map(lambda leaf: leaf * factor, grads)
-
-
-def _step(
-    training: LocalTraining, vectors: Parts, grads: Parts, opt: Parts, learning_rate: jax.Array
-) -> tuple[Parts, Parts]:
-    new = [
-        optimizer_step(*part, learning_rate)
-        for part in zip(training.optimizer, vectors, grads, opt, strict=True)
-    ]
-    if not training.train_shared:
-        new[1] = vectors.shared, opt.shared
-    return Parts(*(v for v, _ in new)), Parts(*(o for _, o in new))
 
 
 def dropout_masks(training: LocalTraining, key: jax.Array, dtype: Any) -> jax.Array | None:

@@ -30,8 +30,14 @@ class LocalTraining:
     loss: Loss
     dropout: float
     clip_norm: float  # global norm over private and shared together; 0: no clipping
-    local_epochs: int
-    train_shared: bool = True  # False: the shared part is frozen, and left out of the clipping
+    # Whether each part moves, per local epoch: of bool[epochs]. One that does not is frozen, and
+    # left out of the clipping; its optimizer stands still.
+    moves: "Parts"
+    proximal: float = 0.0  # pull of the shared part to where the round began (FedProx)
+
+    @property
+    def local_epochs(self) -> int:
+        return len(self.moves.private)
 
 
 class ClientData(NamedTuple):
@@ -62,35 +68,85 @@ def train_client(
     """All local steps of a round: (parameters, optimizer state, mean loss over the steps).
 
     ``steps`` is the number of minibatches per local epoch. The two parts have optimizer states
-    of their own, so that either can be carried or restarted; clipping couples them.
+    of their own, so that either can be carried or restarted; clipping couples them. FedProx (Li et
+    al. 2020) adds ``proximal`` times the distance from the round's start to the shared part's
+    gradient; here after clipping, as weight decay.
     """
 
     def loss_of_parts(params: Parts, batch: ClientData, mask: jax.Array | None) -> jax.Array:
         return batch_loss(training, {**params.private, **params.shared}, batch, mask)
 
     def local_step(
-        carry: tuple[Parts, Parts], step: tuple[jax.Array, jax.Array]
+        carry: tuple[Parts, Parts], step: tuple[jax.Array, jax.Array, Parts]
     ) -> tuple[tuple[Parts, Parts], jax.Array]:
         params, opt_state = carry
-        users, step_key = step
+        users, step_key, moves = step
         batch = data if steps == 1 else jax.tree.map(lambda leaf: leaf[users], data)
         mask = dropout_mask(training, step_key, users, data.inputs.dtype)
         loss, grads = jax.value_and_grad(loss_of_parts)(params, batch, mask)
-        if not training.train_shared:
-            grads = grads._replace(shared=jax.tree.map(jnp.zeros_like, grads.shared))
-        grads = clip(grads, training.clip_norm)
-        new = [
-            optimizer_step(*part, learning_rate)
-            for part in zip(training.optimizer, params, grads, opt_state, strict=True)
-        ]
-        if not training.train_shared:
-            new[1] = params.shared, opt_state.shared
-        return (Parts(*(p for p, _ in new)), Parts(*(s for _, s in new))), loss
+        grads = clip(of_moving_parts(training, grads, moves), training.clip_norm)
+        grads = with_proximal_term(training, grads, params.shared, begin.shared)
+        return move(training, params, grads, opt_state, learning_rate, moves), loss
 
+    begin = params
     batches = minibatches(training, key, data.inputs.shape[0], data.observed, steps)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(len(batches)))
-    (params, opt_state), losses = jax.lax.scan(local_step, (params, opt_state), (batches, keys))
+    moves = moves_of_steps(training, steps)
+    sequence = batches, keys, moves
+    (params, opt_state), losses = jax.lax.scan(local_step, (params, opt_state), sequence)
     return params, opt_state, losses.mean()
+
+
+def moves_of_steps(training: LocalTraining, steps: int = 1) -> Parts:
+    """Whether each part moves in each local step: of bool[K], ``steps`` of them per epoch."""
+    return Parts(*(jnp.repeat(jnp.asarray(part), steps) for part in training.moves))
+
+
+def of_moving_parts(training: LocalTraining, grads: Parts, moves: Parts) -> Parts:
+    """The gradients, 0 for a part that does not move in this step; moves: of bool[]."""
+
+    def one(always: tuple[bool, ...], grads: Tree, moves: jax.Array) -> Tree:
+        return grads if all(always) else jax.tree.map(lambda g: jnp.where(moves, g, 0), grads)
+
+    return Parts(*map(one, training.moves, grads, moves))
+
+
+def with_proximal_term(training: LocalTraining, grads: Parts, shared: Tree, begin: Tree) -> Parts:
+    """The gradients, the shared ones with FedProx's term."""
+    if not training.proximal:
+        return grads
+    pulled = jax.tree.map(
+        lambda g, now, then: g + training.proximal * (now - then), grads.shared, shared, begin
+    )
+    return grads._replace(shared=pulled)
+
+
+def move(
+    training: LocalTraining,
+    params: Parts,
+    grads: Parts,
+    opt_state: Parts,
+    learning_rate: jax.Array,
+    moves: Parts,
+) -> tuple[Parts, Parts]:
+    """Parameters and optimizer states after a step of the parts that move in it."""
+
+    def one(
+        always: tuple[bool, ...],
+        moves: jax.Array,
+        optimizer: Any,
+        before: Tree,
+        grads: Tree,
+        opt: Any,
+    ) -> tuple[Tree, Any]:
+        after = optimizer_step(optimizer, before, grads, opt, learning_rate)
+        if all(always):
+            return after
+        return jax.tree.map(lambda new, old: jnp.where(moves, new, old), after, (before, opt))
+
+    parts = training.moves, moves, training.optimizer, params, grads, opt_state
+    new = [one(*part) for part in zip(*parts, strict=True)]
+    return Parts(*(p for p, _ in new)), Parts(*(s for _, s in new))
 
 
 def minibatches(

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pfr_jax.algorithms import FederationState
+from pfr_jax.algorithms import Algorithm, FederationState
 from pfr_jax.client.engines import block_sizes
+from pfr_jax.data.population import Population
 from pfr_jax.evaluation.baselines import fit_baselines, item_scores
 from pfr_jax.evaluation.metrics import Figures, errors_by_user, rating_figures
 from pfr_jax.evaluation.ranking import HeldOut, RankingFigures, rank_held_out
@@ -47,7 +48,9 @@ def evaluate(simulation: Simulation, state: FederationState, best: float, last: 
     reports = len(split.test) or len(split.query)
     if not len(split.validation) and not (last and reports):
         return NOTHING
-    scorer = make_scorer(simulation.federation, state, simulation.population)
+    scorer = make_scorer(
+        simulation.federation, _with_clients(simulation, state), simulation.population
+    )
     validation, improved = None, False
     if len(split.validation):
         validation, _ = judge(simulation, scorer, split.validation, seen=split.train)
@@ -115,20 +118,28 @@ def judge_new_users(
     if simulation.adaptation is None:
         return {"shared_encoder": judge_query(scorer=scorer)}
     assert simulation.newcomers is not None
-    adapted = make_scorer(simulation.federation, adapt(simulation, state), simulation.newcomers)
+    clients = adapt(simulation, simulation.adaptation, simulation.newcomers, state)
+    adapted = make_scorer(simulation.federation, clients, simulation.newcomers)
     return {
         "initial_encoder": judge_query(scorer=scorer),
         "adapted_encoder": judge_query(scorer=adapted),
     }
 
 
-def adapt(simulation: Simulation, state: FederationState) -> FederationState:
-    """The newcomers' federation, their private part fitted to what they bring.
+def _with_clients(simulation: Simulation, state: FederationState) -> FederationState:
+    """``state``; where clients keep nothing, with the private parts they would learn now."""
+    if simulation.reconstruction is None:
+        return state
+    return adapt(simulation, simulation.reconstruction, simulation.population, state)
 
-    Their clients begin where all began, the server's part is that of ``state`` and stays.
+
+def adapt(
+    simulation: Simulation, adaptation: Algorithm, population: Population, state: FederationState
+) -> FederationState:
+    """A federation of these clients, their private part fitted to their ratings.
+
+    They begin where all began; the server's part is that of ``state`` and stays.
     """
-    population, adaptation = simulation.newcomers, simulation.adaptation
-    assert population is not None and adaptation is not None
     engine, config = simulation.federation.engine, simulation.config
     sizes = block_sizes(config, engine, population.buckets)
     cohort = population.cohort(population.trainable, sizes)

@@ -1,0 +1,73 @@
+"""Two runs compared user by user."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.stats import wilcoxon
+
+from pfr_jax.errors import InputError
+
+SUFFIXES = ("_retrained", "", "_last")  # of figures in per_user.csv, the one that counts first
+FIGURES = {"rmse": -1, "ndcg_full": 1}  # what users are compared by, and which sign is better
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The second run against the first, over the users who have the figure in both."""
+
+    figure: str
+    users: int
+    better: float  # share of these users for whom the second run is better
+    worse: float
+    mean_difference: float  # second less first
+    median_difference: float
+    p_value: float  # two-sided Wilcoxon signed-rank test: differences are symmetric about 0
+    by_decile: tuple[float, ...]  # mean difference by training ratings, least active users first
+
+
+def compare(first: pd.DataFrame, second: pd.DataFrame) -> Comparison:
+    """Arguments are tables like per_user.csv, of runs on one split."""
+    figure, columns = _common_figure(first, second)
+    both = first.merge(second, on="user", suffixes=("_first", "_second"), validate="1:1")
+    same = both["test_ratings_first"] == both["test_ratings_second"]
+    if len(both) != len(first) or len(both) != len(second) or not same.all():
+        raise InputError("the runs have different users or test ratings; compare runs of one split")
+    names = [
+        column if column in both else f"{column}{which}"
+        for column, which in zip(columns, ("_first", "_second"), strict=True)
+    ]
+    difference = (both[names[1]] - both[names[0]]).to_numpy(float)
+    has = np.isfinite(difference)
+    activity, difference = both["train_ratings_first"].to_numpy()[has], difference[has]
+    if not len(difference):
+        raise InputError("no user has test figures in both runs")
+    gain = FIGURES[figure] * difference
+    return Comparison(
+        figure=figure,
+        users=len(difference),
+        better=float((gain > 0).mean()),
+        worse=float((gain < 0).mean()),
+        mean_difference=float(difference.mean()),
+        median_difference=float(np.median(difference)),
+        p_value=float(wilcoxon(difference).pvalue) if difference.any() else 1.0,
+        by_decile=decile_means(activity, difference),
+    )
+
+
+def decile_means(activity: np.ndarray, values: np.ndarray) -> tuple[float, ...]:
+    """Means of values f[n] in ten groups of users of (nearly) equal size, by rising activity."""
+    order = np.argsort(activity, kind="stable")
+    return tuple(float(part.mean()) for part in np.array_split(values[order], 10) if len(part))
+
+
+def _common_figure(first: pd.DataFrame, second: pd.DataFrame) -> tuple[str, list[str]]:
+    """The figure that both have, and its column in each: retrained, selected or last."""
+    for figure in FIGURES:
+        found = [
+            next((c for s in SUFFIXES if (c := f"test_{figure}{s}") in table), None)
+            for table in (first, second)
+        ]
+        if all(found):
+            return figure, [str(column) for column in found]
+    raise InputError("the runs have no test figure in common: one explicit and one implicit?")
