@@ -44,6 +44,7 @@ COMMON: Mapping[str, Sequence[Any]] = {
     "decay_biases": (True, False),
     "output_bias": ("zero", "item"),
     "hidden_sizes": ((256, 128), (256, 64), (512, 128), (512, 256)),
+    "input_offset": (0.0, 0.5, 1.0, 2.0, 4.0),
 }
 FEDERATED: Mapping[str, Sequence[Any]] = {
     "client_learning_rate": (0.1, 0.03, 0.05, 0.07, 0.14, 0.2, 0.3),
@@ -78,8 +79,10 @@ def draw(
     space: Mapping[str, Sequence[Any]], best: Settings | None, rng: np.random.Generator
 ) -> Settings:
     """The settings of the next trial."""
+    first = {name: values[0] for name, values in space.items()}
     if best is None:
-        return {name: values[0] for name, values in space.items()}
+        return first
+    best = first | best  # a search may go on in a larger space
     if rng.random() < ANEW:
         changed = list(space)
     else:

@@ -40,6 +40,7 @@ def build_federation(
         clip_norm=client.clip_norm,
         moves=_moves(config),
         proximal=client.proximal,
+        input_offset=config.model.input_offset,
     )
     stateless = config.run.algorithm == "fedrecon"
     carry = Parts(client.private_momentum == "carry", client.shared_momentum == "carry")

@@ -134,6 +134,11 @@ class ModelConfig:
         (256, 128), "Widths of the encoder's layers, the code last; the decoder mirrors them."
     )
     dropout: float = option(0.5, "Dropout rate on the code.")
+    input_offset: float = option(
+        0.0,
+        "Added to each centred rating that the encoder is given (paper: 0), so that it is told "
+        "which items were rated, and not only how far from the centre.",
+    )
     output_bias: Literal["zero", "mean", "item"] = option(
         "zero",
         "Start of the output layer's bias: 0 (the paper), the mean training target (implicit: "
@@ -145,6 +150,9 @@ class ModelConfig:
         require(
             len(self.hidden_sizes) >= 1 and min(self.hidden_sizes) >= 1,
             f"--hidden_sizes={self.hidden_sizes}: one or more positive widths",
+        )
+        require(
+            math.isfinite(self.input_offset), f"--input_offset={self.input_offset}: must be finite"
         )
         require(0 <= self.dropout < 1, f"--dropout={self.dropout}: must lie in [0, 1)")
 

@@ -63,7 +63,8 @@ def joint(trainer: Trainer) -> Algorithm:
             params, opt_state = carry
             users, step_key = batch
             values, observed = dense_rows(data, users, training.model.num_items)
-            inputs = ClientData(values, data.profile[users], values, observed)
+            given = training.inputs(values, observed)
+            inputs = ClientData(given, data.profile[users], values, observed)
             mask = dropout_mask(training, step_key, users, dtype)
             loss, grads = jax.value_and_grad(batch_loss, argnums=1)(training, params, inputs, mask)
             grads = clip(grads, training.clip_norm)

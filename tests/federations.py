@@ -88,5 +88,5 @@ def unpacked(simulation: Simulation, state: Any, client: int) -> ClientState:
         state.server.shared,
         own,
         table.items[slot],
-        table.values[slot],
+        federation.side.training.inputs(table.values[slot], table.observed[slot]),
     )

@@ -36,6 +36,7 @@ class Settings:
     dropout: float = 0.5
     rounds: int = 3  # cosine annealing runs over these
     implicit: bool = False
+    input_offset: float = 0.0
 
 
 @dataclass
@@ -74,10 +75,12 @@ def forward(w: Any, x: Any, profile: Any, mask: Any) -> Any:
     return last @ w["decoder/output/item_kernel"].T + bias
 
 
-@partial(jax.jit, static_argnames="implicit")
-def gradient(w: Any, x: Any, observed: Any, profile: Any, mask: Any, implicit: bool) -> Any:
+@partial(jax.jit, static_argnames=("implicit", "offset"))
+def gradient(
+    w: Any, x: Any, observed: Any, profile: Any, mask: Any, implicit: bool, offset: float
+) -> Any:
     def loss(w: Any) -> Any:
-        output = forward(w, x, profile, mask)
+        output = forward(w, x + jnp.where(observed, offset, 0.0).astype(x.dtype), profile, mask)
         if implicit:
             share = 1 / (1 + jnp.exp(-output))
             losses = -jnp.log(jnp.where(x > 0, share, 1 - share))
@@ -124,7 +127,7 @@ def train(client: Client, server: Weights, index: int, round: int, key: jax.Arra
         )
         dtype = client.ratings.dtype
         data = client.ratings[users], client.observed[users], client.profile[users]
-        g = gradient(w, *data, mask.astype(dtype), s.implicit)
+        g = gradient(w, *data, mask.astype(dtype), s.implicit, s.input_offset)
         g = {name: np.asarray(value, np.float64) for name, value in g.items()}
         norm = np.sqrt(sum((value**2).sum() for value in g.values()))
         factor = min(1.0, s.clip_norm / norm) if s.clip_norm else 1.0

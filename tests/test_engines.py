@@ -35,6 +35,7 @@ SETTINGS = st.fixed_dictionaries(
         "private_weight_decay": st.sampled_from([None, 0.05]),
         "private_rate_factor": st.sampled_from([1.0, 0.5]),
         "decay_biases": st.booleans(),
+        "input_offset": st.sampled_from([0.0, 1.5]),
         "hidden_sizes": st.sampled_from([(7, 5), (5,), (6, 4, 3)]),
     }
 )

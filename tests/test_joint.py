@@ -19,6 +19,7 @@ SETTINGS = {
     "client_learning_rate": 0.01,
     "schedule": "constant",
     "local_epochs": 1,
+    "input_offset": 0.5,
     "weight_decay": 0.02,
     "dropout": 0.0,
 }
@@ -41,7 +42,8 @@ def adam_loop(simulation: Any, rounds: int, key: Any) -> tuple[dict[str, np.ndar
             users = users[users < ratings.num_users]
             x, count = values[users], count + 1
             nobody, mask = np.zeros((len(users), 0)), np.ones((len(users), 5))
-            g = gradient(w, x, observed[users], nobody, mask, simulation.implicit)
+            offset = simulation.config.model.input_offset
+            g = gradient(w, x, observed[users], nobody, mask, simulation.implicit, offset)
             g = {name: np.asarray(leaf) for name, leaf in g.items()}
             factor = min(1.0, 1 / np.sqrt(sum((leaf**2).sum() for leaf in g.values())))
             for name in w:

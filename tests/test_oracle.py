@@ -44,6 +44,8 @@ CASES = [
 for number, case in enumerate(CASES):
     if number % 3 == 1:
         case["user_profile"] = True
+    if number % 3 == 2:
+        case["input_offset"] = 0.7
     if number % 4 >= 2:
         case["feedback"] = "implicit"
         case["center"] = "user" if number % 8 >= 6 else "none"
@@ -87,6 +89,7 @@ def oracle_settings(simulation: Simulation) -> Settings:
         batch_size=config.client.batch_size,
         rounds=config.run.rounds,
         implicit=simulation.implicit,
+        input_offset=config.model.input_offset,
     )
 
 

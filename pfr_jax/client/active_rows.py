@@ -76,7 +76,7 @@ def train_block(
         input_items = items if "encoder" in start else shared_items
         output_items = items if "decoder" in start else shared_items
         data = ClientData(
-            inputs=_spread(values, items, input_items, num_items),
+            inputs=_spread(side.training.inputs(values, observed), items, input_items, num_items),
             profile=profile,
             targets=_spread(values, items, output_items, num_items),
             observed=_spread(observed, items, output_items, num_items),
@@ -108,13 +108,13 @@ def features_of_users(
     shared: Tree,
     state: ClientState,
     items: jax.Array,
-    values: jax.Array,
+    inputs: jax.Array,
     profile: jax.Array,
 ) -> jax.Array:
     """What the output layer sees for each user of one client, without dropout: f[V, H]."""
     own = add_trees(take_rows(start, items), state.private)
     params = {**own, **take_rows(shared, items)}
-    return jax.vmap(partial(features, side.training.model, params))(values, profile)
+    return jax.vmap(partial(features, side.training.model, params))(inputs, profile)
 
 
 def _spread(
@@ -133,10 +133,10 @@ def unpack(
     shared: Tree,
     state: ClientState,
     items: jax.Array,
-    values: jax.Array,
+    inputs: jax.Array,
 ) -> ClientState:
     """See ``Engine.unpack``: here states are kept so."""
-    del side, start, shared, items, values
+    del side, start, shared, items, inputs
     return state
 
 

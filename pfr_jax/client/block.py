@@ -85,10 +85,10 @@ class Engine(NamedTuple):
     # (side, start, shared, states, bucket, slots i32[B], key, learning rate) -> the stacked
     # states with those of the slots renewed, what they hand over, and losses f[B]
     train_block: Callable[..., tuple[ClientState, Payload, jax.Array]]
-    # (side, start, shared, state, items, values, profile) of one client -> what the output
+    # (side, start, shared, state, items, inputs, profile) of one client -> what the output
     # layer sees for each of its users, f[V, H]
     features: Callable[..., jax.Array]
-    # (side, start, shared, state, items, values) of one client -> its state as whole rows and
+    # (side, start, shared, state, items, inputs) of one client -> its state as whole rows and
     # matrices: trees like the parts of the model, item leaves f[L, .]
     unpack: Callable[..., ClientState]
 

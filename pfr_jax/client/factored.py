@@ -121,7 +121,8 @@ def train_client(
     """
     training, public = side.training, common.public
     optimizer = training.optimizer
-    data = ClientData(values[0], profile[0], values[0], observed[0])
+    inputs = training.inputs(values[0], observed[0])
+    data = ClientData(inputs, profile[0], values[0], observed[0])
     start = start_vectors(public, items)
     vectors = Parts(jax.tree.map(jnp.add, start.private, own.private["vectors"]), start.shared)
     opt = Parts(
@@ -188,11 +189,11 @@ def features_of_user(
     shared: Tree,
     state: ClientState,
     items: jax.Array,
-    values: jax.Array,
+    inputs: jax.Array,
     profile: jax.Array,
 ) -> jax.Array:
     """See ``Engine.features``; f[1, H]."""
-    own = storage.read(state, values.dtype)
+    own = storage.read(state, inputs.dtype)
     public = Parts(kinds(start), kinds(shared))
     vectors = jax.tree.map(jnp.add, start_vectors(public, items).private, own.private["vectors"])
     weights = {
@@ -200,7 +201,7 @@ def features_of_user(
         for name, matrix in public.private.dense.items()
     }
     params = {**nest({**vectors, **weights}), **take_rows(shared, items)}
-    x, layers = values[0], {}
+    x, layers = inputs[0], {}
     if INPUT in public.private.rows:
         first = private_input(own.constant, x, vectors, x) + vectors[f"{INPUT}/bias"]
         layers = {INPUT: lambda ratings: first}

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from pfr_jax.client.block import ClientSide, ClientState
 from pfr_jax.client.coefficients import num_moments
 from pfr_jax.client.low_rank import Dense, Layer, OutputRows, input_rows
-from pfr_jax.client.training import Parts
+from pfr_jax.client.training import LocalTraining, Parts
 from pfr_jax.client.untouched import untouched
 from pfr_jax.data.population import Bucket
 from pfr_jax.rows import Tree, flatten
@@ -101,11 +101,11 @@ def init(side: ClientSide, bucket: Bucket, start: Parts) -> ClientState:
         else None,
         shared_opt=shared_opt if carry.shared else None,
         rounds=jnp.zeros((len(bucket),), jnp.int32),
-        constant=_projections(public.private, bucket),
+        constant=_projections(side.training, public.private, bucket),
     )
 
 
-def _projections(private: Kinds, bucket: Bucket) -> jax.Array | None:
+def _projections(training: LocalTraining, private: Kinds, bucket: Bucket) -> jax.Array | None:
     """W_start^T x of a private first layer, f[Nb, H]; None if there is none."""
     if INPUT not in private.rows:
         return None
@@ -115,7 +115,8 @@ def _projections(private: Kinds, bucket: Bucket) -> jax.Array | None:
         items, x = client
         return x @ kernel.at[items].get(mode="clip")  # where items are padding, x is 0
 
-    return jax.lax.map(one, (bucket.items, bucket.values[:, 0]), batch_size=32)
+    inputs = training.inputs(bucket.values[:, 0], bucket.observed[:, 0])
+    return jax.lax.map(one, (bucket.items, inputs), batch_size=32)
 
 
 def layers_of(

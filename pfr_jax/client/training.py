@@ -34,10 +34,17 @@ class LocalTraining:
     # left out of the clipping; its optimizer stands still.
     moves: "Parts"
     proximal: float = 0.0  # pull of the shared part to where the round began (FedProx)
+    input_offset: float = 0.0  # what the encoder sees of a rating is its centred value plus this
 
     @property
     def local_epochs(self) -> int:
         return len(self.moves.private)
+
+    def inputs(self, values: jax.Array, observed: jax.Array) -> jax.Array:
+        """What the encoder is given; 0 where nothing is rated."""
+        if not self.input_offset:
+            return values
+        return jnp.where(observed, values + self.input_offset, 0)
 
 
 class ClientData(NamedTuple):

@@ -19,11 +19,11 @@ def unpack(
     shared: Tree,
     state: ClientState,
     items: jax.Array,
-    values: jax.Array,
+    inputs: jax.Array,
 ) -> ClientState:
     """One client's state as the engine ``active_rows`` would keep it; see ``Engine.unpack``."""
     public = Parts(kinds(start), kinds(shared))
-    x = values[0]
+    x = inputs[0]
     own = storage.read(state, x.dtype)
     private_moment = _moment(own.private_opt)
     shared_moment = _moment((own.shared_opt or {}).get("vectors"))

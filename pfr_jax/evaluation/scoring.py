@@ -127,8 +127,10 @@ def _features_of_clients(
         slots = index * CLIENTS_PER_BLOCK + jnp.arange(CLIENTS_PER_BLOCK)
         # Optimizer states are not read, so as to move less.
         own = dataclasses.replace(states, private_opt=None, shared_opt=None)
-        data = take_slots((bucket.items, bucket.values, bucket.profile), slots)
-        rows = jax.vmap(one)(federation.engine.take(own, slots), *data)
+        tables = bucket.items, bucket.values, bucket.observed, bucket.profile
+        items, values, observed, profile = take_slots(tables, slots)
+        inputs = side.training.inputs(values, observed)
+        rows = jax.vmap(one)(federation.engine.take(own, slots), items, inputs, profile)
         return hidden.at[take_slots(bucket.users, slots)].set(rows, mode="drop")
 
     dtype = buckets[0].values.dtype
