@@ -1,9 +1,9 @@
-"""Makes the paper's table on one data set: ``python -m experiments.reproduce --dataset=ml100k``.
+"""Makes the paper's tables and plots on one data set: ``python -m experiments.reproduce``.
 
-A cell is a run of ``experiments.run`` with one of the paper presets, feedback and seed, in a
-folder of its own under ``--output_dir``. A finished run of the same settings is not made again,
-so an interrupted table goes on where it was. At the end ``DATASET_table.csv`` has a row per run and
-``DATASET_table.md`` the means over the seeds.
+A cell is a call of ``experiments.run`` with one of the presets, all seeds in one process, in a
+folder of its own under ``--runs_dir``. A finished cell of the same settings is not made again, so
+an interrupted table goes on where it was. At the end ``--output_dir`` has ``DATASET_table.csv``
+with a row per run, ``DATASET_table.md`` with means over the seeds, and plots of each feedback.
 """
 
 import json
@@ -20,52 +20,96 @@ from absl import app, flags
 
 from experiments.flags import one_line_errors, parse_flags
 from pfr_jax.errors import InputError
+from pfr_jax.report.figures import Runs, draw
 from pfr_jax.report.paper_table import markdown, table_figures
 
-_DATASET = flags.DEFINE_enum("dataset", "ml100k", ["ml100k", "ml1m", "ml10m", "anime"], "Ratings.")
+NAMED = ["ml100k", "ml1m", "ml10m", "anime"]
+SCALES = {
+    "smoke": ("--num_users=400", "--rounds=4", "--eval_every=2", "--local_epochs=1"),
+    "quick": ("--rounds=60",),
+    "full": (),
+}
+_DATASET = flags.DEFINE_string(
+    "dataset", "ml100k", f"One of {', '.join(NAMED)}, or as for experiments.run."
+)
 _DATA_DIR = flags.DEFINE_string("data_dir", "", "As for experiments.run.")
-_OUTPUT_DIR = flags.DEFINE_string("output_dir", "runs/reproduce", "Folder of the runs.")
+_SCALE = flags.DEFINE_enum(
+    "scale", "full", list(SCALES), "smoke: 4 rounds of 400 users; quick: 60 rounds; full: all."
+)
+_PARTS = flags.DEFINE_list(
+    "parts", ["paper", "recipes"], "The paper's table, the tuned recipes, or both."
+)
+_FEEDBACK = flags.DEFINE_list("feedback", ["explicit", "implicit"], "Which feedback.")
+_RUNS_DIR = flags.DEFINE_string("runs_dir", "runs/reproduce", "Folder of the runs.")
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", "experiments/results", "Tables and plots.")
 _SEEDS = flags.DEFINE_integer("num_seeds", 4, "Seeds 0, 1, ... of training and split.", 1)
-_PARALLEL = flags.DEFINE_integer("parallel_runs", 1, "Runs made at the same time.", 1)
+_FIRST = flags.DEFINE_integer("first_seed", 0, "The first of these seeds.", 0)
+_PARALLEL = flags.DEFINE_integer("parallel_runs", 1, "Cells made at the same time.", 1)
 _EXTRA = flags.DEFINE_multi_string("set", [], "A flag for every run, as in --set=rounds=80.")
 
 
 @dataclass(frozen=True)
 class System:
-    """A row of the paper's table."""
+    """A row of a table."""
 
     name: str
-    preset: str  # after paper_DATASET
+    part: str  # paper or recipes
+    preset: str  # after PART_DATASET
     flags: tuple[str, ...] = ()
 
 
 SYSTEMS = (
-    System("joint", "_joint"),
-    System("fedavg-100", "_fedavg"),
-    System("fedavg-300", "_fedavg", ("--num_clients=300",)),
-    System("personalfr-100", "", ("--num_clients=100",)),
-    System("personalfr-300", "", ("--num_clients=300",)),
-    System("personalfr-user", ""),
-    System("local", "", ("--algorithm=local",)),
+    System("joint", "paper", "_joint"),
+    System("fedavg-100", "paper", "_fedavg"),
+    System("fedavg-300", "paper", "_fedavg", ("--num_clients=300",)),
+    System("fedavg-user", "paper", "_fedavg", ("--num_clients=0",)),
+    System("personalfr-100", "paper", "", ("--num_clients=100",)),
+    System("personalfr-300", "paper", "", ("--num_clients=300",)),
+    System("personalfr-user", "paper", ""),
+    System("local", "paper", "", ("--algorithm=local",)),
+    System("joint, tuned", "recipes", "_joint"),
+    System("fedavg, tuned", "recipes", "_fedavg"),
+    System("fedavg, tuned, whole rows", "recipes", "_fedavg", ("--nopartial_compression",)),
+    System("personalfr, tuned", "recipes", ""),
+    System("personalfr, tuned, whole rows", "recipes", "", ("--nopartial_compression",)),
 )
 PRESETS = Path("experiments/presets")
-FEEDBACK = ("explicit", "implicit")
 
 
-def run_cell(system: System, feedback: str, seed: int) -> dict[str, Any]:
-    """A row of the table, from an earlier run if there is one."""
-    folder = Path(_OUTPUT_DIR.value) / f"{_DATASET.value}-{feedback}-{system.name}-{seed}"
-    arguments = [
-        f"--flagfile={PRESETS}/paper_{_DATASET.value}{system.preset}.flags",
+def cell_arguments(system: System, feedback: str) -> list[str]:
+    """The flags of a cell, but for where its files are."""
+    if system.part == "paper":
+        known = _DATASET.value if _DATASET.value in NAMED else "ml100k"
+        preset = f"paper_{known}{system.preset}"
+    else:
+        preset = f"best_ml100k{system.preset}"
+    return [
+        f"--flagfile={PRESETS}/{preset}.flags",
+        f"--dataset={_DATASET.value}",
         *system.flags,
-        *(f"--feedback={feedback}", f"--seed={seed}", f"--split_seed={seed}"),
+        *SCALES[_SCALE.value],
+        f"--feedback={feedback}",
+        *(f"--seed={_FIRST.value}", f"--split_seed={_FIRST.value}"),
+        f"--num_seeds={_SEEDS.value}",
         *(f"--{setting}" for setting in _EXTRA.value),
     ]
-    # What the run is of: its flags, and the presets as they stand.
-    presets = "".join(path.read_text() for path in sorted(PRESETS.glob("paper_*.flags")))
+
+
+def run_cell(system: System, feedback: str) -> Runs:
+    """The runs of a cell, made now if they are not there."""
+    label = system.name.replace(", ", "-").replace(" ", "-")
+    folder = Path(_RUNS_DIR.value) / f"{Path(_DATASET.value).stem}-{feedback}-{label}"
+    arguments = cell_arguments(system, feedback)
+    # What the runs are of: their flags, and the presets as they stand.
+    presets = "".join(
+        path.read_text() for path in sorted(PRESETS.glob(f"{system.part[:4]}*.flags"))
+    )
     made_of = json.dumps(arguments) + "\n" + presets
-    stamp, summary = folder / "reproduce.txt", folder / "summary.json"
-    if not (summary.is_file() and stamp.is_file() and stamp.read_text() == made_of):
+    seeds = range(_FIRST.value, _FIRST.value + _SEEDS.value)
+    folders = tuple(folder / f"seed{seed}" for seed in seeds) if len(seeds) > 1 else (folder,)
+    stamp = folder / "reproduce.txt"
+    finished = all((one / "summary.json").is_file() for one in folders)
+    if not (finished and stamp.is_file() and stamp.read_text() == made_of):
         where = f"--data_dir={_DATA_DIR.value}", f"--output_dir={folder}", "--overwrite"
         command = [sys.executable, "-m", "experiments.run", *arguments, *where]
         done = subprocess.run(command, capture_output=True, text=True)
@@ -73,29 +117,45 @@ def run_cell(system: System, feedback: str, seed: int) -> dict[str, Any]:
             raise InputError(f"{folder.name}: {done.stderr.strip()}")
         stamp.write_text(made_of)
         print(f"{folder.name}: done", flush=True)
-    return {
-        "feedback": feedback,
-        "system": system.name,
-        "seed": seed,
-        **table_figures(json.loads(summary.read_text()), feedback),
-    }
+    return Runs(system.name, feedback, folders)
+
+
+def rows_of(runs: Runs) -> list[dict[str, Any]]:
+    """A row of the table per seed."""
+    summaries = [json.loads((folder / "summary.json").read_text()) for folder in runs.folders]
+    return [
+        {
+            "feedback": runs.feedback,
+            "system": runs.name,
+            "seed": _FIRST.value + index,
+            **table_figures(summary, runs.feedback),
+        }
+        for index, summary in enumerate(summaries)
+    ]
 
 
 def main(argv: Sequence[str]) -> None:
     del argv
     with one_line_errors():
         cells = [
-            (system, feedback, seed)
-            for feedback in FEEDBACK
+            (system, feedback)
+            for feedback in _FEEDBACK.value
             for system in SYSTEMS
-            for seed in range(_SEEDS.value)
+            if system.part in _PARTS.value
         ]
+        if not cells:
+            raise InputError(f"--parts={','.join(_PARTS.value)}: want paper, recipes or both")
         with ThreadPoolExecutor(_PARALLEL.value) as pool:
-            table = pd.DataFrame(pool.map(lambda cell: run_cell(*cell), cells))
-        name = Path(_OUTPUT_DIR.value) / f"{_DATASET.value}_table"
-        table.to_csv(name.with_suffix(".csv"), index=False, float_format="%.6g")
-        name.with_suffix(".md").write_text(markdown(table))
+            made = list(pool.map(lambda cell: run_cell(*cell), cells))
+        output, stem = Path(_OUTPUT_DIR.value), f"{Path(_DATASET.value).stem}"
+        output.mkdir(parents=True, exist_ok=True)
+        table = pd.DataFrame([row for runs in made for row in rows_of(runs)])
+        table.to_csv(output / f"{stem}_table.csv", index=False, float_format="%.6g")
+        (output / f"{stem}_table.md").write_text(markdown(table))
         print(markdown(table))
+        for feedback in _FEEDBACK.value:
+            drawn = draw([r for r in made if r.feedback == feedback], output, f"{stem}_{feedback}")
+            print("\n".join(str(path) for path in drawn))
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from pfr_jax.evaluation.evaluate import AnyFigures, Evaluation, judge_baselines
 from pfr_jax.ledger import Traffic
+from pfr_jax.report.paper_table import REFERENCE
 from pfr_jax.report.run_folder import RunFolder, flat_figures
-from pfr_jax.report.summary import Outcome, Retrained, Totals, per_user, summary
+from pfr_jax.report.summary import Outcome, Reached, Retrained, Totals, per_user, summary
 from pfr_jax.report.tables import headings
 from pfr_jax.simulation import RoundRecord, Simulation, simulate
 
@@ -41,8 +42,9 @@ def train(
     ``again`` is the same federation with the validation ratings to train on too; it is trained
     for as many rounds as ``simulation`` selects.
     """
-    totals = _no_totals(simulation, data_seconds)
-    outcome = _run_rounds(simulation, folder, console, totals)
+    totals, split = _no_totals(simulation, data_seconds), simulation.split
+    to_reach = judge_baselines(simulation, split.train, split.validation, split.train)
+    outcome, reached = _run_rounds(simulation, folder, console, totals, to_reach)
     baselines = baselines_of_test(simulation)
     new_user_baselines = _new_user_baselines(simulation)
     retrained = None
@@ -55,7 +57,8 @@ def train(
         retrained = Retrained(record, more, baselines_of_test(again))
         outcome = Outcome(outcome.selected, outcome.last, retrained)
     folder.write_table("per_user.csv", per_user(simulation, totals, outcome))
-    content = summary(simulation, totals, outcome, baselines, new_user_baselines)
+    references = baselines, new_user_baselines, to_reach
+    content = summary(simulation, totals, outcome, *references, reached)
     folder.write_json("summary.json", content)
     return Report(simulation, totals, outcome, baselines, new_user_baselines, content)
 
@@ -93,23 +96,35 @@ def _progress(simulation: Simulation, rounds: int, console: Console, what: str) 
 
 
 def _run_rounds(
-    simulation: Simulation, folder: RunFolder, console: Console, totals: Totals
-) -> Outcome:
-    """Trains and logs; what is to be reported."""
-    selected, validation = None, "-"
+    simulation: Simulation,
+    folder: RunFolder,
+    console: Console,
+    totals: Totals,
+    to_reach: Baselines,
+) -> tuple[Outcome, Reached | None]:
+    """Trains and logs; what is to be reported, and when validation reached the simple baseline."""
+    selected, validation, reached = None, "-", None
+    reference = to_reach.get(REFERENCE["implicit" if simulation.implicit else "explicit"])
     figure = next(iter(headings(simulation.implicit)))
     with _progress(simulation, simulation.config.run.rounds, console, "round") as bar:
         for record in simulate(simulation):
             totals.add(record)
             if record.evaluation:
                 _log(folder, record, totals)
-                if record.evaluation.validation:
-                    validation = f"{getattr(record.evaluation.validation, figure):.4f}"
+                if found := record.evaluation.validation:
+                    validation = f"{getattr(found, figure):.4f}"
+                    if reached is None and reference and found.criterion <= reference.criterion:
+                        reached = _reached(simulation, record, totals.traffic)
                 if record.evaluation.improved:
                     selected = record
             loss = f"{record.loss:.4f}"
             bar.update(bar.task_ids[0], advance=1, loss=loss, validation=validation)
-    return Outcome(selected, record)
+    return Outcome(selected, record), reached
+
+
+def _reached(simulation: Simulation, record: RoundRecord, traffic: Traffic) -> Reached:
+    per_client = (traffic.up + traffic.down) / simulation.num_clients
+    return Reached(record.round, traffic.up, traffic.down, per_client)
 
 
 def _log(folder: RunFolder, record: RoundRecord, totals: Totals) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from pfr_jax.rows import Tree, map_rows
 
 INDEX_BYTES = 4  # an item index, int32
+RATING_BYTES = 8  # an item index and a rating
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,11 @@ class Ledger:
     num_items: int
     partial_compression: bool
 
+    def start_traffic(self, rows: np.ndarray) -> Traffic:
+        """Of a sum of the clients' ratings per item, before the first round."""
+        total = int(rows.sum())
+        return Traffic(payload_up=4 * total, index_up=INDEX_BYTES * total)
+
     def round_traffic(self, rows: np.ndarray) -> Traffic:
         """The traffic of a cohort whose clients hold ``rows`` (i64[C]) items each."""
         sent = int(rows.sum()) if self.partial_compression else len(rows) * self.num_items
@@ -60,6 +66,11 @@ class Ledger:
 
 def shared_ledger(shared: Tree, num_items: int, partial_compression: bool) -> Ledger:
     """The ledger for this shared part (arrays or their shapes)."""
+    return Ledger(*weights(shared, num_items), num_items, partial_compression)
+
+
+def weights(part: Tree, num_items: int) -> tuple[int, int]:
+    """Bytes of a part of the model (arrays or their shapes): what is not per item, and per item."""
 
     def nbytes(leaf: jax.ShapeDtypeStruct) -> int:
         return leaf.size * leaf.dtype.itemsize
@@ -67,6 +78,44 @@ def shared_ledger(shared: Tree, num_items: int, partial_compression: bool) -> Le
     def total(tree: Tree) -> int:
         return sum(jax.tree.leaves(tree))
 
-    dense = total(map_rows(lambda leaf: 0, nbytes, shared))
-    rows = total(map_rows(lambda leaf: nbytes(leaf) // num_items, lambda leaf: 0, shared))
-    return Ledger(dense, rows, num_items, partial_compression)
+    dense = total(map_rows(lambda leaf: 0, nbytes, part))
+    rows = total(map_rows(lambda leaf: nbytes(leaf) // num_items, lambda leaf: 0, part))
+    return dense, rows
+
+
+@dataclass(frozen=True)
+class ClientCosts:
+    """What taking part costs a client's own device, in the mean over all clients."""
+
+    flops_per_round: float  # multiplications and additions of the model's products, both ways
+    resident_bytes: float  # kept between rounds: private part, momenta, its ratings
+    ranking_download_bytes: int  # once, to rank the whole catalogue: the shared part of all items
+
+
+def client_costs(
+    private: Tree,
+    ledger: Ledger,
+    rows: np.ndarray,
+    users: np.ndarray,
+    hidden_sizes: tuple[int, ...],
+    epochs: int,
+    moments: tuple[int, int],
+) -> ClientCosts:
+    """Of clients with ``rows`` (i64[N]) items and ``users`` (i64[N]) users each.
+
+    ``moments`` are the optimizer states like the private and like the shared part that a client
+    keeps between rounds. A weight costs 2 operations on the way there, 2 for the gradient of its
+    layer's input (not in the first layer) and 2 for its own.
+    """
+    out = rows if ledger.partial_compression else np.full_like(rows, ledger.num_items)
+    wide = hidden_sizes[0]
+    hidden = 2 * sum(a * b for a, b in zip(hidden_sizes, hidden_sizes[1:], strict=False))
+    per_pass = 6 * (hidden + out * wide) + 4 * rows * wide
+    own, own_row = weights(private, ledger.num_items)
+    kept = (own + rows * own_row) * (1 + moments[0])
+    kept = kept + (ledger.dense_bytes + out * ledger.row_bytes) * moments[1] + RATING_BYTES * rows
+    return ClientCosts(
+        flops_per_round=float((epochs * users * per_pass).mean()),
+        resident_bytes=float(kept.mean()),
+        ranking_download_bytes=ledger.dense_bytes + ledger.num_items * ledger.row_bytes,
+    )

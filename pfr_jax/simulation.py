@@ -16,10 +16,12 @@ import numpy as np
 
 from pfr_jax.algorithms import FederationState, RoundReport
 from pfr_jax.client import host_memory
+from pfr_jax.client.coefficients import num_moments
+from pfr_jax.client.training import Parts
 from pfr_jax.data.population import Cohort
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.evaluate import Evaluation, evaluate
-from pfr_jax.ledger import Ledger, Traffic, shared_ledger
+from pfr_jax.ledger import ClientCosts, Ledger, Traffic, client_costs, shared_ledger
 from pfr_jax.preparation import (
     Simulation,
     initial_params,
@@ -119,6 +121,26 @@ def traffic_ledger(simulation: Simulation) -> Ledger:
     )
 
 
+def costs_of_clients(simulation: Simulation) -> ClientCosts | None:
+    """What a client's device computes and keeps; None for a joint trainer, who has no clients."""
+    if simulation.joint:
+        return None
+    params = jax.eval_shape(lambda: initial_params(simulation))
+    side, shared = simulation.federation.side, simulation.algorithm.shared
+    carried = Parts(*map(num_moments, side.training.optimizer))
+    private = {name: part for name, part in params.items() if name not in shared}
+    population, clients = simulation.population, simulation.population.trainable
+    return client_costs(
+        {} if side.stateless else private,
+        traffic_ledger(simulation),
+        population.rows[clients],
+        np.bincount(population.client_of_user)[clients],
+        simulation.model.hidden_sizes,
+        side.training.local_epochs,
+        (carried.private * side.carry.private, carried.shared * side.carry.shared),
+    )
+
+
 def simulate(simulation: Simulation, rounds: int | None = None) -> Iterator[RoundRecord]:
     """Runs all rounds, or the first ``rounds`` of them.
 
@@ -152,6 +174,9 @@ def simulate(simulation: Simulation, rounds: int | None = None) -> Iterator[Roun
                 f"round {index + 1}: the training loss is {loss}; lower "
                 "--client_learning_rate or --server_learning_rate, or set --clip_norm"
             )
+        traffic = ledger.round_traffic(population.rows[clients])
+        if index == 0 and simulation.config.model.output_bias == "item" and not simulation.joint:
+            traffic += ledger.start_traffic(population.rows[population.trainable])
         evaluation, last = None, index + 1 == num_rounds
         if last or (index + 1) % run.eval_every == 0:
             evaluation = evaluate(simulation, state, best, last)
@@ -162,7 +187,7 @@ def simulate(simulation: Simulation, rounds: int | None = None) -> Iterator[Roun
             loss=loss,
             learning_rate=float(report.learning_rate),
             clients=clients,
-            traffic=ledger.round_traffic(population.rows[clients]),
+            traffic=traffic,
             evaluation=evaluation,
             timing=Timing(
                 train=trained - started,

@@ -9,7 +9,7 @@ import pytest
 from federations import leaves_by_name, small_simulation
 
 from pfr_jax.client.block import Payload
-from pfr_jax.ledger import Traffic, shared_ledger
+from pfr_jax.ledger import Traffic, client_costs, shared_ledger
 from pfr_jax.model import AutoEncoder, init_params
 from pfr_jax.simulation import Simulation, initial_state, simulate, traffic_ledger
 
@@ -112,6 +112,39 @@ def test_paper_sizes_by_hand(shared, compressed, up, index, total):
     assert (traffic.up, traffic.down) == (total, total - index)
     three = ledger.round_traffic(np.array([106, 106, 106]))
     assert three == traffic + traffic + traffic
+
+
+def test_costs_of_a_client_by_hand():
+    """Two clients of ML-100K's sizes with 100 and 112 items, one user each, 5 epochs.
+
+    A pass: 6 x (2 x 256 x 128 + 106 x 256) + 4 x 106 x 256 = 664,576 in the mean, five times that.
+    Kept: an encoder of 33,920 + 106 x 256 numbers twice (momentum), and 106 ratings.
+    """
+    params = jax.eval_shape(lambda: init_params(AutoEncoder((256, 128), 1682), jax.random.key(0)))
+    rows, users = np.array([100, 112]), np.array([1, 1])
+    private, shared = {"encoder": params["encoder"]}, {"decoder": params["decoder"]}
+    ledger = shared_ledger(shared, 1682, True)
+    costs = client_costs(private, ledger, rows, users, (256, 128), 5, (1, 0))
+    assert costs.flops_per_round == 5 * 664_576
+    assert costs.resident_bytes == 2 * 4 * (ENCODER_HIDDEN + 106 * 256) + 8 * 106
+    assert costs.ranking_download_bytes == 4 * (HIDDEN + 1682 * ROW)
+    whole = client_costs(
+        private, shared_ledger(shared, 1682, False), rows, users, (256, 128), 5, (1, 1)
+    )
+    assert whole.flops_per_round == 5 * (6 * (2 * 256 * 128 + 1682 * 256) + 4 * 106 * 256)
+    assert whole.resident_bytes - costs.resident_bytes == 4 * (HIDDEN + 1682 * ROW)
+
+
+def test_items_own_bias_is_paid_for_in_the_first_round():
+    common = {"rounds": 2, "max_buckets": 1, "local_epochs": 1, "test_fraction": 0.0}
+    plain, paid = (
+        [r.traffic for r in simulate(small_simulation(output_bias=bias, **common))]
+        for bias in ("zero", "item")
+    )
+    ratings = len(small_simulation(**common).split.train)
+    assert paid[0].payload_up - plain[0].payload_up == 4 * ratings
+    assert paid[0].index_up - plain[0].index_up == 4 * ratings
+    assert paid[1] == plain[1] and paid[0].down == plain[0].down
 
 
 def test_rounds_report_the_rows_of_their_own_cohort():

@@ -4,6 +4,7 @@ from typing import Any
 
 import pandas as pd
 
+FIGURE = {"explicit": "rmse", "implicit": "ndcg_heldout"}  # that systems are compared by
 REFERENCE = {"explicit": "bias_only", "implicit": "popularity"}
 SHOWN = {
     "explicit": ("rmse", "rmse_less_bias_only", "rmse_per_user"),
@@ -30,6 +31,9 @@ def table_figures(summary: dict[str, Any], feedback: str) -> dict[str, Any]:
         **{f"{reference}_{name}": v for name, v in baselines[reference].items()},
         "bytes_up_total": summary["bytes_up_total"],
         "bytes_down_total": summary["bytes_down_total"],
+        "reached_round": (summary["reached"] or {}).get("round"),
+        "reached_bytes_per_client": (summary["reached"] or {}).get("bytes_per_client"),
+        **(summary["client_costs"] or {}),
         "train_seconds": summary["seconds"]["train"],
     }
 
@@ -39,6 +43,8 @@ def markdown(table: pd.DataFrame) -> str:
     parts = []
     for feedback, columns in SHOWN.items():
         rows = table[table["feedback"] == feedback]
+        if rows.empty:
+            continue
         seeds = rows["seed"].nunique()
         parts += [
             f"{feedback} feedback, {seeds} seeds, mean (standard deviation)\n",

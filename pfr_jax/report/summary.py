@@ -9,7 +9,7 @@ import numpy as np
 from pfr_jax.evaluation.evaluate import AnyFigures, ByUser, Evaluation
 from pfr_jax.ledger import Traffic
 from pfr_jax.report.environment import peak_rss_bytes
-from pfr_jax.simulation import RoundRecord, Simulation
+from pfr_jax.simulation import RoundRecord, Simulation, costs_of_clients
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -36,6 +36,16 @@ class Retrained:
     record: RoundRecord  # its last round
     totals: Totals
     baselines: Mapping[str, AnyFigures]  # fitted to the same ratings
+
+
+@dataclass(frozen=True)
+class Reached:
+    """When validation was first as good as the simple baseline, and what had travelled by then."""
+
+    round: int
+    bytes_up: int
+    bytes_down: int
+    bytes_per_client: float  # up and down, over all clients
 
 
 @dataclass(frozen=True)
@@ -111,9 +121,11 @@ def summary(
     outcome: Outcome,
     baselines: Mapping[str, AnyFigures],
     new_user_baselines: Mapping[str, AnyFigures],
+    validation_baselines: Mapping[str, AnyFigures],
+    reached: Reached | None,
 ) -> dict[str, Any]:
     """The content of summary.json."""
-    config = simulation.config
+    config, costs = simulation.config, costs_of_clients(simulation)
     encoder = encoder_of_user(
         simulation, totals.participations[simulation.population.client_of_user]
     )
@@ -128,6 +140,7 @@ def summary(
         "num_new_users": int(simulation.new_users.sum()),
         "num_items": simulation.ratings.num_items,
         "num_clients": simulation.num_clients,
+        "cohort_size": simulation.cohort_size,
         "users_by_encoder": dict(zip(kinds.tolist(), counts.tolist(), strict=True)),
         "rounds": outcome.last.round,
         "selected_round": outcome.selected.round if outcome.selected else None,
@@ -152,6 +165,9 @@ def summary(
         "new_user_baselines": {name: _fields(f) for name, f in new_user_baselines.items()},
         "bytes_up_total": totals.traffic.up,
         "bytes_down_total": totals.traffic.down,
+        "baselines_validation": {n: _fields(f) for n, f in validation_baselines.items()},
+        "reached": asdict(reached) if reached else None,
+        "client_costs": asdict(costs) if costs else None,
         "seconds": totals.seconds,
         "peak_rss_bytes": peak_rss_bytes(),
     }

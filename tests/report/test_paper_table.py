@@ -13,6 +13,8 @@ def summary(test: dict | None) -> dict:
         "selected_round": 3 if test else None,
         "rounds": 8,
         "baselines": {"bias_only": {"rmse": 0.95, "rmse_per_user": 0.9, "mae": 0.8}},
+        "reached": None,
+        "client_costs": None,
         "bytes_up_total": 1,
         "bytes_down_total": 2,
         "seconds": {"train": 5.0},
