@@ -133,9 +133,9 @@ class ModelConfig:
     hidden_sizes: tuple[int, ...] = option(
         (256, 128), "Widths of the encoder's layers, the code last; the decoder mirrors them."
     )
-    dropout: float = option(0.5, "Dropout rate on the code.")
+    dropout: float = option(0.2, "Dropout rate on the code (paper: 0.5).")
     input_offset: float = option(
-        0.0,
+        2.0,
         "Added to each centred rating that the encoder is given (paper: 0), so that it is told "
         "which items were rated, and not only how far from the centre.",
     )
@@ -168,7 +168,9 @@ class ClientConfig:
     schedule: Literal["cosine", "constant"] = option(
         "cosine", "Learning rate over the rounds: cosine annealing to 0 (paper) or constant."
     )
-    momentum: float = option(0.9, "Momentum of the client's SGD.")
+    momentum: float = option(
+        0.0, "Momentum of the client's SGD (paper: 0.9); without it a client keeps half as much."
+    )
     nesterov: bool = option(True, "Nesterov momentum in the client's SGD.")
     weight_decay: float = option(
         1e-2, "L2 coefficient; the decay is added to the clipped gradient (paper: 5e-4)."
@@ -177,7 +179,7 @@ class ClientConfig:
         None, "The same for the private part; unset: as --weight_decay."
     )
     private_rate_factor: float = option(
-        1.0, "The private part's learning rate is --client_learning_rate times this."
+        0.5, "The private part's learning rate is --client_learning_rate times this (paper: 1)."
     )
     decay_biases: bool = option(True, "Weight decay on biases and norms too (the paper).")
     clip_norm: float = option(
@@ -256,8 +258,12 @@ class ServerConfig:
     server_optimizer: Literal["sgd", "adam"] = option(
         "sgd", "Optimizer applied to the mean of the clients' changes."
     )
-    server_learning_rate: float = option(1.0, "Its learning rate; SGD with 1 is the plain mean.")
-    server_momentum: float = option(0.0, "Momentum of the server's SGD.")
+    server_learning_rate: float = option(
+        1.4,
+        "Its learning rate; SGD with 1 and no momentum is the plain mean (the paper). Adam wants "
+        "about a hundredth of that.",
+    )
+    server_momentum: float = option(0.8, "Momentum of the server's SGD (paper: 0).")
     denominator: Literal["clients", "contributors", "sqrt"] = option(
         "sqrt",
         "What the sum of an item row's changes is divided by: the C clients of the cohort (the "

@@ -41,6 +41,12 @@ def small_config(**changes: object) -> Config:
         "max_buckets": 2,
         "clip_predictions": False,
         "num_devices": 1,
+        "dropout": 0.5,
+        "input_offset": 0.0,
+        "momentum": 0.9,
+        "private_rate_factor": 1.0,
+        "server_learning_rate": 1.0,
+        "server_momentum": 0.0,
     }
     settings = {**defaults, **changes}
     sections = {}

@@ -40,11 +40,12 @@ def simulation_of(workload: Workload, engine: str, block_size: int = 0) -> Simul
 
     config = Config(
         DataConfig(center="none", validation_fraction=0.0, test_fraction=0.0),
-        ModelConfig(hidden_sizes=workload.hidden_sizes, dropout=workload.dropout),
+        ModelConfig(hidden_sizes=workload.hidden_sizes, dropout=workload.dropout, input_offset=0.0),
         ClientConfig(
             client_learning_rate=workload.learning_rate,
             schedule="constant",
             momentum=workload.momentum,
+            private_rate_factor=1.0,
             nesterov=workload.nesterov,
             weight_decay=workload.weight_decay,
             clip_norm=workload.clip_norm,
@@ -56,7 +57,7 @@ def simulation_of(workload: Workload, engine: str, block_size: int = 0) -> Simul
             block_size=block_size,
             max_buckets=6,
         ),
-        ServerConfig(denominator="clients"),
+        ServerConfig(denominator="clients", server_learning_rate=1.0, server_momentum=0.0),
         RunConfig(num_devices=min(jax.device_count(), os.cpu_count() or 1)),
     )
     nobody = np.empty(0, np.int64)

@@ -105,6 +105,8 @@ def runs(place) -> dict[str, Finished]:
             "--test_fraction=0.3",
             "--top_k=3",
         ],
+        "seeds": [data, "--num_seeds=2", "--retrain", "--output_bias=item"],
+        "seed_1": [data, "--seed=1", "--split_seed=1", "--output_bias=item"],
         "diverging": [data, "--client_learning_rate=1e30", "--clip_norm=0", "--eval_every=1"],
     }
     with ThreadPoolExecutor(2) as pool:
@@ -254,6 +256,39 @@ def test_implicit_feedback_and_new_users(runs, place):
     spread = summary["test_over_users_last"]["ndcg_full"]
     assert (spread["users"], spread["mean"]) == (len(ndcg), summary["test_last"]["ndcg_full"])
     assert 0 <= spread["p05"] <= spread["p50"] <= spread["p95"] <= 1
+
+
+def test_runs_of_several_seeds_are_the_runs_of_each(runs):
+    """Seed 1 in a process with seed 0 and alone; only the padding of its clients differs."""
+    together, alone = runs["seeds"], runs["seed_1"]
+    assert (together.status, together.err) == (0, "")
+    assert "mean (standard" in together.out
+    one = json.loads((together.folder / "seed1" / "summary.json").read_text())
+    other = alone.json("summary.json")
+    for name in ("selected_round", "bytes_up_total", "baselines", "num_clients"):
+        assert one[name] == other[name]
+    for name in FIGURES:
+        assert one["test"][name] == pytest.approx(other["test"][name], rel=1e-4)
+    config = json.loads((together.folder / "seed1" / "config.json").read_text())
+    assert (config["seed"], config["split_seed"]) == (1, 1)
+
+
+def test_retraining_has_the_validation_ratings_too(runs):
+    summary = json.loads((runs["seeds"].folder / "seed0" / "summary.json").read_text())
+    assert set(summary["test_retrained"]) == FIGURES
+    # The simple baseline is fitted to the same ratings, so it is another one as well.
+    assert summary["baselines_retrained"]["bias_only"] != summary["baselines"]["bias_only"]
+    assert summary["bytes_up_total_retrained"] > 0
+    with (runs["seeds"].folder / "seed0" / "per_user.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    squares = [
+        int(row["test_ratings"]) * float(row["test_rmse_retrained"]) ** 2
+        for row in rows
+        if row["test_rmse_retrained"]
+    ]
+    count = sum(int(row["test_ratings"]) for row in rows)
+    expected = (sum(squares) / count) ** 0.5
+    assert summary["test_retrained"]["rmse"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_diverging_run_says_what_to_lower(runs):

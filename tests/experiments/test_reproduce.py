@@ -1,0 +1,64 @@
+"""The tables and plots in one command, at the smallest scale."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TINY = ("--set=hidden_sizes=8,4", "--set=max_buckets=1", "--set=local_epochs=1")
+
+
+def reproduce(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    places = f"--runs_dir={place / 'runs'}", f"--output_dir={place / 'out'}"
+    common = "--dataset=synthetic", "--scale=smoke", "--parallel_runs=2", *TINY
+    return subprocess.run(
+        [sys.executable, "-m", "experiments.reproduce", *common, *places, *arguments],
+        cwd=ROOT,
+        env=os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("reproduce")
+    done = reproduce(place, "--num_seeds=1", "--feedback=explicit")
+    assert done.returncode == 0, done.stderr
+    return place
+
+
+def test_a_row_per_run_and_plots(place: Path) -> None:
+    table = pd.read_csv(place / "out" / "synthetic_table.csv")
+    systems = list(table["system"])
+    assert len(systems) == len(set(systems)) == 13 and set(table["seed"]) == {0}
+    assert table["rmse"].between(0.5, 5).all()
+    tuned = table[table["system"].str.contains("tuned")]
+    assert tuned["resident_bytes"].notna().sum() == 4  # but for joint, who has no clients
+    for plot in ("curves", "bytes", "ratio", "users", "activity"):
+        content = (place / "out" / f"synthetic_explicit_{plot}.png").read_bytes()
+        assert content.startswith(b"\x89PNG")
+    assert "| personalfr, tuned |" in (place / "out" / "synthetic_table.md").read_text()
+
+
+def test_finished_cells_are_not_made_again(place: Path) -> None:
+    summaries = sorted((place / "runs").rglob("summary.json"))
+    times = [path.stat().st_mtime_ns for path in summaries]
+    done = reproduce(place, "--num_seeds=1", "--feedback=explicit")
+    assert done.returncode == 0 and "done" not in done.stdout
+    assert [path.stat().st_mtime_ns for path in summaries] == times
+
+
+def test_a_cell_of_other_settings_is_made_anew(place: Path) -> None:
+    done = reproduce(place, "--num_seeds=1", "--feedback=explicit", "--set=dropout=0.25")
+    assert done.returncode == 0 and done.stdout.count(": done") == 13
+
+
+def test_no_part_at_all(place: Path) -> None:
+    done = reproduce(place, "--parts=nothing")
+    assert done.returncode != 0 and "--parts=nothing" in done.stderr
