@@ -114,8 +114,9 @@ def server_steps(config: ServerConfig, changes: list[float]) -> list[float]:
     return path
 
 
-def test_the_default_server_adds_the_mean_change():
-    assert server_steps(ServerConfig(), [0.5, -2.0]) == [1.5, -0.5]
+def test_the_papers_server_adds_the_mean_change():
+    plain = ServerConfig(server_learning_rate=1.0, server_momentum=0.0)
+    assert server_steps(plain, [0.5, -2.0]) == [1.5, -0.5]
 
 
 def test_server_momentum_by_hand():
