@@ -69,9 +69,7 @@ SYSTEMS = (
     System("local", "paper", "", ("--algorithm=local",)),
     System("joint, tuned", "recipes", "_joint"),
     System("fedavg, tuned", "recipes", "_fedavg"),
-    System("fedavg, tuned, whole rows", "recipes", "_fedavg", ("--nopartial_compression",)),
     System("personalfr, tuned", "recipes", ""),
-    System("personalfr, tuned, whole rows", "recipes", "", ("--nopartial_compression",)),
 )
 PRESETS = Path("experiments/presets")
 

@@ -13,7 +13,7 @@ from pfr_jax.report.paper_table import REFERENCE
 from pfr_jax.report.run_folder import RunFolder, flat_figures
 from pfr_jax.report.summary import Outcome, Reached, Retrained, Totals, per_user, summary
 from pfr_jax.report.tables import headings
-from pfr_jax.simulation import RoundRecord, Simulation, simulate
+from pfr_jax.simulation import RoundRecord, Simulation, costs_of_clients, simulate
 
 Baselines = dict[str, AnyFigures]
 
@@ -124,7 +124,10 @@ def _run_rounds(
 
 def _reached(simulation: Simulation, record: RoundRecord, traffic: Traffic) -> Reached:
     per_client = (traffic.up + traffic.down) / simulation.num_clients
-    return Reached(record.round, traffic.up, traffic.down, per_client)
+    costs = costs_of_clients(simulation)
+    visits = record.round * simulation.cohort_size / simulation.num_clients
+    whole = 2 * costs.ranking_download_bytes * visits if costs else 0.0
+    return Reached(record.round, traffic.up, traffic.down, per_client, whole)
 
 
 def _log(folder: RunFolder, record: RoundRecord, totals: Totals) -> None:

@@ -33,6 +33,7 @@ def table_figures(summary: dict[str, Any], feedback: str) -> dict[str, Any]:
         "bytes_down_total": summary["bytes_down_total"],
         "reached_round": (summary["reached"] or {}).get("round"),
         "reached_bytes_per_client": (summary["reached"] or {}).get("bytes_per_client"),
+        "reached_whole_bytes_per_client": (summary["reached"] or {}).get("whole_bytes_per_client"),
         **(summary["client_costs"] or {}),
         "train_seconds": summary["seconds"]["train"],
     }

@@ -46,6 +46,7 @@ class Reached:
     bytes_up: int
     bytes_down: int
     bytes_per_client: float  # up and down, over all clients
+    whole_bytes_per_client: float  # had every client sent and received all rows in as many rounds
 
 
 @dataclass(frozen=True)
