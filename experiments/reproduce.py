@@ -2,8 +2,8 @@
 
 A cell is a call of ``experiments.run`` with one of the presets, all seeds in one process, in a
 folder of its own under ``--runs_dir``. A finished cell of the same settings is not made again, so
-an interrupted table goes on where it was. At the end ``--output_dir`` has ``DATASET_table.csv``
-with a row per run, ``DATASET_table.md`` with means over the seeds, and plots of each feedback.
+an interrupted table goes on where it was. At the end ``--output_dir`` has a
+``DATASET_PARTS_table.csv`` with a row per run, a ``.md`` with means over the seeds, and plots.
 """
 
 import json
@@ -145,7 +145,8 @@ def main(argv: Sequence[str]) -> None:
             raise InputError(f"--parts={','.join(_PARTS.value)}: want paper, recipes or both")
         with ThreadPoolExecutor(_PARALLEL.value) as pool:
             made = list(pool.map(lambda cell: run_cell(*cell), cells))
-        output, stem = Path(_OUTPUT_DIR.value), f"{Path(_DATASET.value).stem}"
+        output = Path(_OUTPUT_DIR.value)
+        stem = "_".join([Path(_DATASET.value).stem, *_PARTS.value])
         output.mkdir(parents=True, exist_ok=True)
         table = pd.DataFrame([row for runs in made for row in rows_of(runs)])
         table.to_csv(output / f"{stem}_table.csv", index=False, float_format="%.6g")

@@ -34,16 +34,18 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_row_per_run_and_plots(place: Path) -> None:
-    table = pd.read_csv(place / "out" / "synthetic_table.csv")
+    table = pd.read_csv(place / "out" / "synthetic_paper_recipes_table.csv")
     systems = list(table["system"])
     assert len(systems) == len(set(systems)) == 11 and set(table["seed"]) == {0}
     assert table["rmse"].between(0.5, 5).all()
     tuned = table[table["system"].str.contains("tuned")]
     assert tuned["resident_bytes"].notna().sum() == 2  # but for joint, who has no clients
     for plot in ("curves", "bytes", "ratio", "users", "activity"):
-        content = (place / "out" / f"synthetic_explicit_{plot}.png").read_bytes()
+        content = (place / "out" / f"synthetic_paper_recipes_explicit_{plot}.png").read_bytes()
         assert content.startswith(b"\x89PNG")
-    assert "| personalfr, tuned |" in (place / "out" / "synthetic_table.md").read_text()
+    assert (
+        "| personalfr, tuned |" in (place / "out" / "synthetic_paper_recipes_table.md").read_text()
+    )
 
 
 def test_finished_cells_are_not_made_again(place: Path) -> None:
@@ -55,8 +57,9 @@ def test_finished_cells_are_not_made_again(place: Path) -> None:
 
 
 def test_a_cell_of_other_settings_is_made_anew(place: Path) -> None:
-    done = reproduce(place, "--num_seeds=1", "--feedback=explicit", "--set=dropout=0.25")
-    assert done.returncode == 0 and done.stdout.count(": done") == 11
+    other = "--parts=recipes", "--set=dropout=0.25"
+    done = reproduce(place, "--num_seeds=1", "--feedback=explicit", *other)
+    assert done.returncode == 0 and done.stdout.count(": done") == 3
 
 
 def test_no_part_at_all(place: Path) -> None:
