@@ -71,7 +71,7 @@ def after_rounds(dtype: type, **changes: Any) -> tuple[Any, list[dict[str, np.nd
     return simulation, changes_by_name
 
 
-@settings(max_examples=16, derandomize=True)
+@settings(max_examples=12, derandomize=True)
 @given(SETTINGS)
 def test_both_engines_agree(changes: dict[str, Any]) -> None:
     with jax.enable_x64(True):
