@@ -37,7 +37,10 @@ _SCALE = flags.DEFINE_enum(
     "scale", "full", list(SCALES), "smoke: 4 rounds of 400 users; quick: 60 rounds; full: all."
 )
 _PARTS = flags.DEFINE_list(
-    "parts", ["paper", "recipes"], "The paper's table, the tuned recipes, or both."
+    "parts",
+    ["paper", "recipes"],
+    "paper: the paper's table; recipes: the tuned ones; effects: the default recipe with one "
+    "setting changed at a time.",
 )
 _FEEDBACK = flags.DEFINE_list("feedback", ["explicit", "implicit"], "Which feedback.")
 _RUNS_DIR = flags.DEFINE_string("runs_dir", "runs/reproduce", "Folder of the runs.")
@@ -53,34 +56,63 @@ class System:
     """A row of a table."""
 
     name: str
-    part: str  # paper or recipes
-    preset: str  # after PART_DATASET
+    part: str  # one of --parts
+    preset: str = ""  # what the preset's name ends in
     flags: tuple[str, ...] = ()
 
 
+# The paper's presets report the last round and need no validation split; curves do. All systems get
+# the same one, so that they have the same ratings to train on.
+CURVES = ("--validation_fraction=0.05", "--eval_every=20")
+# What is changed in the recipe, a row each; "" is the recipe itself.
+EFFECTS = (
+    "",
+    "input_offset=0",
+    "center=none",
+    "output_bias=item",
+    "dropout=0.5",
+    "weight_decay=5e-4",
+    "private_weight_decay=5e-4",
+    "private_rate_factor=1",
+    "nodecay_biases",
+    "momentum=0.9",
+    "shared_momentum=carry",
+    "server_momentum=0",
+    "denominator=clients",
+    "denominator=contributors",
+    "proximal=0.01",
+    "proximal=0.1",
+    "algorithm=fedalt",
+    "algorithm=fedrecon",
+)
 SYSTEMS = (
     System("joint", "paper", "_joint"),
-    System("fedavg-100", "paper", "_fedavg"),
-    System("fedavg-300", "paper", "_fedavg", ("--num_clients=300",)),
-    System("fedavg-user", "paper", "_fedavg", ("--num_clients=0",)),
-    System("personalfr-100", "paper", "", ("--num_clients=100",)),
-    System("personalfr-300", "paper", "", ("--num_clients=300",)),
-    System("personalfr-user", "paper", ""),
-    System("local", "paper", "", ("--algorithm=local",)),
+    System("fedavg-100", "paper", "_fedavg", CURVES),
+    System("fedavg-300", "paper", "_fedavg", (*CURVES, "--num_clients=300")),
+    System("fedavg-user", "paper", "_fedavg", (*CURVES, "--num_clients=0")),
+    System("personalfr-100", "paper", "", (*CURVES, "--num_clients=100")),
+    System("personalfr-300", "paper", "", (*CURVES, "--num_clients=300")),
+    System("personalfr-user", "paper", "", CURVES),
+    System("local", "paper", "", (*CURVES, "--algorithm=local")),
     System("joint, tuned", "recipes", "_joint"),
     System("fedavg, tuned", "recipes", "_fedavg"),
-    System("personalfr, tuned", "recipes", ""),
+    System("personalfr, tuned", "recipes"),
+    *(
+        System(
+            change or "recipe",
+            "effects",
+            flags=("--hidden_sizes=256,128", "--noretrain", *([f"--{change}"] if change else [])),
+        )
+        for change in EFFECTS
+    ),
 )
 PRESETS = Path("experiments/presets")
 
 
 def cell_arguments(system: System, feedback: str) -> list[str]:
     """The flags of a cell, but for where its files are."""
-    if system.part == "paper":
-        known = _DATASET.value if _DATASET.value in NAMED else "ml100k"
-        preset = f"paper_{known}{system.preset}"
-    else:
-        preset = f"best_ml100k{system.preset}"
+    known = _DATASET.value if _DATASET.value in NAMED and system.part == "paper" else "ml100k"
+    preset = f"{_family(system)}_{known}{system.preset}"
     return [
         f"--flagfile={PRESETS}/{preset}.flags",
         f"--dataset={_DATASET.value}",
@@ -93,14 +125,19 @@ def cell_arguments(system: System, feedback: str) -> list[str]:
     ]
 
 
+def _family(system: System) -> str:
+    """The presets that a system is of."""
+    return "paper" if system.part == "paper" else "best"
+
+
 def run_cell(system: System, feedback: str) -> Runs:
     """The runs of a cell, made now if they are not there."""
-    label = system.name.replace(", ", "-").replace(" ", "-")
+    label = system.name.replace(", ", "-").replace("=", "-")
     folder = Path(_RUNS_DIR.value) / f"{Path(_DATASET.value).stem}-{feedback}-{label}"
     arguments = cell_arguments(system, feedback)
     # What the runs are of: their flags, and the presets as they stand.
     presets = "".join(
-        path.read_text() for path in sorted(PRESETS.glob(f"{system.part[:4]}*.flags"))
+        path.read_text() for path in sorted(PRESETS.glob(f"{_family(system)}*.flags"))
     )
     made_of = json.dumps(arguments) + "\n" + presets
     seeds = range(_FIRST.value, _FIRST.value + _SEEDS.value)
@@ -142,7 +179,7 @@ def main(argv: Sequence[str]) -> None:
             if system.part in _PARTS.value
         ]
         if not cells:
-            raise InputError(f"--parts={','.join(_PARTS.value)}: want paper, recipes or both")
+            raise InputError(f"--parts={','.join(_PARTS.value)}: want paper, recipes, effects")
         with ThreadPoolExecutor(_PARALLEL.value) as pool:
             made = list(pool.map(lambda cell: run_cell(*cell), cells))
         output = Path(_OUTPUT_DIR.value)
@@ -153,8 +190,9 @@ def main(argv: Sequence[str]) -> None:
         (output / f"{stem}_table.md").write_text(markdown(table))
         print(markdown(table))
         for feedback in _FEEDBACK.value:
-            drawn = draw([r for r in made if r.feedback == feedback], output, f"{stem}_{feedback}")
-            print("\n".join(str(path) for path in drawn))
+            shown = [runs for runs in made if runs.feedback == feedback]
+            if _PARTS.value != ["effects"]:  # too many lines for a plot
+                print("\n".join(map(str, draw(shown, output, f"{stem}_{feedback}"))))
 
 
 if __name__ == "__main__":

@@ -7,10 +7,11 @@ import pandas as pd
 FIGURE = {"explicit": "rmse", "implicit": "ndcg_heldout"}  # that systems are compared by
 REFERENCE = {"explicit": "bias_only", "implicit": "popularity"}
 SHOWN = {
-    "explicit": ("rmse", "rmse_less_bias_only", "rmse_per_user"),
+    "explicit": ("rmse", "rmse_less_bias_only", "rmse_last_less_bias_only", "rmse_per_user"),
     "implicit": (
         "ndcg_heldout",
         "ndcg_heldout_less_popularity",
+        "ndcg_heldout_last_less_popularity",
         "map_heldout",
         "ndcg_full",
         "recall_full",
@@ -19,7 +20,10 @@ SHOWN = {
 
 
 def table_figures(summary: dict[str, Any], feedback: str) -> dict[str, Any]:
-    """The test figures reported: retrained, else of the round selected on validation, else last."""
+    """The test figures reported: retrained, else of the round selected on validation, else last.
+
+    The ``_last_`` figure is of the last round in any case.
+    """
     figures = summary.get("test_retrained") or summary["test"] or summary["test_last"]
     baselines = summary.get("baselines_retrained") or summary["baselines"]
     reference = REFERENCE[feedback]
@@ -28,6 +32,8 @@ def table_figures(summary: dict[str, Any], feedback: str) -> dict[str, Any]:
         "round": summary["selected_round"] or summary["rounds"],
         **figures,
         f"{first}_less_{reference}": figures[first] - baselines[reference][first],
+        f"{first}_last_less_{reference}": summary["test_last"][first]
+        - summary["baselines"][reference][first],
         **{f"{reference}_{name}": v for name, v in baselines[reference].items()},
         "bytes_up_total": summary["bytes_up_total"],
         "bytes_down_total": summary["bytes_down_total"],
