@@ -10,7 +10,7 @@ from typing import Any
 from absl import flags
 
 from pfr_jax.config import Config
-from pfr_jax.errors import InputError
+from pfr_jax.errors import InputError, Stopped
 
 SECTIONS: dict[str, Any] = typing.get_type_hints(Config)  # name of the section -> its class
 
@@ -59,6 +59,9 @@ def one_line_errors() -> Iterator[None]:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         sys.exit(f"error: {where}{error.strerror or error}")
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(128 + stopped.signal)
     except KeyboardInterrupt:
         print("interrupted; what was written so far stays", file=sys.stderr)
         sys.exit(130)

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import platformdirs
 from absl import app, flags
+from absl import logging as absl_logging
 from rich.console import Console
 
 import experiments.flags
@@ -45,6 +46,11 @@ _NUM_SEEDS = flags.DEFINE_integer(
     "its own (seed0, seed1, ...), without compiling again.",
     1,
 )
+_RESUME = flags.DEFINE_bool(
+    "resume",
+    False,
+    "Go on with the run in --output_dir from its last good checkpoint; begin it if there is none.",
+)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace an earlier run in --output_dir.")
 
 
@@ -69,9 +75,9 @@ def run_experiment(configs: list[Config], folders: list[RunFolder], console: Con
     for index, (one, folder) in enumerate(zip(configs, folders, strict=True)):
         if len(configs) > 1:
             console.rule(f"seed {one.run.seed}, split seed {one.data.split_seed}")
-        folder.begin({**one.flat(), "environment": versions})
+        settings = {**one.flat(), "environment": versions}
         again = simulations[len(configs) + index] if retrains else None
-        report = train(simulations[index], again, folder, console, data_seconds)
+        report = train(simulations[index], again, folder, console, data_seconds, settings)
         _print_results(console, report)
         _print_costs(console, report)
         reports.append(report)
@@ -115,20 +121,20 @@ def _print_results(console: Console, report: Report) -> None:
     reported = {"selected on validation": outcome.selected, "last": outcome.last}
     if outcome.selected is outcome.last:
         reported = {"last, selected on validation": outcome.last}
-    for what, record in reported.items():
-        if record and record.evaluation:
-            label = f"{name}, round {record.round} ({what})"
-            if record.evaluation.test:
-                results[label] = record.evaluation.test
-            for encoder, figures in record.evaluation.new_users.items():
+    for what, one in reported.items():
+        if one:
+            label = f"{name}, round {one.round} ({what})"
+            if one.evaluation.test:
+                results[label] = one.evaluation.test
+            for encoder, figures in one.evaluation.new_users.items():
                 new_users[f"{label}, {encoder}"] = figures
     if baselines:
         rows = results | baselines
         console.print(results_table(f"Test figures{lists}", rows, reference, columns))
     again = outcome.retrained
-    if again and again.record.evaluation and again.record.evaluation.test:
-        label = f"{name}, round {again.record.round}"
-        rows = {label: again.record.evaluation.test, reference: again.baselines[reference]}
+    if again and again.last.evaluation.test:
+        label = f"{name}, round {again.last.round}"
+        rows = {label: again.last.evaluation.test, reference: again.baselines[reference]}
         title = f"Test figures, trained again on training and validation ratings{lists}"
         console.print(results_table(title, rows, reference, columns))
     if report.new_user_baselines:
@@ -161,7 +167,8 @@ def _print_costs(console: Console, report: Report) -> None:
         f"({bytes_text(traffic.up / per_client)} and "
         f"{bytes_text(traffic.down / per_client)} per client and round). "
         f"Seconds: data {seconds['data']:.1f}, compile {seconds['compile']:.1f}, "
-        f"train {seconds['train']:.1f}, eval {seconds['eval']:.1f}. "
+        f"train {seconds['train']:.1f}, eval {seconds['eval']:.1f}, "
+        f"checkpoint {seconds['checkpoint']:.1f}. "
         f"Peak memory {bytes_text(peak_rss_bytes())}."
     )
 
@@ -195,6 +202,7 @@ def set_up_jax(config: Config) -> None:
 def main(argv: Sequence[str]) -> None:
     del argv
     logging.getLogger("jax").setLevel(logging.WARNING)  # absl shows the search for other backends
+    absl_logging.set_verbosity(absl_logging.WARNING)  # Orbax tells of every folder
     with one_line_errors():
         config = config_from_flags(flags.FLAGS)
         set_up_jax(config)
@@ -202,14 +210,14 @@ def main(argv: Sequence[str]) -> None:
         output, console = _output_dir(config), Console()
         places = [output / f"seed{one.run.seed}" for one in configs]
         folders = [
-            RunFolder(place, _OVERWRITE.value)
+            RunFolder(place, _OVERWRITE.value, _RESUME.value)
             for place in (places if len(configs) > 1 else [output])
         ]
         try:
             run_experiment(configs, folders, console)
         finally:
             for folder in folders:
-                folder.discard_if_empty()
+                folder.release()
         console.print(f"Files in {output}", soft_wrap=True)
 
 

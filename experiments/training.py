@@ -1,5 +1,6 @@
 """A prepared simulation trained, logged and reported: what ``experiments.run`` does per seed."""
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,13 +8,17 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pfr_jax.checkpoint.schedule import Schedule, Stop
+from pfr_jax.checkpoint.store import Checkpoints, Saved
+from pfr_jax.errors import Stopped
 from pfr_jax.evaluation.evaluate import AnyFigures, Evaluation, judge_baselines
 from pfr_jax.ledger import Traffic
 from pfr_jax.report.paper_table import REFERENCE
+from pfr_jax.report.progress import RunProgress, Totals
 from pfr_jax.report.run_folder import RunFolder, flat_figures
-from pfr_jax.report.summary import Outcome, Reached, Retrained, Totals, per_user, summary
+from pfr_jax.report.summary import Outcome, Retrained, per_user, summary
 from pfr_jax.report.tables import headings
-from pfr_jax.simulation import RoundRecord, Simulation, costs_of_clients, simulate
+from pfr_jax.simulation import Begin, RoundRecord, Simulation, simulate
 
 Baselines = dict[str, AnyFigures]
 
@@ -36,36 +41,131 @@ def train(
     folder: RunFolder,
     console: Console,
     data_seconds: float,
+    settings: dict[str, Any],
 ) -> Report:
     """Runs all rounds, writing to ``folder`` and ``console`` as it goes.
 
     ``again`` is the same federation with the validation ratings to train on too; it is trained
-    for as many rounds as ``simulation`` selects.
+    for as many rounds as ``simulation`` selects. ``settings`` are those that config.json shows.
     """
-    totals, split = _no_totals(simulation, data_seconds), simulation.split
+    split = simulation.split
     to_reach = judge_baselines(simulation, split.train, split.validation, split.train)
-    outcome, reached = _run_rounds(simulation, folder, console, totals, to_reach)
-    baselines = baselines_of_test(simulation)
+    first = Training(simulation, folder, console, "checkpoints", data_seconds)
+    if first.saved is None:
+        folder.begin(settings)
+    else:
+        folder.cut_back(first.saved.content["logs"])
+    first.run("round", simulation.config.run.rounds, to_reach)
+    progress = first.progress
+    assert progress.last is not None
+    outcome, baselines = Outcome(progress.selected, progress.last), baselines_of_test(simulation)
     new_user_baselines = _new_user_baselines(simulation)
-    retrained = None
-    if again is not None and outcome.selected is not None:
-        more = _no_totals(again, 0.0)
-        with _progress(again, outcome.selected.round, console, "retrained") as bar:
-            for record in simulate(again, outcome.selected.round):
-                more.add(record)
-                bar.update(bar.task_ids[0], advance=1, loss=f"{record.loss:.4f}")
-        retrained = Retrained(record, more, baselines_of_test(again))
+    if again is not None and progress.selected is not None:
+        second = Training(again, folder, console, "checkpoints_retrained", 0.0, logs=False)
+        second.run("retrained", progress.selected.round, {})
+        assert second.progress.last is not None
+        retrained = Retrained(
+            second.progress.last, second.progress.totals, baselines_of_test(again)
+        )
         outcome = Outcome(outcome.selected, outcome.last, retrained)
-    folder.write_table("per_user.csv", per_user(simulation, totals, outcome))
+    folder.write_table("per_user.csv", per_user(simulation, progress.totals, outcome))
     references = baselines, new_user_baselines, to_reach
-    content = summary(simulation, totals, outcome, *references, reached)
+    content = summary(simulation, progress.totals, outcome, *references, progress.reached)
     folder.write_json("summary.json", content)
-    return Report(simulation, totals, outcome, baselines, new_user_baselines, content)
+    return Report(simulation, progress.totals, outcome, baselines, new_user_baselines, content)
 
 
-def _no_totals(simulation: Simulation, data_seconds: float) -> Totals:
-    seconds = {"data": data_seconds, "compile": 0.0, "train": 0.0, "eval": 0.0}
-    return Totals(Traffic(), seconds, np.zeros(simulation.population.num_clients, np.int64))
+class Training:
+    """The rounds of one simulation, from the beginning or from the last checkpoint."""
+
+    saved: Saved | None = None  # where it goes on from
+
+    def __init__(
+        self,
+        simulation: Simulation,
+        folder: RunFolder,
+        console: Console,
+        name: str,
+        data_seconds: float,
+        logs: bool = True,
+    ) -> None:
+        """``name`` is the folder of the checkpoints; ``logs``: rounds are logged in the folder."""
+        run = simulation.config.run
+        seconds = {"data": data_seconds} | dict.fromkeys(
+            ("compile", "train", "eval", "checkpoint"), 0.0
+        )
+        clients = np.zeros(simulation.population.num_clients, np.int64)
+        self.progress = RunProgress(simulation, Totals(Traffic(), seconds, clients))
+        self._simulation, self._folder, self._logs = simulation, folder, logs
+        self._console = console
+        self._checkpoints = None
+        if run.checkpoints:
+            place = folder.path / name
+            self._checkpoints = Checkpoints(place, simulation, run.keep_checkpoints)
+            if folder.resume:
+                self.saved = self._checkpoints.latest(console.print)
+        if self.saved:
+            self.progress.take_over(self.saved.content["progress"], self.saved.arrays)
+
+    def run(self, what: str, rounds: int, to_reach: Baselines) -> None:
+        """All rounds up to ``rounds``. Raises Stopped if asked to stop before."""
+        done = self.saved.round if self.saved else 0
+        if done >= rounds:
+            return
+        begin = None
+        if self.saved and self._checkpoints:
+            self._console.print(f"Going on after round {done}.")
+            state = self._checkpoints.restore(self.saved)
+            begin = Begin(state, done, self.progress.best)
+        run, implicit = self._simulation.config.run, self._simulation.implicit
+        reference = to_reach.get(REFERENCE["implicit" if implicit else "explicit"])
+        validation, figure = "-", next(iter(headings(implicit)))
+        # Without checkpoints nothing is gained by going on to the end of a round.
+        with Stop(active=run.checkpoints) as stop, self._bar(what, rounds, done) as bar:
+            schedule = Schedule(run.checkpoint_every, stop)
+            for record in simulate(self._simulation, rounds, begin):
+                self.progress.add(record, reference)
+                if record.evaluation:
+                    if self._logs:
+                        _log(self._folder, record, self.progress.totals)
+                    if found := record.evaluation.validation:
+                        validation = f"{getattr(found, figure):.4f}"
+                loss = f"{record.loss:.4f}"
+                bar.update(bar.task_ids[0], advance=1, loss=loss, validation=validation)
+                if self._checkpoints:
+                    self._checkpoint(record, schedule, rounds)
+
+    def _checkpoint(self, record: RoundRecord, schedule: Schedule, rounds: int) -> None:
+        """Writes one if it is time for it. Raises Stopped if the run has been asked to."""
+        assert self._checkpoints is not None
+        due, signal = schedule.due(record.round, record.round == rounds)
+        if due:
+            started = time.perf_counter()
+            plain, arrays = self.progress.content()
+            logs = self._folder.logged() if self._logs and self._folder.writes else {}
+            content = {"progress": plain, "logs": logs}
+            self._checkpoints.save(record.round, record.state, content, arrays)
+            seconds = time.perf_counter() - started
+            schedule.written(seconds)
+            self.progress.totals.seconds["checkpoint"] += seconds
+        if signal:
+            place = self._folder.path
+            raise Stopped(
+                f"stopped after round {record.round}; --resume --output_dir={place} goes on", signal
+            )
+
+    def _bar(self, what: str, rounds: int, done: int) -> Progress:
+        heading = next(iter(headings(self._simulation.implicit).values())).replace("\n", " ")
+        bar = Progress(
+            TextColumn(what),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TextColumn(f"loss {{task.fields[loss]}}  {heading} {{task.fields[validation]}}  ETA"),
+            TimeRemainingColumn(),
+            console=self._console,
+        )
+        bar.add_task("", total=rounds, completed=done, loss="-", validation="-")
+        return bar
 
 
 def baselines_of_test(simulation: Simulation) -> Baselines:
@@ -79,55 +179,6 @@ def _new_user_baselines(simulation: Simulation) -> Baselines:
     split = simulation.split
     fitted = np.concatenate([split.train, split.support])
     return judge_baselines(simulation, fitted, split.query, seen=split.support)
-
-
-def _progress(simulation: Simulation, rounds: int, console: Console, what: str) -> Progress:
-    heading = next(iter(headings(simulation.implicit).values())).replace("\n", " ")
-    bar = Progress(
-        TextColumn(what),
-        MofNCompleteColumn(),
-        BarColumn(),
-        TextColumn(f"loss {{task.fields[loss]}}  {heading} {{task.fields[validation]}}  ETA"),
-        TimeRemainingColumn(),
-        console=console,
-    )
-    bar.add_task("", total=rounds, loss="-", validation="-")
-    return bar
-
-
-def _run_rounds(
-    simulation: Simulation,
-    folder: RunFolder,
-    console: Console,
-    totals: Totals,
-    to_reach: Baselines,
-) -> tuple[Outcome, Reached | None]:
-    """Trains and logs; what is to be reported, and when validation reached the simple baseline."""
-    selected, validation, reached = None, "-", None
-    reference = to_reach.get(REFERENCE["implicit" if simulation.implicit else "explicit"])
-    figure = next(iter(headings(simulation.implicit)))
-    with _progress(simulation, simulation.config.run.rounds, console, "round") as bar:
-        for record in simulate(simulation):
-            totals.add(record)
-            if record.evaluation:
-                _log(folder, record, totals)
-                if found := record.evaluation.validation:
-                    validation = f"{getattr(found, figure):.4f}"
-                    if reached is None and reference and found.criterion <= reference.criterion:
-                        reached = _reached(simulation, record, totals.traffic)
-                if record.evaluation.improved:
-                    selected = record
-            loss = f"{record.loss:.4f}"
-            bar.update(bar.task_ids[0], advance=1, loss=loss, validation=validation)
-    return Outcome(selected, record), reached
-
-
-def _reached(simulation: Simulation, record: RoundRecord, traffic: Traffic) -> Reached:
-    per_client = (traffic.up + traffic.down) / simulation.num_clients
-    costs = costs_of_clients(simulation)
-    visits = record.round * simulation.cohort_size / simulation.num_clients
-    whole = 2 * costs.ranking_download_bytes * visits if costs else 0.0
-    return Reached(record.round, traffic.up, traffic.down, per_client, whole)
 
 
 def _log(folder: RunFolder, record: RoundRecord, totals: Totals) -> None:

@@ -316,12 +316,24 @@ class RunConfig:
     memory_limit: float = option(
         0.0, "GiB of memory that the run may take before it is refused; 0: what is there."
     )
+    checkpoints: bool = option(
+        True, "Write checkpoints, from which --resume goes on; also when asked to stop (SIGTERM)."
+    )
+    checkpoint_every: int = option(
+        0,
+        "Rounds between checkpoints; 0: as often as a twentieth of the time allows, at most once "
+        "a minute. The last round has one in any case.",
+    )
+    keep_checkpoints: int = option(2, "How many of them are kept, the last ones.")
     top_k: int = option(
         10, "Implicit feedback: length of the lists that ranking figures look at (paper: 10)."
     )
 
     def __post_init__(self) -> None:
-        require_positive(self, "rounds", "eval_every", "adaptation_epochs", "top_k")
+        positive = "rounds", "eval_every", "adaptation_epochs", "top_k", "keep_checkpoints"
+        require_positive(self, *positive)
+        every = self.checkpoint_every
+        require(every >= 0, f"--checkpoint_every={every}: a number of rounds, or 0")
         require(
             0 <= self.memory_limit < math.inf,
             f"--memory_limit={self.memory_limit}: must be 0 or more, and finite",

@@ -1,4 +1,4 @@
-"""The one exception a user of pfr_jax is meant to read."""
+"""The exceptions a user of pfr_jax is meant to read."""
 
 
 class InputError(Exception):
@@ -6,3 +6,11 @@ class InputError(Exception):
 
     The message says what is wrong, where (file and line, or flag) and what to do next.
     """
+
+
+class Stopped(Exception):
+    """A run that was asked to stop has saved all it needs to go on; ``signal`` asked for it."""
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.signal = signal

@@ -22,6 +22,7 @@ from pfr_jax.data.population import Cohort
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.evaluate import Evaluation, evaluate
 from pfr_jax.ledger import ClientCosts, Ledger, Traffic, client_costs, shared_ledger
+from pfr_jax.model import Params
 from pfr_jax.preparation import (
     Simulation,
     initial_params,
@@ -66,13 +67,23 @@ class RoundRecord:
     traffic: Traffic  # of this round
     evaluation: Evaluation | None  # every eval_every rounds and after the last
     timing: Timing
+    state: FederationState  # after it; the next round uses it up
 
 
-def initial_state(simulation: Simulation) -> FederationState:
-    """The federation before its first round."""
+@dataclass(frozen=True)
+class Begin:
+    """Where a run goes on from."""
+
+    state: FederationState  # is used up
+    round: int = 0  # rounds done
+    best: float = math.inf  # lowest ``criterion`` so far on validation
+
+
+def initial_state(simulation: Simulation, params: Params | None = None) -> FederationState:
+    """The federation before its first round, from these parameters or those of its seed."""
     init = simulation.algorithm.init
     initial = host_memory.initial if simulation.federation.on_host else jax.jit
-    return initial(init)(initial_params(simulation), simulation.population.buckets)
+    return initial(init)(params or initial_params(simulation), simulation.population.buckets)
 
 
 def compile_round(
@@ -141,8 +152,10 @@ def costs_of_clients(simulation: Simulation) -> ClientCosts | None:
     )
 
 
-def simulate(simulation: Simulation, rounds: int | None = None) -> Iterator[RoundRecord]:
-    """Runs all rounds, or the first ``rounds`` of them.
+def simulate(
+    simulation: Simulation, rounds: int | None = None, begin: Begin | None = None
+) -> Iterator[RoundRecord]:
+    """Runs all rounds, or the first ``rounds`` of them; from ``begin`` on if given.
 
     Stops with an InputError if the training loss is no longer finite.
     """
@@ -152,15 +165,15 @@ def simulate(simulation: Simulation, rounds: int | None = None) -> Iterator[Roun
     _, rounds_key = seed_keys(run.seed)
 
     started = time.perf_counter()
-    state = initial_state(simulation)
+    begin = begin or Begin(initial_state(simulation))
+    state, best = begin.state, begin.best
     cohort = population.cohort(sample_cohort(simulation, 0), block_sizes)
     step = compile_round(simulation, state, cohort, rounds_key)
     evaluate(simulation, state, math.inf, last=True)  # compiles what evaluations run
     compile_seconds = time.perf_counter() - started
 
-    best = math.inf
     num_rounds = rounds or run.rounds
-    for index in range(num_rounds):
+    for index in range(begin.round, num_rounds):
         started = time.perf_counter()
         clients = sample_cohort(simulation, index)
         cohort = population.cohort(clients, block_sizes)
@@ -192,6 +205,7 @@ def simulate(simulation: Simulation, rounds: int | None = None) -> Iterator[Roun
             timing=Timing(
                 train=trained - started,
                 eval=time.perf_counter() - trained,
-                compile=compile_seconds if index == 0 else 0.0,
+                compile=compile_seconds if index == begin.round else 0.0,
             ),
+            state=state,
         )

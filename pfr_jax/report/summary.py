@@ -7,63 +7,37 @@ from typing import Any
 import numpy as np
 
 from pfr_jax.evaluation.evaluate import AnyFigures, ByUser, Evaluation
-from pfr_jax.ledger import Traffic
 from pfr_jax.report.environment import peak_rss_bytes
-from pfr_jax.simulation import RoundRecord, Simulation, costs_of_clients
+from pfr_jax.report.progress import Reached, Reported, Totals
+from pfr_jax.simulation import Simulation, costs_of_clients
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-
-
-@dataclass
-class Totals:
-    """What adds up over a run."""
-
-    traffic: Traffic
-    seconds: dict[str, float]  # data, compile, train, eval
-    participations: np.ndarray  # i64[clients], rounds of each client
-
-    def add(self, record: RoundRecord) -> None:
-        self.traffic += record.traffic
-        self.participations[record.clients] += 1
-        for name, value in asdict(record.timing).items():
-            self.seconds[name] += value
 
 
 @dataclass(frozen=True)
 class Retrained:
     """A second training, on training and validation ratings, for the selected number of rounds."""
 
-    record: RoundRecord  # its last round
+    last: Reported  # its last round
     totals: Totals
     baselines: Mapping[str, AnyFigures]  # fitted to the same ratings
-
-
-@dataclass(frozen=True)
-class Reached:
-    """When validation was first as good as the simple baseline, and what had travelled by then."""
-
-    round: int
-    bytes_up: int
-    bytes_down: int
-    bytes_per_client: float  # up and down, over all clients
-    whole_bytes_per_client: float  # had every client sent and received all rows in as many rounds
 
 
 @dataclass(frozen=True)
 class Outcome:
     """The rounds that are reported."""
 
-    selected: RoundRecord | None  # by validation; None without a validation split
-    last: RoundRecord
+    selected: Reported | None  # by validation; None without a validation split
+    last: Reported
     retrained: Retrained | None = None
 
     @property
     def evaluations(self) -> dict[str, Evaluation]:
         """Suffix of their names in files ("" for selected, "_last", "_retrained") -> evaluation."""
-        records = {"": self.selected, "_last": self.last}
+        reported = {"": self.selected, "_last": self.last}
         if self.retrained:
-            records["_retrained"] = self.retrained.record
-        return {s: r.evaluation for s, r in records.items() if r is not None and r.evaluation}
+            reported["_retrained"] = self.retrained.last
+        return {suffix: one.evaluation for suffix, one in reported.items() if one}
 
 
 def per_user(simulation: Simulation, totals: Totals, outcome: Outcome) -> dict[str, np.ndarray]:

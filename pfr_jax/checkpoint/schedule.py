@@ -1,0 +1,75 @@
+"""When a checkpoint is written, and how a run is asked to stop."""
+
+import signal
+import time
+from types import FrameType, TracebackType
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+LEAST_SECONDS = 60.0  # between two checkpoints that nobody asked for by number
+SHARE = 0.05  # of the time, that writing them may take
+
+
+class Stop:
+    """While entered, SIGTERM and SIGINT are remembered in ``signal`` instead of ending the program.
+
+    A second one does end it. With ``active=False`` all is as ever.
+    """
+
+    signal: int = 0
+
+    def __init__(self, active: bool = True) -> None:
+        self._active, self._before = active, dict[int, Any]()
+
+    def __enter__(self) -> "Stop":
+        if self._active:
+            self._before = {
+                s: signal.signal(s, self._remember) for s in (signal.SIGTERM, signal.SIGINT)
+            }
+        return self
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        self.signal = number
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._restore()
+
+
+class Schedule:
+    """Every ``every`` rounds; 0: as often as a twentieth of the time allows, not more than once a
+    minute. And after the last round, or when the run is asked to stop."""
+
+    def __init__(self, every: int, stop: Stop) -> None:
+        self._every, self._stop = every, stop
+        self._cost, self._since = 0.0, time.perf_counter()
+
+    def due(self, round: int, last: bool) -> tuple[bool, int]:
+        """Whether to write one now, and the signal to stop for afterwards (0: go on).
+
+        All processes get the same answer.
+        """
+        waited = time.perf_counter() - self._since
+        by_time = waited >= max(LEAST_SECONDS, self._cost * (1 / SHARE - 1))
+        by_round = round % self._every == 0 if self._every else by_time
+        asked = np.array([last or by_round, self._stop.signal], np.int32)
+        if jax.process_count() > 1:
+            asked = np.asarray(multihost_utils.process_allgather(asked)).max(axis=0)
+        return bool(asked[0] or asked[1]), int(asked[1])
+
+    def written(self, seconds: float) -> None:
+        """A checkpoint has just been written, in so many seconds."""
+        self._cost, self._since = seconds, time.perf_counter()
