@@ -202,7 +202,7 @@ def set_up_jax(config: Config) -> None:
 def main(argv: Sequence[str]) -> None:
     del argv
     logging.getLogger("jax").setLevel(logging.WARNING)  # absl shows the search for other backends
-    absl_logging.set_verbosity(absl_logging.WARNING)  # Orbax tells of every folder
+    absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax logs every folder, and what it raises
     with one_line_errors():
         config = config_from_flags(flags.FLAGS)
         set_up_jax(config)

@@ -128,7 +128,7 @@ def verified(path: Path) -> Step:
     for name, expected in sums.items():
         file = path / name
         if not file.is_file():
-            raise DamagedStep(f"{file}: is missing")
+            raise DamagedStep(f"{file}: is in {SUMS}, but missing")
         if _sum(file) != expected:
             raise DamagedStep(f"{file}: its SHA-256 is not the one in {SUMS}")
     if CONTENT not in sums:

@@ -66,6 +66,8 @@ class Checkpoints:
         except InputError:
             raise
         except Exception as error:  # tensorstore's errors have no class of their own
+            if jax.process_index() == 0:
+                steps.remove_partial(self.folder)
             good = [path.name for path in steps.step_paths(self.folder)]
             text = getattr(error, "strerror", None) or str(error).split("\n")[0]
             raise InputError(

@@ -41,6 +41,10 @@ class Finished:
         return [json.loads(line) for line in (self.folder / name).read_text().splitlines()]
 
 
+def visible(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+
+
 def command(folder: Path, arguments: list[str]) -> list[str]:
     return [sys.executable, "-m", "experiments.run", f"--output_dir={folder}", *FAST, *arguments]
 
@@ -117,7 +121,7 @@ def runs(place) -> dict[str, Finished]:
 def test_a_run_leaves_its_five_files(runs):
     done = runs["first"]
     assert (done.status, done.err) == (0, "")
-    assert {path.name for path in done.folder.iterdir()} == set(FILES)
+    assert visible(done.folder) == {*FILES, "checkpoints"}
     assert str(done.folder) in done.out
     config = done.json("config.json")
     assert config["hidden_sizes"] == [8, 4] and config["rounds"] == 8
@@ -163,7 +167,7 @@ def test_summary(runs):
         assert 0 < summary[part]["mae"] <= summary[part]["rmse"] < 4
     assert set(summary["baselines"]) == {"global_mean", "user_mean", "item_mean", "bias_only"}
     assert all(set(figures) == FIGURES for figures in summary["baselines"].values())
-    assert set(summary["seconds"]) == {"data", "compile", "train", "eval"}
+    assert set(summary["seconds"]) == {"data", "compile", "train", "eval", "checkpoint"}
     assert min(summary["seconds"].values()) > 0
     assert 50e6 < summary["peak_rss_bytes"] < 50e9
 
@@ -302,7 +306,7 @@ def test_what_is_wrong_is_said_in_one_line(runs, place):
     """Nothing of this trains; only the import of the program takes time."""
     data = f"--dataset={place / 'ratings.csv'}"
     first = runs["first"].folder
-    before = {path: path.read_bytes() for path in first.iterdir()}
+    before = {path: path.read_bytes() for path in first.iterdir() if path.is_file()}
     cases = {
         "unknown": (place / "unknown", [data, "--num_epochs=3"], ["num_epochs"]),
         "enum": (
@@ -343,7 +347,7 @@ def test_what_is_wrong_is_said_in_one_line(runs, place):
         assert_one_line(done, *parts)
         if folder != first:
             assert not folder.is_dir() or not any(folder.iterdir()), "a run that did not begin"
-    assert {path: path.read_bytes() for path in first.iterdir()} == before
+    assert {path: path.read_bytes() for path in first.iterdir() if path.is_file()} == before
 
 
 # A shell without job control starts background jobs with SIGINT ignored, and the tests with it.
@@ -357,6 +361,7 @@ runpy.run_module("experiments.run", run_name="__main__", alter_sys=True)
 def test_an_interrupted_run_keeps_its_log(place):
     folder = place / "interrupted"
     arguments = [f"--dataset={place / 'ratings.csv'}", "--rounds=1000000", "--eval_every=1"]
+    arguments += ["--nocheckpoints"]
     process = subprocess.Popen(
         [sys.executable, "-c", HEEDING_SIGINT, *command(folder, arguments)[3:]],
         cwd=ROOT,

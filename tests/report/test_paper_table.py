@@ -25,6 +25,7 @@ def test_the_selected_round_is_reported_where_one_was_selected() -> None:
     row = table_figures(summary({"rmse": 0.85, "rmse_per_user": 0.75, "mae": 0.6}), "explicit")
     assert (row["round"], row["rmse"]) == (3, 0.85)
     assert row["rmse_less_bias_only"] == pytest.approx(-0.1)
+    assert row["rmse_last_less_bias_only"] == pytest.approx(-0.05)
     row = table_figures(summary(None), "explicit")
     assert (row["round"], row["rmse"]) == (8, 0.9)
     assert row["rmse_less_bias_only"] == pytest.approx(-0.05)
@@ -38,11 +39,15 @@ def test_means_and_standard_deviations_by_hand() -> None:
             "seed": seed,
             "rmse": rmse,
             "rmse_less_bias_only": rmse - 1,
+            "rmse_last_less_bias_only": rmse - 1,
             "rmse_per_user": 0.5,
         }
         for seed, rmse in enumerate((0.9, 1.1))
     ]
     text = markdown(pd.DataFrame(rows))
     # The sample's deviation: sqrt((0.1^2 + 0.1^2) / (2 - 1)).
-    assert "| joint | 1.0000 (0.1414) | +0.0000 (0.1414) | 0.5000 (0.0000) |" in text
+    assert (
+        "| joint | 1.0000 (0.1414) | +0.0000 (0.1414) | +0.0000 (0.1414) | 0.5000 (0.0000) |"
+        in text
+    )
     assert text.startswith("explicit feedback, 2 seeds")

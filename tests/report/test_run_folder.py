@@ -9,7 +9,7 @@ import pytest
 
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.metrics import Figures
-from pfr_jax.report.run_folder import FILES, RunFolder, flat_figures
+from pfr_jax.report.run_folder import FILES, LOCK, RunFolder, flat_figures
 
 
 def test_a_new_folder_is_made_with_its_parents(tmp_path):
@@ -43,7 +43,8 @@ def test_overwriting_removes_a_runs_files_and_no_others_once_the_new_run_begins(
         (tmp_path / name).write_text(text)
 
     def files():
-        return {path.name: path.read_text() for path in tmp_path.iterdir()}
+        names = (path for path in tmp_path.iterdir() if path.name != LOCK)
+        return {path.name: path.read_text() for path in names}
 
     folder = RunFolder(tmp_path, overwrite=True)
     assert files() == earlier
@@ -90,7 +91,7 @@ def test_tables_are_read_back_and_leave_no_partial_files(tmp_path):
     }
     folder.write_table("per_user.csv", columns)
     folder.write_json("summary.json", {})
-    assert {path.name for path in tmp_path.iterdir()} <= set(FILES)
+    assert {path.name for path in tmp_path.iterdir()} <= {*FILES, LOCK}
     table = pd.read_csv(tmp_path / "per_user.csv")
     assert table["user"].tolist() == ["a,b", 'say "x"']
     assert table["n"].tolist() == [3, 70_000_000]

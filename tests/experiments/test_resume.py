@@ -1,0 +1,139 @@
+"""Runs that are stopped, killed, refused or out of room, as their user meets them."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = os.environ | {
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    "JAX_PLATFORMS": "cpu",
+    "JAX_ENABLE_COMPILATION_CACHE": "0",  # it would be out of room, too
+}
+TINY = (
+    *("--num_users=40", "--hidden_sizes=8,4", "--max_buckets=1", "--local_epochs=1"),
+    *("--eval_every=1", "--checkpoint_every=3", "--num_devices=2"),
+)
+# A shell without job control starts background jobs with SIGINT ignored, and the tests with it.
+HEEDING_SIGINT = (
+    "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "runpy.run_module('experiments.run', run_name='__main__', alter_sys=True)"
+)
+
+
+def start(folder: Path, *arguments: str, **settings: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", HEEDING_SIGINT, f"--output_dir={folder}", *TINY, *arguments],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **settings,  # type: ignore[call-overload]
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    out, error = process.communicate(timeout=300)
+    return process.returncode, out, error
+
+
+def wait_for_rounds(process: subprocess.Popen[str], folder: Path, rounds: int) -> None:
+    log, deadline = folder / "metrics.jsonl", time.monotonic() + 120
+    while not log.exists() or log.read_text().count("\n") < rounds:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path, number: int) -> None:
+    rounds = "--rounds=300", "--retrain"
+    alone = start(tmp_path / "alone", *rounds)
+    folder = tmp_path / "stopped"
+    process = start(folder, *rounds)
+    wait_for_rounds(process, folder, 5)
+    process.send_signal(number)
+    status, _, error = finish(process)
+    assert status == 128 + number and error.startswith("stopped after round ")
+    assert error.count("\n") == 1 and f"--resume --output_dir={folder}" in error
+    stopped = int(error.split(";")[0].split()[-1])
+    log = (folder / "metrics.jsonl").read_text()
+    assert [json.loads(line)["round"] for line in log.splitlines()] == [*range(1, stopped + 1)]
+    status, out, error = finish(start(folder, *rounds, "--resume"))
+    assert (status, error) == (0, "") and f"Going on after round {stopped}." in out
+    assert finish(alone)[0] == 0
+    assert (folder / "metrics.jsonl").read_text() == (
+        tmp_path / "alone" / "metrics.jsonl"
+    ).read_text()
+    assert (folder / "per_user.csv").read_text() == (
+        tmp_path / "alone" / "per_user.csv"
+    ).read_text()
+    ends = [json.loads((tmp_path / n / "summary.json").read_text()) for n in ("alone", "stopped")]
+    for end in ends:
+        for varies in ("seconds", "seconds_retrained", "peak_rss_bytes"):
+            del end[varies]
+    assert ends[0] == ends[1]
+
+
+def test_what_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    running = start(folder, "--rounds=1000000")
+    wait_for_rounds(running, folder, 4)
+    status, _, error = finish(start(folder, "--rounds=1000000", "--resume"))
+    assert status == 1 and "another process is writing a run there" in error
+    running.kill()
+    finish(running)
+    status, _, error = finish(start(folder, "--rounds=1000000", "--resume", "--dropout=0.3"))
+    assert status == 1 and "--dropout was 0.2, is 0.3" in error and error.count("\n") == 1
+    log = folder / "metrics.jsonl"
+    log.write_text(log.read_text().replace("1", "2", 1))
+    status, _, error = finish(start(folder, "--rounds=1000000", "--resume"))
+    assert status == 1 and f"{log} is not the log" in error
+
+
+def test_resuming_where_nothing_is_begins(tmp_path: Path) -> None:
+    status, out, _ = finish(start(tmp_path / "new", "--rounds=2", "--resume"))
+    assert status == 0 and "Going on" not in out
+    # And a finished run is told again, not made again.
+    status, out, _ = finish(start(tmp_path / "new", "--rounds=2", "--resume"))
+    assert status == 0 and "compile 0.0" not in out.split("Test figures")[0]
+    assert len((tmp_path / "new" / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_out_of_room(tmp_path: Path) -> None:
+    """Files may grow to 30 kB: the first checkpoint with more does not get written."""
+    folder = tmp_path / "run"
+
+    def little_room() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+
+    status, _, error = finish(start(folder, "--rounds=9", preexec_fn=little_room))
+    assert status == 1 and "the checkpoint of round 3 cannot be written" in error
+    assert error.count("\n") == 1 and not list(folder.glob("checkpoints/round*"))
+    assert finish(start(folder, "--rounds=9", "--resume"))[0] == 0
+
+
+def test_chaos(tmp_path: Path) -> None:
+    """The short version of experiments/chaos.py."""
+    settings = (f"--set={flag[2:]}" for flag in TINY if "checkpoint" not in flag)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "experiments.chaos", "--kills=5", "--damages=60"),
+            *("--algorithms=personalfr", f"--folder={tmp_path / 'chaos'}", *settings),
+        ],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "personalfr: 5 kills" in done.stdout and "60 damages, none used" in done.stdout
