@@ -66,8 +66,7 @@ class Checkpoints:
         except InputError:
             raise
         except Exception as error:  # tensorstore's errors have no class of their own
-            if jax.process_index() == 0:
-                steps.remove_partial(self.folder)
+            # What was written is left to the next start: Orbax's threads may still be at it.
             good = [path.name for path in steps.step_paths(self.folder)]
             text = getattr(error, "strerror", None) or str(error).split("\n")[0]
             raise InputError(
