@@ -161,6 +161,12 @@ def _print_seeds(console: Console, reports: list[Report]) -> None:
 
 def _print_costs(console: Console, report: Report) -> None:
     simulation, seconds, traffic = report.simulation, report.totals.seconds, report.totals.traffic
+    lost = {
+        what: count for what, count in dataclasses.asdict(report.totals.faults).items() if count
+    }
+    if lost:
+        texts = (f"{count} {what.replace('_', ' ')}" for what, count in lost.items())
+        console.print(f"Updates not taken, all rounds together: {', '.join(texts)}.")
     per_client = report.outcome.last.round * simulation.cohort_size
     console.print(
         f"{bytes_text(traffic.up)} up and {bytes_text(traffic.down)} down "

@@ -1,7 +1,7 @@
 """A prepared simulation trained, logged and reported: what ``experiments.run`` does per seed."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -193,6 +193,8 @@ def _log(folder: RunFolder, record: RoundRecord, totals: Totals) -> None:
             **flat_figures("validation", evaluation.validation),
             **flat_figures("test", evaluation.test),
             **_new_user_figures(evaluation),
+            "clients": len(record.clients),
+            **{f"clients_{what}": count for what, count in asdict(record.faults).items()},
             "payload_bytes_up": record.traffic.payload_up,
             "index_bytes_up": record.traffic.index_up,
             "payload_bytes_down": record.traffic.payload_down,

@@ -18,6 +18,7 @@ from jax.sharding import Mesh
 from pfr_jax.client.block import ClientSide, ClientState, Engine, Payload, take_slots
 from pfr_jax.client.training import Parts
 from pfr_jax.data.population import Bucket, Cohort
+from pfr_jax.fixed_point import LOSS_SHARE, to_fixed, to_float
 from pfr_jax.model import Params
 from pfr_jax.rows import Tree
 from pfr_jax.server import Denominator, ServerState, add_payload, empty_sum, server_step
@@ -42,8 +43,10 @@ class FederationState:
 class RoundReport:
     """What is told of a round and not carried."""
 
-    loss: jax.Array  # f[], mean over clients of the mean loss of their local steps
+    loss: jax.Array  # f[], mean over clients of the mean loss of their local steps; NaN if none
     learning_rate: jax.Array  # f[]
+    clients: jax.Array  # f[], whose updates were taken
+    rejected: jax.Array  # i32[2], whose updates were not: not finite, too large
 
 
 class Algorithm(NamedTuple):
@@ -159,12 +162,11 @@ def federated(federation: Federation, shared: tuple[str, ...]) -> Algorithm:
     def round(
         state: FederationState, buckets: Buckets, cohort: Cohort, key: jax.Array
     ) -> tuple[FederationState, RoundReport]:
-        loss = jnp.zeros_like(cohort.clients)
+        dtype, fixed_point = cohort.clients.dtype, federation.side.fixed_point
         num_items = federation.side.training.model.num_items
-        total = empty_sum(state.server.shared, num_items, loss.dtype)
-        learning_rate = jnp.asarray(
-            federation.learning_rate(state.round.astype(loss.dtype)), loss.dtype
-        )
+        total = empty_sum(state.server.shared, num_items, dtype, fixed_point)
+        loss = jnp.zeros((), jnp.int32 if fixed_point else dtype)
+        learning_rate = jnp.asarray(federation.learning_rate(state.round.astype(dtype)), dtype)
         clients = []
         for bucket, states, slots, blocks, size in zip(
             buckets,
@@ -189,17 +191,21 @@ def federated(federation: Federation, shared: tuple[str, ...]) -> Algorithm:
                 states, payload, losses = train(
                     federation, public, states, bucket, own, key, learning_rate
                 )
-                loss += jnp.vdot(payload.present, losses)
-                return states, add_payload(total, payload), loss
+                if fixed_point:
+                    losses = to_fixed(losses / LOSS_SHARE, fixed_point)
+                return states, add_payload(total, payload), loss + losses.sum()
 
             states, total, loss = jax.lax.fori_loop(0, blocks[0], one_block, (states, total, loss))
             clients.append(states)
         total, loss = sum_over_devices((total, loss))
         server = server_step(
-            state.server, total, federation.denominator, federation.server_optimizer
+            state.server, total, federation.denominator, federation.server_optimizer, fixed_point
         )
+        if fixed_point:
+            loss = to_float(loss, fixed_point / LOSS_SHARE, dtype)
         new_state = FederationState(state.round + 1, server, state.start, tuple(clients))
-        return new_state, RoundReport(loss / cohort.clients, learning_rate)
+        report = RoundReport(loss / total.clients, learning_rate, total.clients, total.rejected)
+        return new_state, report
 
     everywhere: Any = EVERYWHERE
     own: Any = BY_CLIENT

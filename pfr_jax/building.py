@@ -16,9 +16,11 @@ from pfr_jax.client.training import LocalTraining, Parts
 from pfr_jax.config import Config
 from pfr_jax.data.population import Population
 from pfr_jax.errors import InputError
+from pfr_jax.fixed_point import scale_for
 from pfr_jax.joint import Trainer, joint
 from pfr_jax.model import AutoEncoder, init_params
 from pfr_jax.rows import tree_bytes
+from pfr_jax.sampling import cohort_size
 from pfr_jax.server import DENOMINATORS
 from pfr_jax.sharding import device_bytes
 
@@ -45,9 +47,18 @@ def build_federation(
     stateless = config.run.algorithm == "fedrecon"
     carry = Parts(client.private_momentum == "carry", client.shared_momentum == "carry")
     engine, why = choose_engine(config, population)
+    clients = cohort_size(len(population.trainable), config.run.cohort_fraction)
+    side = ClientSide(
+        training,
+        client.partial_compression,
+        carry,
+        stateless=stateless,
+        max_update_norm=config.faults.max_update_norm,
+        fixed_point=scale_for(clients) if config.server.deterministic_sum else None,
+    )
     federation = Federation(
         engine=engine,
-        side=ClientSide(training, client.partial_compression, carry, stateless=stateless),
+        side=side,
         server_optimizer=optimizers.server_optimizer(config.server),
         denominator=DENOMINATORS[config.server.denominator],
         learning_rate=optimizers.client_learning_rate(client, config.run.rounds),

@@ -269,6 +269,11 @@ class ServerConfig:
         "What the sum of an item row's changes is divided by: the C clients of the cohort (the "
         "paper), the n clients that hold the row, or sqrt(C n).",
     )
+    deterministic_sum: bool = option(
+        False,
+        "Round every client's changes to a fixed point (int32) before they are summed: the same "
+        "bits on any number of devices and processes. Slower.",
+    )
 
     def __post_init__(self) -> None:
         require_positive(self, "server_learning_rate")
@@ -276,6 +281,40 @@ class ServerConfig:
             0 <= self.server_momentum < 1,
             f"--server_momentum={self.server_momentum}: must lie in [0, 1)",
         )
+
+
+@dataclass(frozen=True)
+class FaultConfig:
+    """Clients that do not deliver, and updates that are not taken."""
+
+    dropout_rate: float = option(
+        0.0, "Share of the clients asked that never come back with an update."
+    )
+    straggler_rate: float = option(
+        0.0, "Share of the clients asked that are slow: by the factor 1/u, u uniform in (0, 1]."
+    )
+    deadline: float = option(
+        2.0,
+        "A round ends after this time, and later updates are lost; an ordinary client needs 0.5 "
+        "to 1.5. 0: it waits for all.",
+    )
+    over_selection: float = option(
+        1.0, "A round asks this many times the clients it needs, and takes the first it needs."
+    )
+    max_update_norm: float = option(
+        0.0,
+        "An update of a larger global norm is not taken (one that is not finite never is); 0: any.",
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("dropout_rate", "straggler_rate"):
+            value = getattr(self, name)
+            require(0 <= value <= 1, f"--{name}={value}: must lie in [0, 1]")
+        for name in ("deadline", "max_update_norm"):
+            value = getattr(self, name)
+            require(0 <= value < math.inf, f"--{name}={value}: must be 0 or more, and finite")
+        factor = self.over_selection
+        require(1 <= factor < math.inf, f"--over_selection={factor}: must be 1 or more, and finite")
 
 
 @dataclass(frozen=True)
@@ -355,11 +394,17 @@ class Config:
     client: ClientConfig = field(default_factory=ClientConfig)
     server: ServerConfig = field(default_factory=ServerConfig)
     run: RunConfig = field(default_factory=RunConfig)
+    faults: FaultConfig = field(default_factory=FaultConfig)
 
     def __post_init__(self) -> None:
         require(
             self.run.algorithm != "joint" or self.data.num_clients in (0, 1),
             f"--num_clients={self.data.num_clients}: --algorithm=joint has one, leave it out",
+        )
+        require(
+            self.run.algorithm != "joint" or self.faults == FaultConfig(),
+            "--algorithm=joint has no clients that could fail; see --dropout_rate, "
+            "--straggler_rate, --deadline, --over_selection and --max_update_norm",
         )
 
     def flat(self) -> dict[str, Any]:

@@ -77,7 +77,9 @@ def joint(trainer: Trainer) -> Algorithm:
         (params, opt_state), losses = jax.lax.scan(step, carry, (batches, keys))
         server = ServerState(params, opt_state)
         new_state = FederationState(state.round + 1, server, state.start, state.clients)
-        return new_state, RoundReport(losses.mean(), learning_rate)
+        return new_state, RoundReport(
+            losses.mean(), learning_rate, jnp.ones((), dtype), jnp.zeros((2,), jnp.int32)
+        )
 
     return Algorithm(init, round, SHARED)
 

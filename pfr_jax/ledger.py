@@ -55,13 +55,17 @@ class Ledger:
         total = int(rows.sum())
         return Traffic(payload_up=4 * total, index_up=INDEX_BYTES * total)
 
-    def round_traffic(self, rows: np.ndarray) -> Traffic:
-        """The traffic of a cohort whose clients hold ``rows`` (i64[C]) items each."""
-        sent = int(rows.sum()) if self.partial_compression else len(rows) * self.num_items
-        payload = len(rows) * self.dense_bytes + sent * self.row_bytes
+    def round_traffic(self, asked: np.ndarray, delivered: np.ndarray) -> Traffic:
+        """The traffic of a round; the rows (i64[...]) that each client holds who is asked, and of
+        those that deliver. All that are asked receive; what is sent too late is not counted."""
         names_rows = self.partial_compression and self.row_bytes > 0
-        indices = INDEX_BYTES * sent if names_rows else 0
-        return Traffic(payload_up=payload, index_up=indices, payload_down=payload)
+        indices = INDEX_BYTES * int(asked.sum()) if names_rows else 0
+        return Traffic(self._payload(delivered), indices, self._payload(asked))
+
+    def _payload(self, rows: np.ndarray) -> int:
+        """Bytes of these clients' views of the shared part."""
+        sent = int(rows.sum()) if self.partial_compression else len(rows) * self.num_items
+        return len(rows) * self.dense_bytes + sent * self.row_bytes
 
 
 def shared_ledger(shared: Tree, num_items: int, partial_compression: bool) -> Ledger:

@@ -3,7 +3,6 @@
 Data flows one way: ratings -> split -> targets -> clients. Nothing is trained here.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from pfr_jax.data.table import Ratings, Scale
 from pfr_jax.data.targets import explicit_targets, implicit_targets, user_centers
 from pfr_jax.errors import InputError
 from pfr_jax.model import AutoEncoder, Params, init_params
+from pfr_jax.sampling import cohort_size
 from pfr_jax.sharding import client_mesh
 
 ITEM_SHRINKAGE = 10  # ratings of the mean that every item is given besides its own
@@ -63,9 +63,8 @@ class Simulation:
 
     @property
     def cohort_size(self) -> int:
-        """Clients in a round."""
-        # Rounded first: 0.07 x 100 is a little more than 7 in floating point.
-        return max(1, math.ceil(round(self.config.run.cohort_fraction * self.num_clients, 6)))
+        """Clients in a round, that is, whose updates it wants."""
+        return cohort_size(self.num_clients, self.config.run.cohort_fraction)
 
     @property
     def implicit(self) -> bool:

@@ -1,5 +1,6 @@
 """Seeded draws that are the same on every machine and with every numpy version."""
 
+import math
 from enum import IntEnum
 
 import numpy as np
@@ -15,6 +16,7 @@ class Stream(IntEnum):
     SYNTHETIC = 5  # the generator of synthetic ratings
     BASELINE = 6  # a random ranking of the items
     NEW_USERS = 7  # users held out of training
+    FAULTS = 8  # what becomes of the clients of a round
 
 
 def bit_generator(*words: int) -> np.random.Philox:
@@ -25,6 +27,12 @@ def bit_generator(*words: int) -> np.random.Philox:
     """
     halves = [part for word in words for part in (int(word) & 0xFFFFFFFF, int(word) >> 32)]
     return np.random.Philox(np.random.SeedSequence([len(words), *halves]))
+
+
+def cohort_size(num_clients: int, fraction: float) -> int:
+    """Clients in a round: that share of them, rounded up, at least one."""
+    # Rounded first: 0.07 x 100 is a little more than 7 in floating point.
+    return max(1, math.ceil(round(fraction * num_clients, 6)))
 
 
 def permutation(n: int, *words: int) -> np.ndarray:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from pfr_jax.client.block import Payload
+from pfr_jax.fixed_point import to_float
 from pfr_jax.rows import Tree, map_rows
 
 Denominator = Callable[[jax.Array, jax.Array], jax.Array]
@@ -39,16 +40,21 @@ class ServerState:
 class PayloadSum:
     """The running sum over the cohort's payloads."""
 
-    delta: Tree  # like the shared part
+    delta: Tree  # like the shared part; fixed point: of integers (pfr_jax.fixed_point)
     holders: jax.Array  # f[I], clients that handed over this row
     clients: jax.Array  # f[]
+    rejected: jax.Array  # i32[2]
 
 
-def empty_sum(shared: Tree, num_items: int, dtype: Any) -> PayloadSum:
+def empty_sum(
+    shared: Tree, num_items: int, dtype: Any, fixed_point: float | None = None
+) -> PayloadSum:
+    kind = jnp.int32 if fixed_point else None
     return PayloadSum(
-        delta=jax.tree.map(jnp.zeros_like, shared),
+        delta=jax.tree.map(lambda leaf: jnp.zeros_like(leaf, dtype=kind), shared),
         holders=jnp.zeros((num_items,), dtype),
         clients=jnp.zeros((), dtype),
+        rejected=jnp.zeros((2,), jnp.int32),
     )
 
 
@@ -69,6 +75,7 @@ def add_payload(total: PayloadSum, payload: Payload) -> PayloadSum:
         delta=map_rows(on_items, jnp.add, total.delta, payload.delta),
         holders=holders,
         clients=total.clients + present.sum(),
+        rejected=total.rejected + payload.rejected,
     )
 
 
@@ -77,13 +84,23 @@ def server_step(
     total: PayloadSum,
     denominator: Denominator,
     optimizer: optax.GradientTransformation,
+    fixed_point: float | None = None,
 ) -> ServerState:
-    """Steps the shared part by the cohort's mean change, as an optimizer step on its negative."""
-    per_row = denominator(total.clients, total.holders)
+    """Steps the shared part by the cohort's mean change, as an optimizer step on its negative.
+
+    Where nobody handed anything over, all stays as it is.
+    """
+    somebody, dtype = total.clients > 0, total.clients.dtype
+    clients = jnp.maximum(total.clients, 1)
+    per_row = denominator(clients, total.holders)
+    delta = total.delta
+    if fixed_point:
+        delta = jax.tree.map(lambda leaf: to_float(leaf, fixed_point, dtype), delta)
 
     def divide_rows(leaf: jax.Array) -> jax.Array:
         return -leaf / per_row.reshape((-1,) + (1,) * (leaf.ndim - 1))
 
-    gradient = map_rows(divide_rows, lambda leaf: -leaf / total.clients, total.delta)
+    gradient = map_rows(divide_rows, lambda leaf: -leaf / clients, delta)
     updates, opt_state = optimizer.update(gradient, state.opt_state, state.shared)
-    return ServerState(optax.apply_updates(state.shared, updates), opt_state)
+    stepped = ServerState(optax.apply_updates(state.shared, updates), opt_state)
+    return jax.tree.map(lambda new, old: jnp.where(somebody, new, old), stepped, state)

@@ -8,7 +8,7 @@ import functools
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import jax
@@ -21,6 +21,7 @@ from pfr_jax.client.training import Parts
 from pfr_jax.data.population import Cohort
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.evaluate import Evaluation, evaluate
+from pfr_jax.faults import Fates, asked_clients, fates
 from pfr_jax.ledger import ClientCosts, Ledger, Traffic, client_costs, shared_ledger
 from pfr_jax.model import Params
 from pfr_jax.preparation import (
@@ -44,6 +45,9 @@ __all__ = [
 ]
 
 
+MOST_FRUITLESS = 3  # rounds on end in which all updates that arrived were rejected
+
+
 @dataclass(frozen=True)
 class Timing:
     """Wall-clock seconds, device work included.
@@ -57,13 +61,28 @@ class Timing:
 
 
 @dataclass(frozen=True)
+class Faults:
+    """Clients of a round, or of several, that were asked and whose updates were not taken."""
+
+    dropped: int = 0  # never came back
+    late: int = 0  # after the deadline
+    surplus: int = 0  # after enough others
+    not_finite: int = 0  # rejected
+    too_large: int = 0  # rejected
+
+    def __add__(self, other: "Faults") -> "Faults":
+        return Faults(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+
+@dataclass(frozen=True)
 class RoundRecord:
     """What one round did. ``round`` counts from 1."""
 
     round: int
     loss: float
     learning_rate: float
-    clients: np.ndarray  # i64[C], who took part; joint: the users
+    clients: np.ndarray  # i64[C], whose updates arrived in time; joint: the users
+    faults: Faults
     traffic: Traffic  # of this round
     evaluation: Evaluation | None  # every eval_every rounds and after the last
     timing: Timing
@@ -114,12 +133,25 @@ def _compiled(round: Callable[..., Any], tree: Any, shapes: tuple[Any, ...]) -> 
 
 
 def sample_cohort(simulation: Simulation, round: int) -> np.ndarray:
-    """The clients of a round (counted from 0), i64[C], without replacement; joint: all users."""
+    """The clients that a round (counted from 0) asks, i64[...], without replacement.
+
+    Joint: all users.
+    """
     trainable = simulation.population.trainable
     if simulation.joint:
         return trainable
+    asked = asked_clients(simulation.cohort_size, len(trainable), simulation.config.faults)
     order = permutation(len(trainable), Stream.COHORT, simulation.config.run.seed, round)
-    return trainable[order[: simulation.cohort_size]]
+    return trainable[order[:asked]]
+
+
+def fates_of_round(simulation: Simulation, round: int) -> Fates:
+    """What becomes of the clients that a round asks."""
+    asked = sample_cohort(simulation, round)
+    if simulation.joint:
+        return Fates(asked, asked, 0, 0, 0)
+    config, clients = simulation.config, simulation.population.num_clients
+    return fates(asked, simulation.cohort_size, clients, config.faults, config.run.seed, round)
 
 
 def traffic_ledger(simulation: Simulation) -> Ledger:
@@ -152,12 +184,26 @@ def costs_of_clients(simulation: Simulation) -> ClientCosts | None:
     )
 
 
+def _what_to_lower(round: int, loss: float, rejected: list[int]) -> str:
+    found = f"the training loss is {loss}"
+    if sum(rejected):
+        found = (
+            f"for {MOST_FRUITLESS} rounds no update could be taken: in this one {rejected[0]} were "
+            f"not finite and {rejected[1]} larger than --max_update_norm"
+        )
+    return (
+        f"round {round}: {found}; lower --client_learning_rate or --server_learning_rate, or set "
+        "--clip_norm"
+    )
+
+
 def simulate(
     simulation: Simulation, rounds: int | None = None, begin: Begin | None = None
 ) -> Iterator[RoundRecord]:
     """Runs all rounds, or the first ``rounds`` of them; from ``begin`` on if given.
 
-    Stops with an InputError if the training loss is no longer finite.
+    Stops with an InputError if the training loss is no longer finite, or if no client's update
+    could be taken for MOST_FRUITLESS rounds.
     """
     run, population = simulation.config.run, simulation.population
     ledger = traffic_ledger(simulation)
@@ -167,29 +213,29 @@ def simulate(
     started = time.perf_counter()
     begin = begin or Begin(initial_state(simulation))
     state, best = begin.state, begin.best
-    cohort = population.cohort(sample_cohort(simulation, 0), block_sizes)
+    room = len(population.trainable) if simulation.joint else simulation.cohort_size
+    cohort = population.cohort(sample_cohort(simulation, 0)[:room], block_sizes, room)
     step = compile_round(simulation, state, cohort, rounds_key)
     evaluate(simulation, state, math.inf, last=True)  # compiles what evaluations run
     compile_seconds = time.perf_counter() - started
 
-    num_rounds = rounds or run.rounds
+    num_rounds, fruitless = rounds or run.rounds, 0
     for index in range(begin.round, num_rounds):
         started = time.perf_counter()
-        clients = sample_cohort(simulation, index)
-        cohort = population.cohort(clients, block_sizes)
+        fate = fates_of_round(simulation, index)
+        cohort = population.cohort(fate.delivered, block_sizes, room)
         key = jax.random.fold_in(rounds_key, index)
         state, report = step(state, simulation.data, cohort, key)
         jax.block_until_ready(state)
-        loss = float(report.loss)
+        loss, rejected = float(report.loss), [int(count) for count in report.rejected]
         trained = time.perf_counter()
-        if not math.isfinite(loss):
-            raise InputError(
-                f"round {index + 1}: the training loss is {loss}; lower "
-                "--client_learning_rate or --server_learning_rate, or set --clip_norm"
-            )
-        traffic = ledger.round_traffic(population.rows[clients])
+        fruitless = fruitless + 1 if len(fate.delivered) and not report.clients else 0
+        if fruitless == MOST_FRUITLESS or (report.clients and not math.isfinite(loss)):
+            raise InputError(_what_to_lower(index + 1, loss, rejected))
+        rows = population.rows
+        traffic = ledger.round_traffic(rows[fate.asked], rows[fate.delivered])
         if index == 0 and simulation.config.model.output_bias == "item" and not simulation.joint:
-            traffic += ledger.start_traffic(population.rows[population.trainable])
+            traffic += ledger.start_traffic(rows[population.trainable])
         evaluation, last = None, index + 1 == num_rounds
         if last or (index + 1) % run.eval_every == 0:
             evaluation = evaluate(simulation, state, best, last)
@@ -199,7 +245,8 @@ def simulate(
             round=index + 1,
             loss=loss,
             learning_rate=float(report.learning_rate),
-            clients=clients,
+            clients=fate.delivered,
+            faults=Faults(fate.dropped, fate.late, fate.surplus, *rejected),
             traffic=traffic,
             evaluation=evaluation,
             timing=Timing(

@@ -7,7 +7,15 @@ import jax
 import numpy as np
 
 from pfr_jax.client.block import ClientState
-from pfr_jax.config import ClientConfig, Config, DataConfig, ModelConfig, RunConfig, ServerConfig
+from pfr_jax.config import (
+    ClientConfig,
+    Config,
+    DataConfig,
+    FaultConfig,
+    ModelConfig,
+    RunConfig,
+    ServerConfig,
+)
 from pfr_jax.data.splits import random_split
 from pfr_jax.data.table import Ratings, Scale
 from pfr_jax.preparation import Simulation, prepare
@@ -57,6 +65,7 @@ def small_config(**changes: object) -> Config:
             "client": ClientConfig,
             "server": ServerConfig,
             "run": RunConfig,
+            "faults": FaultConfig,
         }[section.name]
         names = {f.name for f in dataclasses.fields(kind)}
         sections[section.name] = kind(**{n: settings.pop(n) for n in names & settings.keys()})

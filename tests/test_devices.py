@@ -71,3 +71,42 @@ def test_each_device_keeps_its_own_clients() -> None:
 def test_more_devices_than_there_are() -> None:
     with pytest.raises(InputError, match="--num_devices=99"):
         client_mesh(99)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"shared_momentum": "carry"},
+        {"state_dtype": "bfloat16", "server_momentum": 0.8, "denominator": "sqrt"},
+        {"engine": "active_rows"},
+        {"algorithm": "fedavg", "num_clients": 9},
+        {"algorithm": "fedalt", "input_offset": 2.0},
+    ],
+    ids=str,
+)
+def test_a_deterministic_sum_gives_the_same_bits_on_any_devices_and_blocks(
+    changes: dict[str, Any],
+) -> None:
+    """The losses, the server and every client, after a whole run."""
+    found = []
+    for devices, block in ((1, 4), (2, 4), (4, 4), (8, 4), (1, 1), (4, 7)):
+        simulation = small_simulation(
+            deterministic_sum=True, num_devices=devices, block_size=block, **changes
+        )
+        losses = []
+        for record in simulate(simulation):
+            losses.append(record.loss)
+        found.append((losses, everything(simulation, record.state)))
+    for other in found[1:]:
+        jax.tree.map(np.testing.assert_array_equal, other, found[0])
+
+
+@pytest.mark.parametrize("algorithm", ["personalfr", "fedavg"])
+def test_a_deterministic_sum_is_close_to_that_of_floats(algorithm: str) -> None:
+    one, other = (
+        list(simulate(small_simulation(algorithm=algorithm, deterministic_sum=fixed)))[-1]
+        for fixed in (False, True)
+    )
+    assert one.loss == pytest.approx(other.loss, abs=1e-5)
+    assert one.evaluation and other.evaluation and one.evaluation.test and other.evaluation.test
+    assert one.evaluation.test.rmse == pytest.approx(other.evaluation.test.rmse, abs=1e-5)

@@ -163,8 +163,13 @@ def test_the_server_receives_payloads_only(monkeypatch: pytest.MonkeyPatch, algo
     seen = [arg for args in received for arg in args]
     payloads = [arg for arg in seen if isinstance(arg, Payload)]
     assert payloads
-    assert {f.name for f in dataclasses.fields(Payload)} == {"delta", "items", "present"}
-    allowed = Payload | PayloadSum | ServerState | dict | int | np.dtype
+    assert {f.name for f in dataclasses.fields(Payload)} == {
+        "delta",
+        "items",
+        "present",
+        "rejected",
+    }
+    allowed = Payload | PayloadSum | ServerState | dict | int | np.dtype | None
     assert all(isinstance(arg, allowed) or callable(arg) or hasattr(arg, "update") for arg in seen)
     shared = {
         "personalfr": {"decoder", "profile"},

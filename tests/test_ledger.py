@@ -67,10 +67,10 @@ def test_counted_bytes_are_those_of_the_payload(algorithm, compressed, dtype):
             for client in bucket.client.tolist():
                 rows = population.rows[client]
                 change, indices = sent_bytes(payload, rows)
-                traffic = ledger.round_traffic(population.rows[[client]])
+                traffic = ledger.round_traffic(*2 * [population.rows[[client]]])
                 assert traffic == Traffic(change, indices, change)
                 total += traffic
-        assert total == ledger.round_traffic(population.rows)
+        assert total == ledger.round_traffic(*2 * [population.rows])
 
 
 # Paper: 256 and 128 wide, ML-100K with 1,682 items, f32.
@@ -107,10 +107,10 @@ def test_paper_sizes_by_hand(shared, compressed, up, index, total):
     """A mean client of ML-100K has 106 ratings."""
     params = jax.eval_shape(lambda: init_params(AutoEncoder((256, 128), 1682), jax.random.key(0)))
     ledger = shared_ledger({name: params[name] for name in shared}, 1682, compressed)
-    traffic = ledger.round_traffic(np.array([106]))
+    traffic = ledger.round_traffic(*2 * [np.array([106])])
     assert traffic == Traffic(payload_up=up, index_up=index, payload_down=up)
     assert (traffic.up, traffic.down) == (total, total - index)
-    three = ledger.round_traffic(np.array([106, 106, 106]))
+    three = ledger.round_traffic(*2 * [np.array([106, 106, 106])])
     assert three == traffic + traffic + traffic
 
 

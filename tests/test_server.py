@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pfr_jax.client.block import hand_over
+from pfr_jax.client.acceptance import Verdict
+from pfr_jax.client.block import Payload, hand_over
 from pfr_jax.server import DENOMINATORS, ServerState, add_payload, empty_sum, server_step
 
 NUM_ITEMS, WIDTH = 5, 2
@@ -25,7 +26,13 @@ class Changes(NamedTuple):
     present: jax.Array
 
 
-add = jax.jit(lambda total, one: add_payload(total, hand_over(*one)))
+def handed_over(one: Changes) -> Payload:
+    nobody = jnp.zeros((2,), jnp.int32)
+    verdict = Verdict(one.present > 0, one.present, nobody)
+    return hand_over(one.delta, one.items, verdict, NUM_ITEMS)
+
+
+add = jax.jit(lambda total, one: add_payload(total, handed_over(one)))
 step = jax.jit(server_step, static_argnames=("denominator", "optimizer"))
 
 

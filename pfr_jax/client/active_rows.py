@@ -8,6 +8,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from pfr_jax.client.acceptance import judge
 from pfr_jax.client.block import (
     ClientSide,
     ClientState,
@@ -97,9 +98,10 @@ def train_block(
     tables = bucket.items, bucket.values, bucket.observed, bucket.profile, bucket.client
     own_data = take_slots(tables, slots)
     block_states, delta, loss = jax.vmap(one)(take_slots(states, slots), *own_data)
-    rows = jnp.where(present[:, None], own_data[0], num_items) if side.partial_compression else None
-    payload = hand_over(delta, rows, present.astype(loss.dtype))
-    return put_slots(states, slots, block_states), payload, loss
+    verdict = judge(present, delta, (), loss, side.max_update_norm)
+    rows = own_data[0] if side.partial_compression else None
+    payload = hand_over(delta, rows, verdict, num_items, side.fixed_point)
+    return put_slots(states, verdict.slots(slots), block_states), payload, verdict.only(loss)
 
 
 def features_of_users(

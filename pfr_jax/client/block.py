@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from pfr_jax.client.acceptance import Verdict
 from pfr_jax.client.training import LocalTraining, Parts
 from pfr_jax.data.population import Bucket
+from pfr_jax.fixed_point import to_fixed
 from pfr_jax.rows import Tree, map_rows
 
 
@@ -46,17 +48,34 @@ class Payload:
 
     delta: Tree  # change of the shared part; item leaves f[B, L, .], others f[...]: summed
     items: jax.Array | None  # i32[B, L], the items of those rows (I: padding); None: all, summed
-    present: jax.Array  # f[B], 1 for a client, 0 for an empty place of the block
+    present: jax.Array  # f[B], 1 for a client, 0 for an empty place of the block or one not taken
+    rejected: jax.Array  # i32[2], clients not taken: not finite, too large
 
 
-def hand_over(delta: Tree, items: jax.Array | None, present: jax.Array) -> Payload:
-    """The payload of a block from its clients' changes; all leaves of ``delta`` are f[B, ...]."""
+def hand_over(
+    delta: Tree,
+    items: jax.Array | None,
+    verdict: Verdict,
+    num_items: int,
+    fixed_point: float | None = None,
+) -> Payload:
+    """The payload of a block from its clients' changes; all leaves of ``delta`` are f[B, ...].
+
+    ``items`` (i32[B, L], I: padding) are those of the rows; None: all. ``fixed_point``: see
+    ``pfr_jax.fixed_point``.
+    """
+
+    def as_summed(leaf: jax.Array) -> jax.Array:
+        return to_fixed(leaf, fixed_point) if fixed_point else leaf
 
     def add_up(leaf: jax.Array) -> jax.Array:
-        return jnp.tensordot(present, leaf, axes=1)
+        taken = as_summed(verdict.only(leaf))
+        return taken.sum(axis=0) if fixed_point else jnp.tensordot(verdict.weight, taken, axes=1)
 
-    on_items = add_up if items is None else lambda leaf: leaf
-    return Payload(map_rows(on_items, add_up, delta), items, present)
+    on_items = add_up if items is None else as_summed
+    if items is not None:  # rows of a client that is not taken go nowhere
+        items = jnp.where(verdict.accepted[:, None], items, num_items)
+    return Payload(map_rows(on_items, add_up, delta), items, verdict.weight, verdict.rejected)
 
 
 @dataclass(frozen=True)
@@ -67,7 +86,14 @@ class ClientSide:
     partial_compression: bool
     carry: Parts  # of bools: which optimizer states are kept between rounds
     stateless: bool = False  # a client keeps nothing: its private part is learned in every round
+    max_update_norm: float = 0.0  # of a client's change, beyond which it is not taken; 0: any
+    fixed_point: float | None = None  # changes are summed as multiples of its inverse; None: floats
     store: Any = None  # type of the factored engine's matrices between rounds; None: as computed
+
+    @property
+    def whole_changes(self) -> bool:
+        """Every client's change is looked at or rounded by itself, before any sum."""
+        return bool(self.max_update_norm or self.fixed_point)
 
     def shared_items(self, items: jax.Array) -> jax.Array | None:
         """Rows of the shared part on a client: its own, or all without partial compression."""

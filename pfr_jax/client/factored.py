@@ -17,7 +17,16 @@ import jax
 import jax.numpy as jnp
 
 from pfr_jax.client import storage
-from pfr_jax.client.block import ClientSide, ClientState, Engine, Payload, put_slots, take_slots
+from pfr_jax.client.acceptance import judge
+from pfr_jax.client.block import (
+    ClientSide,
+    ClientState,
+    Engine,
+    Payload,
+    hand_over,
+    put_slots,
+    take_slots,
+)
 from pfr_jax.client.coefficients import Weights, after_round, during_round, trajectory
 from pfr_jax.client.factored_state import (
     INPUT,
@@ -67,20 +76,25 @@ def train_block(
         jax.vmap(partial(storage.read, dtype=bucket.values.dtype))(stored)
     )
     new, delta, memories, loss = jax.vmap(partial(train_client, side, common))(own, *data)
-    states = put_slots(states, slots, jax.vmap(storage.write)(new, stored, _keys(key, data[-1])))
+    num_items = side.training.model.num_items
+    verdict = judge(slots < len(bucket), delta, memories, loss, side.max_update_norm)
+    written = jax.vmap(storage.write)(new, stored, _keys(key, data[-1]))
+    states, loss = put_slots(states, verdict.slots(slots), written), verdict.only(loss)
+    if side.whole_changes:
+        whole = hand_over(nest(delta), data[0], verdict, num_items, side.fixed_point)
+        return states, whole, loss
 
-    present = slots < len(bucket)
-    weight = present.astype(loss.dtype)
+    weight, memories = verdict.weight, verdict.only(memories)
     for name in public.shared.vectors:
         if not of_items(name):
-            delta[name] = jnp.tensordot(weight, delta[name], axes=1)
+            delta[name] = jnp.tensordot(weight, verdict.only(delta[name]), axes=1)
     change = jax.tree.map(lambda leaf: leaf[0], after_round(common.paths.shared, private=False))
     for name, matrix in public.shared.dense.items():
         moments = own.shared_opt["dense"][name] if side.carry.shared else None
         summed = block_sum(matrix, moments, change, memories[name], weight)
         delta[f"{name}/kernel"] = summed
-    items = jnp.where(present[:, None], data[0], side.training.model.num_items)
-    return states, Payload(nest(delta), items, weight), loss
+    items = jnp.where(verdict.accepted[:, None], data[0], num_items)
+    return states, Payload(nest(delta), items, weight, verdict.rejected), loss
 
 
 def _keys(key: jax.Array, clients: jax.Array) -> jax.Array:
@@ -151,7 +165,8 @@ def _after_round(
     layers: dict[str, Layer],
     memories: Memories,
 ) -> tuple[ClientState, Flat]:
-    """The client's new state, and the change of its rows of the shared part.
+    """The client's new state, and the change of its rows of the shared part; of the hidden
+    matrices too, where changes are needed as a whole.
 
     ``vectors`` are the private ones, as they are kept, and the optimizer states of all.
     """
@@ -164,6 +179,8 @@ def _after_round(
         return {name: combine(layers[name], weights, memories[name]) for name in names}
 
     rows = {f"{n}/item_kernel": r[0] for n, r in combined(public.shared.rows, change).items()}
+    if side.whole_changes:
+        rows |= {f"{n}/kernel": m[0] for n, m in combined(public.shared.dense, change).items()}
     opt = vectors.shared
     shared_opt = {
         "vectors": opt.shared,

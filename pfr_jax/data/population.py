@@ -71,11 +71,15 @@ class Population:
     def num_users(self) -> int:
         return len(self.client_of_user)
 
-    def cohort(self, clients: np.ndarray, block_sizes: tuple[int, ...]) -> Cohort:
+    def cohort(
+        self, clients: np.ndarray, block_sizes: tuple[int, ...], room: int | None = None
+    ) -> Cohort:
         """Lays the given clients (i64[C], distinct) out in blocks of each bucket's size.
 
-        Shapes depend on C and the block sizes alone, so no cohort causes a recompilation.
+        Shapes depend on ``room`` (at least C, which it is if left out) and the block sizes alone,
+        so no cohort causes a recompilation.
         """
+        room = len(clients) if room is None else room
         slots, blocks, num_devices = [], [], self.mesh.size
         sizes = zip(self.buckets, block_sizes, strict=True)
         for index, (bucket, block_size) in enumerate(sizes):
@@ -83,7 +87,7 @@ class Population:
             device, slot = np.divmod(
                 self.slot_of[clients[self.bucket_of[clients] == index]], of_device
             )
-            capacity = -(-min(of_device, len(clients)) // block_size) * block_size
+            capacity = -(-min(of_device, room) // block_size) * block_size
             # No slot twice, empty places included.
             padded = np.tile(np.arange(of_device, of_device + capacity), (num_devices, 1))
             for own, row in enumerate(padded):

@@ -11,7 +11,7 @@ from pfr_jax.evaluation.evaluate import AnyFigures, Evaluation
 from pfr_jax.evaluation.metrics import Figures
 from pfr_jax.evaluation.ranking import RankingFigures
 from pfr_jax.ledger import Traffic
-from pfr_jax.simulation import RoundRecord, Simulation, costs_of_clients
+from pfr_jax.simulation import Faults, RoundRecord, Simulation, costs_of_clients
 
 Arrays = dict[str, np.ndarray]
 
@@ -23,9 +23,11 @@ class Totals:
     traffic: Traffic
     seconds: dict[str, float]  # data, compile, train, eval, checkpoint
     participations: np.ndarray  # i64[clients], rounds of each client
+    faults: Faults = Faults()
 
     def add(self, record: RoundRecord) -> None:
         self.traffic += record.traffic
+        self.faults += record.faults
         self.participations[record.clients] += 1
         for name, value in asdict(record.timing).items():
             self.seconds[name] += value
@@ -92,6 +94,7 @@ class RunProgress:
         plain = {
             "traffic": asdict(self.totals.traffic),
             "seconds": self.totals.seconds,
+            "faults": asdict(self.totals.faults),
             "reached": asdict(self.reached) if self.reached else None,
             "selected": _pack("selected", self.selected, arrays),
             "last": _pack("last", self.last, arrays),
@@ -104,6 +107,7 @@ class RunProgress:
         reached = plain["reached"]
         self.totals.traffic = Traffic(**plain["traffic"])
         self.totals.seconds.update(plain["seconds"])
+        self.totals.faults = Faults(**plain["faults"])
         self.totals.participations = np.array(arrays["participations"])
         self.reached = Reached(**reached) if reached else None
         self.selected = _unpack("selected", plain["selected"], arrays, kind)

@@ -138,6 +138,7 @@ def summary(
         **content,
         "baselines": {name: _fields(figures) for name, figures in baselines.items()},
         "new_user_baselines": {name: _fields(f) for name, f in new_user_baselines.items()},
+        "clients_not_taken": asdict(totals.faults),
         "bytes_up_total": totals.traffic.up,
         "bytes_down_total": totals.traffic.down,
         "baselines_validation": {n: _fields(f) for n, f in validation_baselines.items()},
