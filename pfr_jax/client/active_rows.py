@@ -97,7 +97,7 @@ def train_block(
     present = slots < len(bucket)
     tables = bucket.items, bucket.values, bucket.observed, bucket.profile, bucket.client
     own_data = take_slots(tables, slots)
-    block_states, delta, loss = jax.vmap(one)(take_slots(states, slots), *own_data)
+    block_states, delta, loss = side.over_clients(one)(take_slots(states, slots), *own_data)
     verdict = judge(present, delta, (), loss, side.max_update_norm)
     rows = own_data[0] if side.partial_compression else None
     payload = hand_over(delta, rows, verdict, num_items, side.fixed_point)

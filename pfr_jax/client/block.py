@@ -95,6 +95,13 @@ class ClientSide:
         """Every client's change is looked at or rounded by itself, before any sum."""
         return bool(self.max_update_norm or self.fixed_point)
 
+    def over_clients(self, one: Callable[..., Any]) -> Callable[..., Any]:
+        """``one`` client's computation over a block: at once, or one client after the other where
+        its last bits must not depend on who else is in the block."""
+        if self.fixed_point is None:
+            return jax.vmap(one)
+        return lambda *stacked: jax.lax.map(lambda client: one(*client), stacked)
+
     def shared_items(self, items: jax.Array) -> jax.Array | None:
         """Rows of the shared part on a client: its own, or all without partial compression."""
         return items if self.partial_compression else None

@@ -75,7 +75,7 @@ def train_block(
     own = jax.lax.optimization_barrier(
         jax.vmap(partial(storage.read, dtype=bucket.values.dtype))(stored)
     )
-    new, delta, memories, loss = jax.vmap(partial(train_client, side, common))(own, *data)
+    new, delta, memories, loss = side.over_clients(partial(train_client, side, common))(own, *data)
     num_items = side.training.model.num_items
     verdict = judge(slots < len(bucket), delta, memories, loss, side.max_update_norm)
     written = jax.vmap(storage.write)(new, stored, _keys(key, data[-1]))
