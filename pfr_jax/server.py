@@ -92,15 +92,19 @@ def server_step(
     """
     somebody, dtype = total.clients > 0, total.clients.dtype
     clients = jnp.maximum(total.clients, 1)
-    per_row = denominator(clients, total.holders)
+    # Inverse once, behind a barrier: left to the compiler, a division is now one, now a product
+    # with the inverse, and rounded otherwise on one device than on many.
+    of_row, of_leaf = jax.lax.optimization_barrier(
+        (1 / denominator(clients, total.holders), 1 / clients)
+    )
     delta = total.delta
     if fixed_point:
         delta = jax.tree.map(lambda leaf: to_float(leaf, fixed_point, dtype), delta)
 
     def divide_rows(leaf: jax.Array) -> jax.Array:
-        return -leaf / per_row.reshape((-1,) + (1,) * (leaf.ndim - 1))
+        return -leaf * of_row.reshape((-1,) + (1,) * (leaf.ndim - 1))
 
-    gradient = map_rows(divide_rows, lambda leaf: -leaf / clients, delta)
+    gradient = map_rows(divide_rows, lambda leaf: -leaf * of_leaf, delta)
     updates, opt_state = optimizer.update(gradient, state.opt_state, state.shared)
     stepped = ServerState(optax.apply_updates(state.shared, updates), opt_state)
     return jax.tree.map(lambda new, old: jnp.where(somebody, new, old), stepped, state)
