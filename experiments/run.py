@@ -27,13 +27,14 @@ from experiments.training import Report, train
 from pfr_jax import memory
 from pfr_jax.config import Config
 from pfr_jax.data.splits import Split
+from pfr_jax.errors import InputError
 from pfr_jax.evaluation.evaluate import AnyFigures
 from pfr_jax.evaluation.metrics import Figures
 from pfr_jax.report.environment import environment, peak_rss_bytes
 from pfr_jax.report.paper_table import SHOWN, table_figures
 from pfr_jax.report.run_folder import RunFolder
 from pfr_jax.report.tables import bytes_text, facts_table, headings, results_table
-from pfr_jax.sharding import divide_cpu
+from pfr_jax.sharding import divide_cpu, join_processes
 from pfr_jax.simulation import Simulation, load_ratings, prepare_alike
 
 _OUTPUT_DIR = flags.DEFINE_string(
@@ -51,6 +52,17 @@ _RESUME = flags.DEFINE_bool(
     False,
     "Go on with the run in --output_dir from its last good checkpoint; begin it if there is none.",
 )
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", "", "Several processes: host:port of the first, for the others to find it."
+)
+_NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes",
+    1,
+    "Processes that simulate together, all with a common --output_dir; 0: as many as the platform "
+    "(a TPU slice, Slurm) says.",
+    0,
+)
+_PROCESS = flags.DEFINE_integer("process", -1, "Number of this one, from 0; -1: as it says.", -1)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace an earlier run in --output_dir.")
 
 
@@ -196,7 +208,11 @@ def _output_dir(config: Config) -> Path:
 
 def set_up_jax(config: Config) -> None:
     """Devices, precision, and where compiled programs are kept: in the user's cache."""
-    divide_cpu(config.run.num_devices)
+    divide_cpu(config.run.num_devices, _NUM_PROCESSES.value or 1)
+    if _NUM_PROCESSES.value != 1:
+        if not _OUTPUT_DIR.value:
+            raise InputError("--num_processes: say --output_dir, the same for all processes")
+        join_processes(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS.value)
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = Path(platformdirs.user_cache_dir("pfr_jax")) / "compiled"
         jax.config.update("jax_compilation_cache_dir", str(folder))
@@ -213,10 +229,11 @@ def main(argv: Sequence[str]) -> None:
         config = config_from_flags(flags.FLAGS)
         set_up_jax(config)
         configs = [_with_seed(config, more) for more in range(_NUM_SEEDS.value)]
-        output, console = _output_dir(config), Console()
+        first = jax.process_index() == 0
+        output, console = _output_dir(config), Console(quiet=not first)
         places = [output / f"seed{one.run.seed}" for one in configs]
         folders = [
-            RunFolder(place, _OVERWRITE.value, _RESUME.value)
+            RunFolder(place, _OVERWRITE.value, _RESUME.value, writes=first)
             for place in (places if len(configs) > 1 else [output])
         ]
         try:

@@ -187,6 +187,8 @@ def _assemble(dealt: Dealt, layout: Layout, dtype: type, like: Simulation | None
     """A simulation of what was dealt; with the programs of ``like`` if there is one."""
     config, ratings, split, profile = dealt.config, dealt.ratings, dealt.split, dealt.profile
     joint, value = config.run.algorithm == "joint", dealt.value
+    if config.run.algorithm in ("joint", "local") and jax.process_count() > 1:
+        raise InputError(f"--algorithm={config.run.algorithm} runs in one process only")
     mesh = client_mesh(1 if joint else config.run.num_devices)
 
     def stack(rows: np.ndarray, client: np.ndarray, **settings: Any) -> Population:

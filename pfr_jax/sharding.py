@@ -23,8 +23,10 @@ BY_CLIENT = PartitionSpec(AXIS)
 EVERYWHERE = PartitionSpec()
 
 
-def divide_cpu(num_devices: int = 0) -> None:
+def divide_cpu(num_devices: int = 0, processes: int = 1) -> None:
     """Makes a CPU that many devices (0: one per core), unless JAX has been told another number.
+
+    ``processes`` share them.
 
     A program for one device hardly uses a second core: its matrices are small. Call it before
     anything else of JAX.
@@ -34,27 +36,61 @@ def divide_cpu(num_devices: int = 0) -> None:
         os.environ["XLA_FLAGS"] = f"{flags} --{PATIENCE}=86400"
     if "JAX_NUM_CPU_DEVICES" not in os.environ and "device_count" not in flags:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-        jax.config.update("jax_num_cpu_devices", num_devices or cores)
+        per_process = -(-(num_devices or cores) // processes)
+        jax.config.update("jax_num_cpu_devices", per_process)
 
 
 def client_mesh(num_devices: int = 1) -> Mesh:
-    """The first ``num_devices`` of JAX's devices; 0: all of them."""
+    """The first ``num_devices`` of JAX's devices; 0: all of them, those of other processes too."""
     devices = jax.devices()
     if num_devices > len(devices):
         raise InputError(f"--num_devices={num_devices}: JAX has {len(devices)} here")
-    return Mesh(np.array(devices[: num_devices or None]), (AXIS,))
+    chosen = devices[: num_devices or None]
+    if len({device.process_index for device in chosen}) < jax.process_count():
+        raise InputError(f"--num_devices={num_devices}: some process would have none")
+    return Mesh(np.array(chosen), (AXIS,))
 
 
 def device_bytes(mesh: Mesh) -> float:
     """Memory of all the mesh's accelerators; 0 on a CPU, whose memory is the machine's own."""
     if mesh.devices.flat[0].platform == "cpu":
         return 0
-    return sum((d.memory_stats() or {}).get("bytes_limit", 0) for d in mesh.devices.flat)
+    own = [d for d in mesh.devices.flat if d.process_index == jax.process_index()]
+    of_own = sum((d.memory_stats() or {}).get("bytes_limit", 0) for d in own)
+    return of_own * mesh.size / len(own)
+
+
+def join_processes(coordinator: str, number: int, process: int) -> None:
+    """Makes this one of several processes that simulate together; call it before the devices are
+    looked at. Where the platform knows them (TPU slices, Slurm), all may be left empty (0, "", -1).
+    """
+    try:
+        jax.distributed.initialize(
+            coordinator or None, number or None, process if process >= 0 else None
+        )
+    except (ValueError, RuntimeError) as error:
+        raise InputError(
+            f"the processes did not find together: {str(error).splitlines()[0]}; see "
+            "--coordinator, --num_processes and --process"
+        ) from error
 
 
 def put(tree: Any, mesh: Mesh, spec: PartitionSpec = BY_CLIENT) -> Any:
-    """The arrays of a tree on the mesh; ``BY_CLIENT`` cuts their first axis."""
-    return jax.device_put(tree, NamedSharding(mesh, spec))
+    """The arrays of a tree on the mesh; ``BY_CLIENT`` cuts their first axis.
+
+    Several processes are given the same arrays, and each puts what its own devices hold there.
+    """
+    sharding = NamedSharding(mesh, spec)
+    if jax.process_count() == 1:
+        return jax.device_put(tree, sharding)
+
+    def one(leaf: Any) -> jax.Array:
+        if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(one(jax.random.key_data(leaf)))
+        whole = np.asarray(leaf)
+        return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
+
+    return jax.tree.map(one, tree)
 
 
 def on_every_device(function: Callable, mesh: Mesh, inputs: Any, outputs: Any) -> Callable:

@@ -33,6 +33,7 @@ from pfr_jax.preparation import (
     seed_keys,
 )
 from pfr_jax.sampling import Stream, permutation
+from pfr_jax.sharding import EVERYWHERE, put
 
 __all__ = [
     "RoundRecord",
@@ -102,7 +103,10 @@ def initial_state(simulation: Simulation, params: Params | None = None) -> Feder
     """The federation before its first round, from these parameters or those of its seed."""
     init = simulation.algorithm.init
     initial = host_memory.initial if simulation.federation.on_host else jax.jit
-    return initial(init)(params or initial_params(simulation), simulation.population.buckets)
+    params, population = params or initial_params(simulation), simulation.population
+    if not simulation.joint:
+        params = put(params, population.mesh, EVERYWHERE)
+    return initial(init)(params, population.buckets)
 
 
 def compile_round(
@@ -152,6 +156,12 @@ def fates_of_round(simulation: Simulation, round: int) -> Fates:
         return Fates(asked, asked, 0, 0, 0)
     config, clients = simulation.config, simulation.population.num_clients
     return fates(asked, simulation.cohort_size, clients, config.faults, config.run.seed, round)
+
+
+def key_of_round(simulation: Simulation, round: int) -> jax.Array:
+    """Of the clients' random numbers in a round (counted from 0)."""
+    key = jax.random.fold_in(seed_keys(simulation.config.run.seed)[1], round)
+    return key if simulation.joint else put(key, simulation.population.mesh, EVERYWHERE)
 
 
 def traffic_ledger(simulation: Simulation) -> Ledger:
@@ -208,14 +218,13 @@ def simulate(
     run, population = simulation.config.run, simulation.population
     ledger = traffic_ledger(simulation)
     block_sizes = simulation.federation.block_sizes
-    _, rounds_key = seed_keys(run.seed)
 
     started = time.perf_counter()
     begin = begin or Begin(initial_state(simulation))
     state, best = begin.state, begin.best
     room = len(population.trainable) if simulation.joint else simulation.cohort_size
     cohort = population.cohort(sample_cohort(simulation, 0)[:room], block_sizes, room)
-    step = compile_round(simulation, state, cohort, rounds_key)
+    step = compile_round(simulation, state, cohort, key_of_round(simulation, 0))
     evaluate(simulation, state, math.inf, last=True)  # compiles what evaluations run
     compile_seconds = time.perf_counter() - started
 
@@ -224,7 +233,7 @@ def simulate(
         started = time.perf_counter()
         fate = fates_of_round(simulation, index)
         cohort = population.cohort(fate.delivered, block_sizes, room)
-        key = jax.random.fold_in(rounds_key, index)
+        key = key_of_round(simulation, index)
         state, report = step(state, simulation.data, cohort, key)
         jax.block_until_ready(state)
         loss, rejected = float(report.loss), [int(count) for count in report.rejected]

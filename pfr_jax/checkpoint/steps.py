@@ -29,6 +29,7 @@ from orbax.checkpoint import v1 as orbax
 from pfr_jax.errors import InputError
 
 SUMS, CONTENT, COMMON, PARTIAL = "SHA256SUMS", "step.json", "common", ".partial"
+NUMPY = "arrays.npz"
 _NAME = re.compile(r"round_(\d{8})")
 _LINE = re.compile(r"([0-9a-f]{64})  (\S+)")
 
@@ -66,25 +67,25 @@ def step_paths(folder: Path) -> list[Path]:
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes named arrays with Orbax, this process alone; arrays without elements are left out."""
-    with _alone():
-        orbax.save(path.absolute(), {name: a for name, a in arrays.items() if a.size})
+    """Writes named arrays, this process alone; arrays without elements are left out.
+
+    With Orbax, or by NumPy where there are several processes: Orbax has all of them write the same
+    path, and arrays that are not JAX's are written by the first one only.
+    """
+    stored = {name: array for name, array in arrays.items() if array.size}
+    if jax.process_count() == 1:
+        orbax.save(path.absolute(), stored)
+    else:
+        path.mkdir()
+        np.savez(path / NUMPY, allow_pickle=False, **stored)  # type: ignore[arg-type]
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray]:
-    """What ``save_arrays`` wrote."""
-    with _alone():
-        return dict(orbax.load(path.absolute()))
-
-
-def _alone() -> orbax.Context:
-    """Orbax without the other processes."""
-    process = jax.process_index()
-    context = orbax.Context()
-    context.multiprocessing.primary_host = process
-    context.multiprocessing.active_processes = {process}
-    context.multiprocessing.barrier_sync_key_prefix = f"process_{process}"
-    return context
+    """What ``save_arrays`` wrote; every process calls it."""
+    if (path / NUMPY).exists():
+        with np.load(path / NUMPY, allow_pickle=False) as found:
+            return dict(found)
+    return {name: np.asarray(array) for name, array in orbax.load(path.absolute()).items()}
 
 
 def partial_path(folder: Path, round: int) -> Path:

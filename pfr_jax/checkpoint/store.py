@@ -14,6 +14,7 @@ from pfr_jax.algorithms import FederationState
 from pfr_jax.checkpoint import clients, steps
 from pfr_jax.checkpoint.steps import DamagedStep, Step
 from pfr_jax.errors import InputError
+from pfr_jax.sharding import EVERYWHERE, put
 from pfr_jax.simulation import Simulation, initial_params, initial_state
 
 # Settings that change neither the numbers of a run (but for the last bits of sums over devices) nor
@@ -139,11 +140,7 @@ class Checkpoints:
             lambda path, leaf: common.get(_name(path), np.zeros(leaf.shape, leaf.dtype)), near
         )
         state = initial_state(simulation, {**found.start, **found.server.shared})
-        placed = jax.tree.map(
-            lambda value, leaf: jax.device_put(value, leaf.sharding),
-            found,
-            replace(state, clients=()),
-        )
+        placed = put(found, population.mesh, EVERYWHERE)
         states = clients.put_back(state.clients, population, _client_slices(step))
         state = replace(placed, clients=states)
         self._rounds = clients.rounds_of_clients(states, population)

@@ -16,6 +16,7 @@ from pfr_jax.evaluation.metrics import Figures, errors_by_user, rating_figures
 from pfr_jax.evaluation.ranking import HeldOut, RankingFigures, rank_held_out
 from pfr_jax.evaluation.scoring import Scorer, make_scorer, same_for_all, score_of_pairs
 from pfr_jax.preparation import Simulation, seed_keys
+from pfr_jax.sharding import EVERYWHERE, put
 
 AnyFigures = Figures | RankingFigures
 ByUser = dict[str, np.ndarray]  # figure -> f64[U], NaN where it is not defined
@@ -145,7 +146,7 @@ def adapt(
     cohort = population.cohort(population.trainable, sizes)
     _, rounds_key = seed_keys(config.run.seed)
     # Rounds fold in 0, 1, ...; this counts down from the top of uint32.
-    key = jax.random.fold_in(rounds_key, 2**32 - 1)
+    key = put(jax.random.fold_in(rounds_key, 2**32 - 1), population.mesh, EVERYWHERE)
     # Compiled once: jit remembers the functions.
     begun = jax.jit(adaptation.init)({**state.start, **state.server.shared}, population.buckets)
     begun = dataclasses.replace(begun, server=state.server)
