@@ -122,7 +122,8 @@ class Training:
         validation, figure = "-", next(iter(headings(implicit)))
         # Without checkpoints nothing is gained by going on to the end of a round.
         with Stop(active=run.checkpoints) as stop, self._bar(what, rounds, done) as bar:
-            schedule = Schedule(run.checkpoint_every, stop)
+            cost = self._checkpoints.expected_seconds if self._checkpoints else 0.0
+            schedule = Schedule(run.checkpoint_every, stop, cost)
             for record in simulate(self._simulation, rounds, begin):
                 self.progress.add(record, reference)
                 if record.evaluation:

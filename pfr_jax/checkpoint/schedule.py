@@ -51,11 +51,14 @@ class Stop:
 
 class Schedule:
     """Every ``every`` rounds; 0: as often as a twentieth of the time allows, not more than once a
-    minute. And after the last round, or when the run is asked to stop."""
+    minute. And after the last round, or when the run is asked to stop.
 
-    def __init__(self, every: int, stop: Stop) -> None:
+    ``seconds`` is what the first one is expected to take.
+    """
+
+    def __init__(self, every: int, stop: Stop, seconds: float = 0.0) -> None:
         self._every, self._stop = every, stop
-        self._cost, self._since = 0.0, time.perf_counter()
+        self._cost, self._since = seconds, time.perf_counter()
 
     def due(self, round: int, last: bool) -> tuple[bool, int]:
         """Whether to write one now, and the signal to stop for afterwards (0: go on).

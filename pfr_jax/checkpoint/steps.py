@@ -74,7 +74,10 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """
     stored = {name: array for name, array in arrays.items() if array.size}
     if jax.process_count() == 1:
-        orbax.save(path.absolute(), stored)
+        context = orbax.Context()
+        context.array.saving.use_compression = False  # what is learned hardly gets smaller
+        with context:
+            orbax.save(path.absolute(), stored)
     else:
         path.mkdir()
         np.savez(path / NUMPY, allow_pickle=False, **stored)  # type: ignore[arg-type]
@@ -99,15 +102,26 @@ def begin_step(partial: Path) -> None:
     partial.mkdir(parents=True)
 
 
-def sums_of(folder: Path) -> dict[str, str]:
-    """SHA-256 of all files under a folder, which are on the disk (not only in its cache) then."""
-    return {str(path.relative_to(folder)): _sum(path, flush=True) for path in files_under(folder)}
+def sums_of(folder: Path, part: str) -> dict[str, str]:
+    """SHA-256 of the files of a part, which are on the disk (not only in its cache) then."""
+    files = files_under(folder / part)
+    return {str(path.relative_to(folder)): _sum(path, flush=True) for path in files}
 
 
-def finish_step(partial: Path, content: Mapping[str, Any], borrowed: Mapping[str, str]) -> None:
-    """Turns a filled folder into a step; ``borrowed``: sums of the earlier slices it needs."""
+def finish_step(partial: Path, content: Mapping[str, Any], sums: Mapping[str, str]) -> None:
+    """Turns a filled folder into a step.
+
+    ``sums``: those known already, among them those of the earlier slices that it needs.
+    """
     _write(partial / CONTENT, json.dumps(content))
-    sums = {**sums_of(partial), **borrowed}
+    known = {*sums, SUMS}
+    parts = {
+        path.relative_to(partial).parts[0]
+        for path in files_under(partial)
+        if str(path.relative_to(partial)) not in known
+    }
+    for part in sorted(parts):
+        sums = {**sums, **sums_of(partial, part)}
     _write(partial / SUMS, "".join(f"{total}  {name}\n" for name, total in sums.items()))
     for place in (*(path for path in partial.rglob("*") if path.is_dir()), partial):
         _flush_folder(place)
@@ -163,7 +177,9 @@ def remove_partial(folder: Path) -> None:
 
 
 def files_under(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.rglob("*")) if path.is_file())
+    """All files of a folder; of a file itself."""
+    paths = sorted(folder.rglob("*")) if folder.is_dir() else [folder]
+    return (path for path in paths if path.is_file())
 
 
 def _slices(path: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from pfr_jax.algorithms import FederationState
 from pfr_jax.checkpoint import clients, steps
 from pfr_jax.checkpoint.steps import DamagedStep, Step
 from pfr_jax.errors import InputError
+from pfr_jax.rows import tree_bytes
 from pfr_jax.sharding import EVERYWHERE, put
 from pfr_jax.simulation import Simulation, initial_params, initial_state
 
@@ -23,6 +25,7 @@ MAY_CHANGE = frozenset(
     "data_dir download num_devices block_size state_memory memory_limit "
     "checkpoints checkpoint_every keep_checkpoints".split()
 )
+BYTES_PER_SECOND = 2e8  # written, hashed and on the disk; a guess until it has been measured
 Content = dict[str, Any]
 Arrays = Mapping[str, np.ndarray]
 
@@ -49,12 +52,22 @@ class Checkpoints:
     def __init__(self, folder: Path, simulation: Simulation, keep: int) -> None:
         self.folder, self.keep = folder, keep
         self._simulation = simulation
-        self._identity = identity(simulation)
+        self._clients = jax.eval_shape(
+            lambda: simulation.algorithm.init(
+                initial_params(simulation), simulation.population.buckets
+            )
+        ).clients
+        self._identity = identity(simulation, clients.leaf_types(self._clients))
         # Of the newest step: rounds per client (of this process), its slices with their sums, and
         # how many clients these hold, clients in several slices several times.
         self._rounds = np.zeros(simulation.population.num_clients, np.int64)
         self._newest: Step | None = None
         self._entries = 0
+
+    @property
+    def expected_seconds(self) -> float:
+        """What writing all clients should take."""
+        return tree_bytes(self._clients) / jax.process_count() / BYTES_PER_SECOND
 
     def save(self, round: int, state: FederationState, content: Content, arrays: Arrays) -> None:
         """Writes a step and removes the oldest. Raises InputError if it cannot be written.
@@ -87,13 +100,18 @@ class Checkpoints:
             steps.begin_step(partial)
         _wait("begun")
         packs = clients.packed(clients.slices(state.clients, population, known))
-        for number, pack in enumerate(packs):
-            steps.save_arrays(partial / f"clients_{jax.process_index()}_{number:05d}", pack)
+        with ThreadPoolExecutor(1) as beside:
+            hashed = []
+            for number, pack in enumerate(packs):
+                name = f"clients_{jax.process_index()}_{number:05d}"
+                steps.save_arrays(partial / name, pack)
+                hashed.append(beside.submit(steps.sums_of, partial, name))
+            sums = {name: total for one in hashed for name, total in one.result().items()}
         _wait("written")
         entries = self._entries + int(changed) if grows else int(live)
         if jax.process_index() == 0:
             earlier = self._newest if grows else None
-            slices, sums = _lent_by(earlier) if earlier else ([], {})
+            slices, lent = _lent_by(earlier) if earlier else ([], {})
             own = sorted(path.name for path in partial.glob("clients_*"))
             steps.save_arrays(partial / steps.COMMON, _common(state, arrays))
             made = {
@@ -103,7 +121,7 @@ class Checkpoints:
                 "entries": entries,
                 "content": content,
             }
-            steps.finish_step(partial, made, sums)
+            steps.finish_step(partial, made, sums | lent)
             paths = steps.step_paths(self.folder)
             paths = [
                 path for path in paths if path.name <= steps.step_path(self.folder, round).name
@@ -165,21 +183,18 @@ def newest_good(folder: Path, tell: Callable[[str], None]) -> Step | None:
     return None
 
 
-def identity(simulation: Simulation) -> Content:
+def identity(simulation: Simulation, leaf_types: dict[str, str]) -> Content:
     """What a checkpoint and the run that goes on from it must have in common."""
     config = {k: v for k, v in simulation.config.flat().items() if k not in MAY_CHANGE}
     ratings, split = simulation.ratings, simulation.split
     rows = split.train, split.validation, split.test, split.support, split.query
-    shapes = jax.eval_shape(
-        lambda: simulation.algorithm.init(initial_params(simulation), simulation.population.buckets)
-    )
     return {
         **{f"--{name}": list(v) if isinstance(v, tuple) else v for name, v in config.items()},
         "ratings": _fingerprint(ratings.user, ratings.item, simulation.target),
         "split": _fingerprint(*rows),
         "clients": _fingerprint(simulation.population.bucket_of),
         "engine": "joint" if simulation.joint else simulation.federation.engine.name,
-        "a client's state": clients.leaf_types(shapes.clients),
+        "a client's state": leaf_types,
     }
 
 
