@@ -72,7 +72,6 @@ EFFECTS = (
     "output_bias=item",
     "dropout=0.5",
     "weight_decay=5e-4",
-    "private_weight_decay=5e-4",
     "private_rate_factor=1",
     "nodecay_biases",
     "momentum=0.9",
@@ -146,6 +145,7 @@ def run_cell(system: System, feedback: str) -> Runs:
     finished = all((one / "summary.json").is_file() for one in folders)
     if not (finished and stamp.is_file() and stamp.read_text() == made_of):
         where = f"--data_dir={_DATA_DIR.value}", f"--output_dir={folder}", "--overwrite"
+        where = *where, "--nocheckpoints"  # a cell that was interrupted is made again
         command = [sys.executable, "-m", "experiments.run", *arguments, *where]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:

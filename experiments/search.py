@@ -59,7 +59,6 @@ SPACES: Mapping[str, Mapping[str, Sequence[Any]]] = {
     "personalfr": {
         **COMMON,
         **FEDERATED,
-        "private_weight_decay": (None, 0.0, 5e-4, 2e-3, 5e-3, 1e-2, 2e-2),
         "private_rate_factor": (1.0, 0.3, 0.5, 2.0, 3.0),
     },
     "fedavg": {**COMMON, **FEDERATED},

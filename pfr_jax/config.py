@@ -175,9 +175,6 @@ class ClientConfig:
     weight_decay: float = option(
         1e-2, "L2 coefficient; the decay is added to the clipped gradient (paper: 5e-4)."
     )
-    private_weight_decay: float | None = option(
-        None, "The same for the private part; unset: as --weight_decay."
-    )
     private_rate_factor: float = option(
         0.5, "The private part's learning rate is --client_learning_rate times this (paper: 1)."
     )
@@ -240,11 +237,6 @@ class ClientConfig:
     def __post_init__(self) -> None:
         positive = "client_learning_rate", "private_rate_factor", "local_epochs", "batch_size"
         require_positive(self, *positive, "private_epochs")
-        decay = self.private_weight_decay
-        require(
-            decay is None or 0 <= decay < math.inf,
-            f"--private_weight_decay={decay}: must be 0 or more, and finite",
-        )
         for name in ("weight_decay", "proximal", "clip_norm", "block_size", "max_buckets"):
             value = getattr(self, name)
             require(0 <= value < math.inf, f"--{name}={value}: must be 0 or more, and finite")

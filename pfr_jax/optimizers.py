@@ -14,14 +14,13 @@ VECTORS = ("bias", "item_bias", "scale")
 
 def client_optimizers(config: ClientConfig) -> Parts:
     """The optimizers of a client's parts, with learning rate 1: the round's rate scales them."""
-    decay = config.private_weight_decay
-    private = _client_optimizer(config, config.weight_decay if decay is None else decay)
+    private = shared = _client_optimizer(config)
     if config.private_rate_factor != 1:
         private = optax.chain(private, optax.scale(config.private_rate_factor))
-    return Parts(private, _client_optimizer(config, config.weight_decay))
+    return Parts(private, shared)
 
 
-def _client_optimizer(config: ClientConfig, weight_decay: float) -> optax.GradientTransformation:
+def _client_optimizer(config: ClientConfig) -> optax.GradientTransformation:
     """Weight decay is coupled (added to the gradient, after clipping), as in PyTorch's SGD."""
     optimizers = {
         "sgd": lambda: optax.sgd(1.0, momentum=config.momentum or None, nesterov=config.nesterov),
@@ -29,7 +28,9 @@ def _client_optimizer(config: ClientConfig, weight_decay: float) -> optax.Gradie
         "adagrad": lambda: optax.adagrad(1.0),
         "rmsprop": lambda: optax.rmsprop(1.0),
     }
-    decay = optax.add_decayed_weights(weight_decay, None if config.decay_biases else _is_matrix)
+    decay = optax.add_decayed_weights(
+        config.weight_decay, None if config.decay_biases else _is_matrix
+    )
     return optax.chain(decay, optimizers[config.client_optimizer]())
 
 

@@ -32,7 +32,6 @@ SETTINGS = st.fixed_dictionaries(
         "algorithm": st.sampled_from(["personalfr", "fedavg", "fedalt", "fedrecon"]),
         "private_epochs": st.integers(1, 3),
         "proximal": st.sampled_from([0.0, 0.3]),
-        "private_weight_decay": st.sampled_from([None, 0.05]),
         "private_rate_factor": st.sampled_from([1.0, 0.5]),
         "decay_biases": st.booleans(),
         "input_offset": st.sampled_from([0.0, 1.5]),

@@ -49,6 +49,7 @@ def test_every_flag_reaches_its_setting():
         "hidden_sizes": (7, 5),
         "validation_file": "validation.csv",
         "test_file": "test.csv",
+        "over_selection": 1.375,
     }
     allow = {"implicit_threshold": ("feedback", "implicit")}  # a setting that another one needs
     defaults = Config().flat()
@@ -156,7 +157,6 @@ def test_the_paper_preset_is_the_papers_protocol():
         "momentum": 0.9,
         "nesterov": True,
         "weight_decay": 5e-4,
-        "private_weight_decay": 5e-4,
         "private_rate_factor": 1.0,
         "decay_biases": True,
         "proximal": 0.0,
