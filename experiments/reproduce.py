@@ -145,8 +145,8 @@ def run_cell(system: System, feedback: str) -> Runs:
     finished = all((one / "summary.json").is_file() for one in folders)
     if not (finished and stamp.is_file() and stamp.read_text() == made_of):
         where = f"--data_dir={_DATA_DIR.value}", f"--output_dir={folder}", "--overwrite"
-        where = *where, "--nocheckpoints"  # a cell that was interrupted is made again
         command = [sys.executable, "-m", "experiments.run", *arguments, *where]
+        command.append("--nocheckpoints")  # a cell that was interrupted is made again
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise InputError(f"{folder.name}: {done.stderr.strip()}")

@@ -14,7 +14,8 @@ import jax
 
 from pfr_jax.client.factored import FACTORED
 from pfr_jax.errors import InputError
-from pfr_jax.preparation import Simulation, initial_params
+from pfr_jax.initial import initial_params
+from pfr_jax.preparation import Simulation
 from pfr_jax.rows import tree_bytes
 from pfr_jax.sharding import device_bytes
 

@@ -24,11 +24,10 @@ from pfr_jax.data.splits import Split, choose_new_users, hold_out_users, random_
 from pfr_jax.data.table import Ratings, Scale
 from pfr_jax.data.targets import explicit_targets, implicit_targets, user_centers
 from pfr_jax.errors import InputError
-from pfr_jax.model import AutoEncoder, Params, init_params
+from pfr_jax.model import AutoEncoder
 from pfr_jax.sampling import cohort_size
 from pfr_jax.sharding import client_mesh
 
-ITEM_SHRINKAGE = 10  # ratings of the mean that every item is given besides its own
 PROGRAMS = ("model", "federation", "engine_choice", "algorithm", "adaptation", "reconstruction")
 
 
@@ -277,35 +276,3 @@ def _clients_of_users(config: Config, new_users: np.ndarray) -> np.ndarray:
     # The users of a joint trainer are evaluated one by one.
     num_clients = 0 if config.run.algorithm == "joint" else data.num_clients
     return deal_with_new_users(new_users, num_clients, data.split_seed)
-
-
-def seed_keys(seed: int) -> tuple[jax.Array, jax.Array]:
-    """The key of the initial weights and the key that every round's key is folded from."""
-    init_key, rounds_key = jax.random.split(jax.random.key(seed))
-    return init_key, rounds_key
-
-
-def initial_params(simulation: Simulation) -> Params:
-    """The model that every client and the server start from."""
-    dtype = simulation.population.buckets[0].values.dtype
-    key = seed_keys(simulation.config.run.seed)[0]
-    return _init_params(simulation.model, key, _output_bias(simulation), dtype)
-
-
-def _output_bias(simulation: Simulation) -> np.ndarray | float:
-    """Where the output layer's bias begins: a number, or f64[I]."""
-    kind, train = simulation.config.model.output_bias, simulation.split.train
-    if kind == "zero":
-        return 0.0
-    ratings, target = simulation.ratings, simulation.target[train]
-    value = target if simulation.implicit else target - simulation.center[ratings.user[train]]
-    bias = value.mean()
-    if kind == "item":
-        item, size = ratings.item[train], ratings.num_items
-        count = np.bincount(item, minlength=size)
-        total = np.bincount(item, value, minlength=size)
-        bias = (total + ITEM_SHRINKAGE * bias) / (count + ITEM_SHRINKAGE)
-    return np.log(bias / (1 - bias)) if simulation.implicit else bias
-
-
-_init_params = jax.jit(init_params, static_argnums=(0, 3))

@@ -22,16 +22,10 @@ from pfr_jax.data.population import Cohort
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.evaluate import Evaluation, evaluate
 from pfr_jax.faults import Fates, asked_clients, fates
+from pfr_jax.initial import initial_params, seed_keys
 from pfr_jax.ledger import ClientCosts, Ledger, Traffic, client_costs, shared_ledger
 from pfr_jax.model import Params
-from pfr_jax.preparation import (
-    Simulation,
-    initial_params,
-    load_ratings,
-    prepare,
-    prepare_alike,
-    seed_keys,
-)
+from pfr_jax.preparation import Simulation, load_ratings, prepare, prepare_alike
 from pfr_jax.sampling import Stream, permutation
 from pfr_jax.sharding import EVERYWHERE, put
 

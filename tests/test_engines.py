@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pfr_jax.client.storage import BITS, from_bits, round_at_random
 from pfr_jax.errors import InputError
-from pfr_jax.preparation import seed_keys
+from pfr_jax.initial import seed_keys
 from pfr_jax.simulation import initial_state
 
 SETTINGS = st.fixed_dictionaries(

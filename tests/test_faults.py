@@ -16,7 +16,8 @@ from pfr_jax.config import FaultConfig
 from pfr_jax.errors import InputError
 from pfr_jax.faults import asked_clients, fates
 from pfr_jax.fixed_point import BOUND, scale_for, to_fixed, to_float
-from pfr_jax.preparation import Simulation, seed_keys
+from pfr_jax.initial import seed_keys
+from pfr_jax.preparation import Simulation
 from pfr_jax.sharding import put
 from pfr_jax.simulation import fates_of_round, initial_state, simulate
 

@@ -11,7 +11,8 @@ from test_invariance import everything
 
 from pfr_jax.client import host_memory
 from pfr_jax.errors import InputError
-from pfr_jax.preparation import Simulation, seed_keys
+from pfr_jax.initial import seed_keys
+from pfr_jax.preparation import Simulation
 from pfr_jax.simulation import compile_round, initial_state, sample_cohort, simulate
 
 SETTINGS = {"engine": "factored", "shared_momentum": "carry", "rounds": 4, "eval_every": 1}

@@ -18,7 +18,8 @@ from federations import (
 
 from pfr_jax import algorithms
 from pfr_jax.client.block import Payload
-from pfr_jax.preparation import Simulation, seed_keys
+from pfr_jax.initial import seed_keys
+from pfr_jax.preparation import Simulation
 from pfr_jax.server import PayloadSum, ServerState
 from pfr_jax.simulation import initial_state
 

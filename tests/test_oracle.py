@@ -9,7 +9,8 @@ import pytest
 from federations import leaves_by_name, small_simulation, unpacked
 from oracle import Client, Settings, is_shared, run_round
 
-from pfr_jax.preparation import Simulation, initial_params, seed_keys
+from pfr_jax.initial import initial_params, seed_keys
+from pfr_jax.preparation import Simulation
 from pfr_jax.simulation import initial_state
 
 SHARED = {

@@ -19,7 +19,8 @@ from pfr_jax.config import (
 )
 from pfr_jax.data.splits import Split
 from pfr_jax.data.table import Ratings, Scale
-from pfr_jax.preparation import Simulation, prepare, seed_keys
+from pfr_jax.initial import seed_keys
+from pfr_jax.preparation import Simulation, prepare
 from pfr_jax.rows import flatten, nest
 
 

@@ -15,9 +15,10 @@ from pfr_jax.algorithms import FederationState
 from pfr_jax.checkpoint import clients, steps
 from pfr_jax.checkpoint.steps import DamagedStep, Step
 from pfr_jax.errors import InputError
+from pfr_jax.initial import initial_params
 from pfr_jax.rows import tree_bytes
 from pfr_jax.sharding import EVERYWHERE, put
-from pfr_jax.simulation import Simulation, initial_params, initial_state
+from pfr_jax.simulation import Simulation, initial_state
 
 # Settings that change neither the numbers of a run (but for the last bits of sums over devices) nor
 # what is kept of a client.

@@ -15,7 +15,8 @@ from pfr_jax.evaluation.baselines import fit_baselines, item_scores
 from pfr_jax.evaluation.metrics import Figures, errors_by_user, rating_figures
 from pfr_jax.evaluation.ranking import HeldOut, RankingFigures, rank_held_out
 from pfr_jax.evaluation.scoring import Scorer, make_scorer, same_for_all, score_of_pairs
-from pfr_jax.preparation import Simulation, seed_keys
+from pfr_jax.initial import seed_keys
+from pfr_jax.preparation import Simulation
 from pfr_jax.sharding import EVERYWHERE, put
 
 AnyFigures = Figures | RankingFigures

@@ -15,7 +15,7 @@ from pfr_jax.evaluation.scoring import (
     score_of_users,
     user_features,
 )
-from pfr_jax.preparation import initial_params, seed_keys
+from pfr_jax.initial import initial_params, seed_keys
 from pfr_jax.simulation import initial_state
 
 # One client per user; three clients of four or five users; the same with everything shared.
