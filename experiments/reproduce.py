@@ -2,8 +2,9 @@
 
 A cell is a call of ``experiments.run`` with one of the presets, all seeds in one process, in a
 folder of its own under ``--runs_dir``. A finished cell of the same settings is not made again, so
-an interrupted table goes on where it was. At the end ``--output_dir`` has a
-``DATASET_PARTS_table.csv`` with a row per run, a ``.md`` with means over the seeds, and plots.
+an interrupted table goes on where it was. At the end ``--output_dir`` has, for each feedback, a
+``DATASET_PARTS_FEEDBACK_table.csv`` with a row per run, a
+``.md`` with means over the seeds, and plots.
 """
 
 import json
@@ -185,14 +186,15 @@ def main(argv: Sequence[str]) -> None:
         output = Path(_OUTPUT_DIR.value)
         stem = "_".join([Path(_DATASET.value).stem, *_PARTS.value])
         output.mkdir(parents=True, exist_ok=True)
-        table = pd.DataFrame([row for runs in made for row in rows_of(runs)])
-        table.to_csv(output / f"{stem}_table.csv", index=False, float_format="%.6g")
-        (output / f"{stem}_table.md").write_text(markdown(table))
-        print(markdown(table))
         for feedback in _FEEDBACK.value:
             shown = [runs for runs in made if runs.feedback == feedback]
+            name = f"{stem}_{feedback}"
+            table = pd.DataFrame([row for runs in shown for row in rows_of(runs)])
+            table.to_csv(output / f"{name}_table.csv", index=False, float_format="%.6g")
+            (output / f"{name}_table.md").write_text(markdown(table))
+            print(markdown(table))
             if _PARTS.value != ["effects"]:  # too many lines for a plot
-                print("\n".join(map(str, draw(shown, output, f"{stem}_{feedback}"))))
+                print("\n".join(map(str, draw(shown, output, name))))
 
 
 if __name__ == "__main__":

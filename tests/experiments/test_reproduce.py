@@ -34,7 +34,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_row_per_run_and_plots(place: Path) -> None:
-    table = pd.read_csv(place / "out" / "synthetic_paper_recipes_table.csv")
+    table = pd.read_csv(place / "out" / "synthetic_paper_recipes_explicit_table.csv")
     systems = list(table["system"])
     assert len(systems) == len(set(systems)) == 11 and set(table["seed"]) == {0}
     assert table["rmse"].between(0.5, 5).all()
@@ -44,7 +44,8 @@ def test_a_row_per_run_and_plots(place: Path) -> None:
         content = (place / "out" / f"synthetic_paper_recipes_explicit_{plot}.png").read_bytes()
         assert content.startswith(b"\x89PNG")
     assert (
-        "| personalfr, tuned |" in (place / "out" / "synthetic_paper_recipes_table.md").read_text()
+        "| personalfr, tuned |"
+        in (place / "out" / "synthetic_paper_recipes_explicit_table.md").read_text()
     )
 
 
