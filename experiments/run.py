@@ -131,7 +131,7 @@ def _print_results(console: Console, report: Report) -> None:
     results: dict[str, AnyFigures] = {}
     new_users: dict[str, AnyFigures] = {}
     reported = {"selected on validation": outcome.selected, "last": outcome.last}
-    if outcome.selected is outcome.last:
+    if outcome.selected and outcome.selected.round == outcome.last.round:
         reported = {"last, selected on validation": outcome.last}
     for what, one in reported.items():
         if one:
@@ -172,18 +172,16 @@ def _print_seeds(console: Console, reports: list[Report]) -> None:
 
 
 def _print_costs(console: Console, report: Report) -> None:
-    simulation, seconds, traffic = report.simulation, report.totals.seconds, report.totals.traffic
-    lost = {
-        what: count for what, count in dataclasses.asdict(report.totals.faults).items() if count
-    }
+    totals, seconds, traffic = report.totals, report.totals.seconds, report.totals.traffic
+    lost = {what: count for what, count in dataclasses.asdict(totals.faults).items() if count}
     if lost:
         texts = (f"{count} {what.replace('_', ' ')}" for what, count in lost.items())
         console.print(f"Updates not taken, all rounds together: {', '.join(texts)}.")
-    per_client = report.outcome.last.round * simulation.cohort_size
+    asked = max(1, totals.asked)
     console.print(
         f"{bytes_text(traffic.up)} up and {bytes_text(traffic.down)} down "
-        f"({bytes_text(traffic.up / per_client)} and "
-        f"{bytes_text(traffic.down / per_client)} per client and round). "
+        f"({bytes_text(traffic.up / asked)} and "
+        f"{bytes_text(traffic.down / asked)} per client asked and round). "
         f"Seconds: data {seconds['data']:.1f}, compile {seconds['compile']:.1f}, "
         f"train {seconds['train']:.1f}, eval {seconds['eval']:.1f}, "
         f"checkpoint {seconds['checkpoint']:.1f}. "
@@ -210,8 +208,6 @@ def set_up_jax(config: Config) -> None:
     """Devices, precision, and where compiled programs are kept: in the user's cache."""
     divide_cpu(config.run.num_devices, _NUM_PROCESSES.value or 1)
     if _NUM_PROCESSES.value != 1:
-        if not _OUTPUT_DIR.value:
-            raise InputError("--num_processes: say --output_dir, the same for all processes")
         join_processes(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS.value)
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = Path(platformdirs.user_cache_dir("pfr_jax")) / "compiled"
@@ -227,13 +223,15 @@ def main(argv: Sequence[str]) -> None:
     absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax logs every folder, and what it raises
     with one_line_errors():
         config = config_from_flags(flags.FLAGS)
+        if not _OUTPUT_DIR.value and (_RESUME.value or _NUM_PROCESSES.value != 1):
+            raise InputError("--resume and --num_processes: say --output_dir, always the same")
         set_up_jax(config)
         configs = [_with_seed(config, more) for more in range(_NUM_SEEDS.value)]
         first = jax.process_index() == 0
         output, console = _output_dir(config), Console(quiet=not first)
         places = [output / f"seed{one.run.seed}" for one in configs]
         folders = [
-            RunFolder(place, _OVERWRITE.value, _RESUME.value, writes=first)
+            RunFolder(place, _OVERWRITE.value, _RESUME.value, writes=first, output_dir=output)
             for place in (places if len(configs) > 1 else [output])
         ]
         try:

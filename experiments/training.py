@@ -116,7 +116,7 @@ class Training:
         if self.saved and self._checkpoints:
             self._console.print(f"Going on after round {done}.")
             state = self._checkpoints.restore(self.saved)
-            begin = Begin(state, done, self.progress.best)
+            begin = Begin(state, done, self.progress.best, self.progress.fruitless)
         run, implicit = self._simulation.config.run, self._simulation.implicit
         reference = to_reach.get(REFERENCE["implicit" if implicit else "explicit"])
         validation, figure = "-", next(iter(headings(implicit)))
@@ -150,7 +150,7 @@ class Training:
             schedule.written(seconds)
             self.progress.totals.seconds["checkpoint"] += seconds
         if signal:
-            place = self._folder.path
+            place = self._folder.output_dir
             raise Stopped(
                 f"stopped after round {record.round}; --resume --output_dir={place} goes on", signal
             )
@@ -194,7 +194,7 @@ def _log(folder: RunFolder, record: RoundRecord, totals: Totals) -> None:
             **flat_figures("validation", evaluation.validation),
             **flat_figures("test", evaluation.test),
             **_new_user_figures(evaluation),
-            "clients": len(record.clients),
+            "clients": record.taken,
             **{f"clients_{what}": count for what, count in asdict(record.faults).items()},
             "payload_bytes_up": record.traffic.payload_up,
             "index_bytes_up": record.traffic.index_up,

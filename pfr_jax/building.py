@@ -94,11 +94,14 @@ def _with_store(config: Config, federation: Federation, population: Population) 
     if dtype == "bfloat16" or (dtype == "auto" and whole > FULL_PRECISION_BYTES):
         side = dataclasses.replace(federation.side, store=BITS)
         federation = dataclasses.replace(federation, side=side)
-    if place == "host" and jax.process_count() > 1:
-        raise InputError("--state_memory=host: only one process can keep clients there")
     there = device_bytes(federation.mesh) * MOST_OF_A_DEVICE
     too_many = there and _bytes_of_clients(config, federation, population) > there
     on_host = place == "host" or (place == "auto" and bool(too_many))
+    if on_host and jax.process_count() > 1:
+        raise InputError(
+            "--state_memory: several processes cannot keep clients in the machines' memory; take "
+            "more devices or --state_dtype=bfloat16"
+        )
     return dataclasses.replace(federation, on_host=on_host)
 
 

@@ -13,6 +13,14 @@ from pfr_jax.errors import InputError
 Momentum = Literal["carry", "restart"]
 
 
+# Settings that change neither the numbers of a run (but for the last bits of sums over devices) nor
+# what is kept of a client: a run may be resumed with others.
+MAY_CHANGE = frozenset(
+    "data_dir download num_devices block_size state_memory memory_limit "
+    "checkpoints checkpoint_every keep_checkpoints".split()
+)
+
+
 def option(default: Any, help: str) -> Any:
     """A dataclass field with a default and the help text its flag will show."""
     return field(default=default, metadata={"help": help})
@@ -264,7 +272,8 @@ class ServerConfig:
     deterministic_sum: bool = option(
         False,
         "Round every client's changes to a fixed point (int32) before they are summed: the same "
-        "bits on any number of devices and processes. Slower.",
+        "bits on any number of devices and processes. A change beyond 4 is cut to that, and a "
+        "loss in the log to 64.",
     )
 
     def __post_init__(self) -> None:

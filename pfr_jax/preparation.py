@@ -131,10 +131,20 @@ class Dealt:
 
     @property
     def sizes(self) -> Sizes:
-        ratings, held = self.ratings, self.held
-        return client_sizes(
-            ratings.user[held], ratings.item[held], self.client_of_user, ratings.num_items
-        )
+        return self._sizes(self.held, self.client_of_user)
+
+    @property
+    def newcomers(self) -> np.ndarray:
+        """The client of each new user, i64[U]; -1 for the others."""
+        return np.where(self.new_users, self.client_of_user, -1)
+
+    @property
+    def sizes_of_newcomers(self) -> Sizes:
+        return self._sizes(self.split.support, self.newcomers)
+
+    def _sizes(self, rows: np.ndarray, client_of_user: np.ndarray) -> Sizes:
+        user, item = self.ratings.user[rows], self.ratings.item[rows]
+        return client_sizes(user, item, client_of_user, self.ratings.num_items)
 
 
 def prepare(config: Config, ratings: Ratings, split: Split, dtype: type = np.float32) -> Simulation:
@@ -156,9 +166,12 @@ def prepare_alike(
     client, ratings = dealt[0].config.client, dealt[0].ratings
     max_buckets = client.max_buckets or (4 if ratings.num_users < 10_000 else 6)
     layout = common_layout([one.sizes for one in dealt], client.batch_size, max_buckets)
+    new = [one.sizes_of_newcomers for one in dealt if len(one.split.support)]
+    layouts = layout, common_layout(new, client.batch_size, 2) if new else None
     simulations: list[Simulation] = []
     for one in dealt:
-        simulations.append(_assemble(one, layout, dtype, simulations[0] if simulations else None))
+        like = simulations[0] if simulations else None
+        simulations.append(_assemble(one, layouts, dtype, like))
     return simulations
 
 
@@ -182,8 +195,13 @@ def deal(config: Config, ratings: Ratings, split: Split) -> Dealt:
     return Dealt(config, ratings, split, target, center, profile, new_users, client)
 
 
-def _assemble(dealt: Dealt, layout: Layout, dtype: type, like: Simulation | None) -> Simulation:
-    """A simulation of what was dealt; with the programs of ``like`` if there is one."""
+def _assemble(
+    dealt: Dealt, layouts: tuple[Layout, Layout | None], dtype: type, like: Simulation | None
+) -> Simulation:
+    """A simulation of what was dealt; with the programs of ``like`` if there is one.
+
+    ``layouts`` are that of all clients and that of new users' clients once more.
+    """
     config, ratings, split, profile = dealt.config, dealt.ratings, dealt.split, dealt.profile
     joint, value = config.run.algorithm == "joint", dealt.value
     if config.run.algorithm in ("joint", "local") and jax.process_count() > 1:
@@ -201,10 +219,10 @@ def _assemble(dealt: Dealt, layout: Layout, dtype: type, like: Simulation | None
         )
 
     new, client = dealt.new_users, dealt.client_of_user
-    population = stack(dealt.held, client, new_users=new, layout=layout)
+    population = stack(dealt.held, client, new_users=new, layout=layouts[0])
     newcomers = None
     if len(split.query):
-        newcomers = stack(split.support, np.where(new, client, -1), max_buckets=2)
+        newcomers = stack(split.support, dealt.newcomers, layout=layouts[1])
     read: Any = population.buckets
     if joint:
         train = split.train

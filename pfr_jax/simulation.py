@@ -77,7 +77,9 @@ class RoundRecord:
     loss: float
     learning_rate: float
     clients: np.ndarray  # i64[C], whose updates arrived in time; joint: the users
+    taken: int  # of their updates
     faults: Faults
+    fruitless: int  # rounds on end, up to this one, in which all updates that came were rejected
     traffic: Traffic  # of this round
     evaluation: Evaluation | None  # every eval_every rounds and after the last
     timing: Timing
@@ -91,6 +93,7 @@ class Begin:
     state: FederationState  # is used up
     round: int = 0  # rounds done
     best: float = math.inf  # lowest ``criterion`` so far on validation
+    fruitless: int = 0  # as in RoundRecord
 
 
 def initial_state(simulation: Simulation, params: Params | None = None) -> FederationState:
@@ -222,7 +225,7 @@ def simulate(
     evaluate(simulation, state, math.inf, last=True)  # compiles what evaluations run
     compile_seconds = time.perf_counter() - started
 
-    num_rounds, fruitless = rounds or run.rounds, 0
+    num_rounds, fruitless = rounds or run.rounds, begin.fruitless
     for index in range(begin.round, num_rounds):
         started = time.perf_counter()
         fate = fates_of_round(simulation, index)
@@ -232,7 +235,8 @@ def simulate(
         jax.block_until_ready(state)
         loss, rejected = float(report.loss), [int(count) for count in report.rejected]
         trained = time.perf_counter()
-        fruitless = fruitless + 1 if len(fate.delivered) and not report.clients else 0
+        if len(fate.delivered):
+            fruitless = 0 if report.clients else fruitless + 1
         if fruitless == MOST_FRUITLESS or (report.clients and not math.isfinite(loss)):
             raise InputError(_what_to_lower(index + 1, loss, rejected))
         rows = population.rows
@@ -249,7 +253,9 @@ def simulate(
             loss=loss,
             learning_rate=float(report.learning_rate),
             clients=fate.delivered,
+            taken=len(fate.delivered) - sum(rejected),
             faults=Faults(fate.dropped, fate.late, fate.surplus, *rejected),
+            fruitless=fruitless,
             traffic=traffic,
             evaluation=evaluation,
             timing=Timing(

@@ -9,7 +9,10 @@ import pytest
 from federations import ragged_ratings, simulation_of, small_config, small_simulation
 from test_invariance import client_state
 
+from pfr_jax.checkpoint.clients import rounds_of_clients
+from pfr_jax.data.splits import random_split
 from pfr_jax.evaluation.evaluate import adapt
+from pfr_jax.preparation import prepare_alike
 from pfr_jax.simulation import initial_state, simulate
 
 HELD_OUT = {"holdout_users": 0.3, "validation_fraction": 0.1, "test_fraction": 0.2, "rounds": 4}
@@ -82,3 +85,21 @@ def test_adaptation_fits_what_new_users_bring() -> None:
         return float(report.loss)  # of the second time: where the first one ended
 
     assert loss(20) < 0.95 * loss(1)
+
+
+def test_seeds_together_adapt_every_new_user_once() -> None:
+    """They share the program of adaptation, so their new users must lie in the same blocks."""
+    runs = []
+    for seed in range(4):
+        config = small_config(**HELD_OUT, seed=seed, split_seed=seed, block_size=0)
+        ratings = ragged_ratings(num_users=40, num_items=60)
+        split = random_split(len(ratings), 0.1, 0.2, seed)
+        runs.append((config, ratings, split))
+    for simulation in prepare_alike(runs):
+        assert simulation.adaptation and simulation.newcomers
+        adapted = adapt(
+            simulation, simulation.adaptation, simulation.newcomers, initial_state(simulation)
+        )
+        rounds = rounds_of_clients(adapted.clients, simulation.newcomers)
+        assert rounds[simulation.newcomers.trainable].tolist() == [1] * rounds.sum()
+        assert rounds.sum() == len(simulation.newcomers.trainable) > 5

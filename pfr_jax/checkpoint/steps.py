@@ -144,7 +144,11 @@ def verified(path: Path) -> Step:
         file = path / name
         if not file.is_file():
             raise DamagedStep(f"{file}: is in {SUMS}, but missing")
-        if _sum(file) != expected:
+        try:
+            found = _sum(file)
+        except OSError as error:
+            raise DamagedStep(f"{file}: {error.strerror or error}") from error
+        if found != expected:
             raise DamagedStep(f"{file}: its SHA-256 is not the one in {SUMS}")
     if CONTENT not in sums:
         raise DamagedStep(f"{path / SUMS}: does not name {CONTENT}")

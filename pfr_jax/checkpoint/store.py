@@ -14,18 +14,13 @@ from jax.experimental import multihost_utils
 from pfr_jax.algorithms import FederationState
 from pfr_jax.checkpoint import clients, steps
 from pfr_jax.checkpoint.steps import DamagedStep, Step
+from pfr_jax.config import MAY_CHANGE
 from pfr_jax.errors import InputError
 from pfr_jax.initial import initial_params
 from pfr_jax.rows import tree_bytes
 from pfr_jax.sharding import EVERYWHERE, put
 from pfr_jax.simulation import Simulation, initial_state
 
-# Settings that change neither the numbers of a run (but for the last bits of sums over devices) nor
-# what is kept of a client.
-MAY_CHANGE = frozenset(
-    "data_dir download num_devices block_size state_memory memory_limit "
-    "checkpoints checkpoint_every keep_checkpoints".split()
-)
 BYTES_PER_SECOND = 2e8  # written, hashed and on the disk; a guess until it has been measured
 Content = dict[str, Any]
 Arrays = Mapping[str, np.ndarray]
@@ -139,13 +134,31 @@ class Checkpoints:
         """
         if jax.process_index() == 0:
             steps.remove_partial(self.folder)
-        step = newest_good(self.folder, tell)
+        step = self._agreed(tell)
         if step is None:
             return None
         if different := differences(step.content["identity"], self._identity):
             raise InputError(f"{step.path} is of another run: {'; '.join(different)}")
         arrays = {n: a for n, a in step.common().items() if not n.startswith("state.")}
         return Saved(step, step.content["content"], arrays)
+
+    def _agreed(self, tell: Callable[[str], None]) -> Step | None:
+        """``newest_good``; with several processes, what the first of them finds."""
+        if jax.process_count() == 1:
+            return newest_good(self.folder, tell)
+        found, step, error = -1, None, None
+        if jax.process_index() == 0:
+            try:
+                step = newest_good(self.folder, tell)
+                found = step.round if step else -1
+            except InputError as damage:
+                found, error = -2, damage
+        found = int(multihost_utils.broadcast_one_to_all(np.int32(found)))
+        if found == -2:
+            raise error or InputError(f"{self.folder}: no checkpoint can be used")
+        if step is None and found >= 0:
+            step = steps.unverified(steps.step_path(self.folder, found))
+        return step
 
     def restore(self, saved: Saved) -> FederationState:
         """The federation as it was saved, on the devices of now."""
@@ -155,9 +168,16 @@ class Checkpoints:
         shapes = jax.eval_shape(lambda: initial_params(simulation))
         start = jax.eval_shape(lambda p: simulation.algorithm.init(p, population.buckets), shapes)
         near = replace(start, clients=())
-        found = jax.tree_util.tree_map_with_path(
-            lambda path, leaf: common.get(_name(path), np.zeros(leaf.shape, leaf.dtype)), near
-        )
+
+        def saved_leaf(path: Any, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+            kept = common.get(_name(path))
+            if kept is None and leaf.size == 0:
+                return np.zeros(leaf.shape, leaf.dtype)
+            if kept is None or (kept.shape, kept.dtype) != (leaf.shape, leaf.dtype):
+                raise InputError(f"{step.path} has no {_name(path)} of {leaf.dtype}{leaf.shape}")
+            return kept
+
+        found = jax.tree_util.tree_map_with_path(saved_leaf, near)
         state = initial_state(simulation, {**found.start, **found.server.shared})
         placed = put(found, population.mesh, EVERYWHERE)
         states = clients.put_back(state.clients, population, _client_slices(step))

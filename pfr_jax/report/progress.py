@@ -22,12 +22,17 @@ class Totals:
 
     traffic: Traffic
     seconds: dict[str, float]  # data, compile, train, eval, checkpoint
-    participations: np.ndarray  # i64[clients], rounds of each client
+    participations: np.ndarray  # i64[clients], rounds in which each client's update arrived
     faults: Faults = Faults()
+    asked: int = 0  # clients, all rounds together
+    delivered: int = 0  # of them, whose updates arrived
 
     def add(self, record: RoundRecord) -> None:
         self.traffic += record.traffic
         self.faults += record.faults
+        lost = record.faults.dropped + record.faults.late + record.faults.surplus
+        self.delivered += len(record.clients)
+        self.asked += len(record.clients) + lost
         self.participations[record.clients] += 1
         for name, value in asdict(record.timing).items():
             self.seconds[name] += value
@@ -61,6 +66,7 @@ class RunProgress:
     selected: Reported | None = None
     last: Reported | None = None  # the last evaluated round
     reached: Reached | None = None
+    fruitless: int = 0  # of the last round
 
     @property
     def best(self) -> float:
@@ -71,6 +77,7 @@ class RunProgress:
     def add(self, record: RoundRecord, reference: AnyFigures | None) -> None:
         """Takes a round in; ``reference`` are the simple baseline's figures on validation."""
         self.totals.add(record)
+        self.fruitless = record.fruitless
         if not record.evaluation:
             return
         self.last = Reported(record.round, record.evaluation)
@@ -84,8 +91,8 @@ class RunProgress:
         simulation, traffic = self.simulation, self.totals.traffic
         per_client = (traffic.up + traffic.down) / simulation.num_clients
         costs = costs_of_clients(simulation)
-        visits = round * simulation.cohort_size / simulation.num_clients
-        whole = 2 * costs.ranking_download_bytes * visits if costs else 0.0
+        visits = (self.totals.asked + self.totals.delivered) / simulation.num_clients
+        whole = costs.ranking_download_bytes * visits if costs else 0.0
         return Reached(round, traffic.up, traffic.down, per_client, whole)
 
     def content(self) -> tuple[dict[str, Any], Arrays]:
@@ -95,6 +102,7 @@ class RunProgress:
             "traffic": asdict(self.totals.traffic),
             "seconds": self.totals.seconds,
             "faults": asdict(self.totals.faults),
+            "counts": [self.totals.asked, self.totals.delivered, self.fruitless],
             "reached": asdict(self.reached) if self.reached else None,
             "selected": _pack("selected", self.selected, arrays),
             "last": _pack("last", self.last, arrays),
@@ -108,6 +116,7 @@ class RunProgress:
         self.totals.traffic = Traffic(**plain["traffic"])
         self.totals.seconds.update(plain["seconds"])
         self.totals.faults = Faults(**plain["faults"])
+        self.totals.asked, self.totals.delivered, self.fruitless = plain["counts"]
         self.totals.participations = np.array(arrays["participations"])
         self.reached = Reached(**reached) if reached else None
         self.selected = _unpack("selected", plain["selected"], arrays, kind)

@@ -22,6 +22,7 @@ import filelock
 import numpy as np
 import pandas as pd
 
+from pfr_jax.config import MAY_CHANGE
 from pfr_jax.errors import InputError
 
 LOGS = ("metrics.jsonl", "timings.jsonl")
@@ -37,12 +38,19 @@ class RunFolder:
     """
 
     def __init__(
-        self, path: Path, overwrite: bool = False, resume: bool = False, writes: bool = True
+        self,
+        path: Path,
+        overwrite: bool = False,
+        resume: bool = False,
+        writes: bool = True,
+        output_dir: Path | None = None,
     ) -> None:
         """Raises InputError if the folder holds a run or cannot be written.
 
-        ``overwrite`` replaces an earlier run, ``resume`` goes on with it.
+        ``overwrite`` replaces an earlier run, ``resume`` goes on with it. ``output_dir`` is what
+        the command calls the folder, if not by its path.
         """
+        self.output_dir = output_dir or path
         self.path, self.resume, self.writes = path, resume, writes
         self._lock: filelock.BaseFileLock | None = None
         self._created = False
@@ -95,7 +103,8 @@ class RunFolder:
         if "config.json" in self._earlier:
             before = json.loads((self.path / "config.json").read_text())
             now = json.loads(json.dumps(_plain(settings)))
-            names = [n for n in now if n != "environment" and before.get(n) != now[n]]
+            free = MAY_CHANGE | {"environment"}
+            names = [n for n in now if n not in free and before.get(n) != now[n]]
             if names:
                 texts = (f"--{name} was {before.get(name)}, is {now[name]}" for name in names)
                 raise InputError(f"{self.path} holds another run: {'; '.join(texts)}")

@@ -83,6 +83,17 @@ def test_no_damage_passes(written: Path, tmp_path: Path, kind: str) -> None:
         shutil.rmtree(folder)
 
 
+def test_a_file_that_cannot_be_read_is_damage(
+    written: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken_disk(path: Path) -> str:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(steps, "_sum", broken_disk)
+    with pytest.raises(steps.DamagedStep, match="Input/output error"):
+        steps.verified(steps.step_path(written, 4))
+
+
 def test_pruning_leaves_what_is_lent(written: Path, tmp_path: Path) -> None:
     folder = tmp_path / "pruned"
     shutil.copytree(written, folder)

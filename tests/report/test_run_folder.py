@@ -116,3 +116,42 @@ def test_flat_figures():
         "test_mae": 0.25,
     }
     assert flat_figures("test", None) == {}
+
+
+def test_a_run_that_has_no_checkpoint_yet_is_begun_again_if_it_is_the_same(tmp_path):
+    settings = {"rounds": 3, "num_devices": 0, "scale": (1.0, 5.0), "environment": {"jax": "1"}}
+    folder = RunFolder(tmp_path)
+    folder.begin(settings)
+    folder.append_line("metrics.jsonl", {"round": 1})
+    folder.release()
+    with pytest.raises(InputError, match="--rounds was 3, is 4"):
+        RunFolder(tmp_path, resume=True).begin({**settings, "rounds": 4})
+    assert (tmp_path / "metrics.jsonl").read_text()
+    RunFolder(tmp_path, resume=True).begin({**settings, "num_devices": 2, "environment": {}})
+    assert not (tmp_path / "metrics.jsonl").read_text()
+    (tmp_path / "summary.json").write_text("{}")
+    with pytest.raises(InputError, match="finished run and no checkpoint"):
+        RunFolder(tmp_path, resume=True).begin(settings)
+
+
+def test_one_process_at_a_time(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.begin({})
+    with pytest.raises(InputError, match="another process is writing a run there"):
+        RunFolder(tmp_path, resume=True)
+    folder.release()
+    RunFolder(tmp_path, resume=True).release()
+
+
+def test_logs_are_cut_back_to_what_they_were(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.append_line("metrics.jsonl", {"round": 1})
+    logged = folder.logged()
+    folder.append_line("metrics.jsonl", {"round": 2})
+    folder.append_line("timings.jsonl", {"round": 2})
+    folder.cut_back(logged)
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"round": 1}\n'
+    assert (tmp_path / "timings.jsonl").read_text() == ""
+    (tmp_path / "metrics.jsonl").write_text('{"round": 9}\n')
+    with pytest.raises(InputError, match=r"metrics\.jsonl is not the log"):
+        folder.cut_back(logged)
