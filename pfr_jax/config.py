@@ -361,8 +361,9 @@ class RunConfig:
     )
     checkpoint_every: int = option(
         0,
-        "Rounds between checkpoints; 0: as often as a twentieth of the time allows, at most once "
-        "a minute. The last round has one in any case.",
+        "Rounds between checkpoints, the last round included; 0: as often as a twentieth of the "
+        "time allows, at most once a minute, and after the last round if that takes less than a "
+        "tenth of the run's time.",
     )
     keep_checkpoints: int = option(2, "How many of them are kept, the last ones.")
     top_k: int = option(

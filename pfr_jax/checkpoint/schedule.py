@@ -11,6 +11,7 @@ from jax.experimental import multihost_utils
 
 LEAST_SECONDS = 60.0  # between two checkpoints that nobody asked for by number
 SHARE = 0.05  # of the time, that writing them may take
+SHARE_AT_THE_END = 0.1
 
 
 class Stop:
@@ -50,8 +51,8 @@ class Stop:
 
 
 class Schedule:
-    """Every ``every`` rounds; 0: as often as a twentieth of the time allows, not more than once a
-    minute. And after the last round, or when the run is asked to stop.
+    """Every ``every`` rounds and after the last. 0: as often as a twentieth of the time allows, not
+    more than once a minute, and after the last where a tenth does. And when asked to stop.
 
     ``seconds`` is what the first one is expected to take.
     """
@@ -59,16 +60,21 @@ class Schedule:
     def __init__(self, every: int, stop: Stop, seconds: float = 0.0) -> None:
         self._every, self._stop = every, stop
         self._cost, self._since = seconds, time.perf_counter()
+        self._began = self._since
 
     def due(self, round: int, last: bool) -> tuple[bool, int]:
         """Whether to write one now, and the signal to stop for afterwards (0: go on).
 
         All processes get the same answer.
         """
-        waited = time.perf_counter() - self._since
-        by_time = waited >= max(LEAST_SECONDS, self._cost * (1 / SHARE - 1))
-        by_round = round % self._every == 0 if self._every else by_time
-        asked = np.array([last or by_round, self._stop.signal], np.int32)
+        now = time.perf_counter()
+        if self._every:
+            due = last or round % self._every == 0
+        elif last:
+            due = self._cost <= SHARE_AT_THE_END * (now - self._began)
+        else:
+            due = now - self._since >= max(LEAST_SECONDS, self._cost * (1 / SHARE - 1))
+        asked = np.array([due, self._stop.signal], np.int32)
         if jax.process_count() > 1:
             asked = np.asarray(multihost_utils.process_allgather(asked)).max(axis=0)
         return bool(asked[0] or asked[1]), int(asked[1])

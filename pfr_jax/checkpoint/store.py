@@ -21,7 +21,7 @@ from pfr_jax.rows import tree_bytes
 from pfr_jax.sharding import EVERYWHERE, put
 from pfr_jax.simulation import Simulation, initial_state
 
-BYTES_PER_SECOND = 2e8  # written, hashed and on the disk; a guess until it has been measured
+BYTES_PER_SECOND = 3e8  # written, hashed and on the disk; a guess until it has been measured
 Content = dict[str, Any]
 Arrays = Mapping[str, np.ndarray]
 
