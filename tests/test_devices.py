@@ -78,9 +78,7 @@ def test_more_devices_than_there_are() -> None:
     [
         {"shared_momentum": "carry"},
         {"state_dtype": "bfloat16", "server_momentum": 0.8, "denominator": "sqrt"},
-        {"engine": "active_rows"},
         {"algorithm": "fedavg", "num_clients": 9},
-        {"algorithm": "fedalt", "input_offset": 2.0},
     ],
     ids=str,
 )
@@ -89,7 +87,7 @@ def test_a_deterministic_sum_gives_the_same_bits_on_any_devices_and_blocks(
 ) -> None:
     """The losses, the server and every client, after a whole run."""
     found = []
-    for devices, block in ((1, 4), (2, 4), (4, 4), (8, 4), (1, 1), (4, 7)):
+    for devices, block in ((1, 4), (2, 4), (4, 7), (8, 1)):
         simulation = small_simulation(
             deterministic_sum=True, num_devices=devices, block_size=block, **changes
         )

@@ -55,8 +55,12 @@ def poisoned(simulation: Simulation, clients: np.ndarray, value: float) -> Any:
     return tuple(tables)
 
 
-@pytest.mark.parametrize("settings", ENGINES, ids=str)
-@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+@pytest.mark.parametrize(
+    ("settings", "value"),
+    [(settings, np.nan) for settings in ENGINES]
+    + [(settings, value) for settings in ENGINES[:3:2] for value in (np.inf, 1e30)],
+    ids=str,
+)
 def test_poisoned_updates_are_counted_and_change_nothing(
     settings: dict[str, Any], value: float
 ) -> None:

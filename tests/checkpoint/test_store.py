@@ -76,8 +76,9 @@ def test_the_same_bits(tmp_path: Path, settings: dict[str, Any]) -> None:
     assert store.digest(ends[0]) == store.digest(ends[1])
 
 
-@pytest.mark.parametrize(("before", "after"), [(8, 1), (8, 4), (1, 3)])
-@pytest.mark.parametrize("memory", ["device", "host"])
+@pytest.mark.parametrize(
+    ("before", "after", "memory"), [(8, 1, "device"), (8, 4, "device"), (1, 3, "host")]
+)
 def test_on_another_number_of_devices(tmp_path: Path, before: int, after: int, memory: str) -> None:
     settings: dict[str, Any] = {"engine": "factored", "rounds": 4, "shared_momentum": "carry"}
     old = small_simulation(num_devices=before, **settings)
