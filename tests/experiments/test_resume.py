@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -28,15 +27,16 @@ HEEDING_SIGINT = (
 )
 
 
-def start(folder: Path, *arguments: str, **settings: object) -> subprocess.Popen[str]:
+def start(folder: Path, *arguments: str, before: str = "") -> subprocess.Popen[str]:
+    """``before`` is code that the process executes first."""
+    code = f"{before}; {HEEDING_SIGINT}" if before else HEEDING_SIGINT
     return subprocess.Popen(
-        [sys.executable, "-c", HEEDING_SIGINT, f"--output_dir={folder}", *TINY, *arguments],
+        [sys.executable, "-c", code, f"--output_dir={folder}", *TINY, *arguments],
         cwd=ROOT,
         env=ENVIRONMENT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        **settings,  # type: ignore[call-overload]
     )
 
 
@@ -111,11 +111,8 @@ def test_out_of_room(tmp_path: Path) -> None:
     """Files may grow to 30 kB: the first checkpoint with more does not get written."""
     folder = tmp_path / "run"
 
-    def little_room() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
-
-    status, _, error = finish(start(folder, "--rounds=9", preexec_fn=little_room))
+    little = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))"
+    status, _, error = finish(start(folder, "--rounds=9", before=little))
     # Orbax's threads may say something, too, before and after.
     (said,) = (line for line in error.splitlines() if line.startswith("error: "))
     assert status == 1 and "the checkpoint of round 3 cannot be written" in said
