@@ -104,7 +104,7 @@ def kills(algorithm: str, folder: Path, draw: random.Random) -> None:
         place = folder / f"killed{number}"
         # Most moments are after the start-up, of which little depends on the run.
         more, rounds = kill_and_resume(
-            algorithm, place, (0.4 * whole, whole), _KILLS.value - total, draw
+            algorithm, place, (0.35 * whole, 0.8 * whole), _KILLS.value - total, draw
         )
         end = End.of(place)
         if end.log != alone.log:
