@@ -34,7 +34,7 @@ def slices(clients: Clients, population: Population, known: np.ndarray) -> Itera
             own = members[first : first + len(rounds)]  # shorter where the last slots are nobody's
             slots = np.flatnonzero(rounds[: len(own)] != known[own])
             leaves = _without_constant(part)
-            size = max(1, SLICE_BYTES // _bytes_per_client(leaves))
+            size = min(len(rounds), max(1, SLICE_BYTES // _bytes_per_client(leaves)))
             for begin in range(0, len(slots), size):
                 some = slots[begin : begin + size]
                 taken = _taken(leaves, some, size)
