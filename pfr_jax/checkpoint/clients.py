@@ -27,18 +27,14 @@ _put = jax.jit(put_slots, donate_argnums=0)
 
 def slices(clients: Clients, population: Population, known: np.ndarray) -> Iterator[Slice]:
     """This process's clients whose number of rounds differs from ``known`` (i64[N])."""
-    for index, states in enumerate(clients):
-        members = np.flatnonzero(population.bucket_of == index)
-        for first, part in _local_parts(states):
-            rounds = np.asarray(part.rounds)
-            own = members[first : first + len(rounds)]  # shorter where the last slots are nobody's
-            slots = np.flatnonzero(rounds[: len(own)] != known[own])
-            leaves = _without_constant(part)
-            size = min(len(rounds), max(1, SLICE_BYTES // _bytes_per_client(leaves)))
-            for begin in range(0, len(slots), size):
-                some = slots[begin : begin + size]
-                taken = _taken(leaves, some, size)
-                yield {"client": own[some].astype(np.int32), **_named(taken)}
+    for part, own, rounds in _parts_with_rounds(clients, population):
+        slots = np.flatnonzero(rounds != known[own])
+        leaves = _without_constant(part)
+        size = min(len(part.rounds), max(1, SLICE_BYTES // _bytes_per_client(leaves)))
+        for begin in range(0, len(slots), size):
+            some = slots[begin : begin + size]
+            taken = _taken(leaves, some, size)
+            yield {"client": own[some].astype(np.int32), **_named(taken)}
 
 
 def packed(found: Iterable[Slice]) -> Iterator[dict[str, np.ndarray]]:
@@ -65,12 +61,8 @@ def unpacked(pack: Mapping[str, np.ndarray]) -> Iterator[Slice]:
 def rounds_of_clients(clients: Clients, population: Population) -> np.ndarray:
     """How many rounds each of this process's clients has taken part in, i64[N]; 0 elsewhere."""
     found = np.zeros(population.num_clients, np.int64)
-    for index, states in enumerate(clients):
-        members = np.flatnonzero(population.bucket_of == index)
-        for first, part in _local_parts(states):
-            rounds = np.asarray(part.rounds)
-            own = members[first : first + len(rounds)]
-            found[own] = rounds[: len(own)]
+    for _, own, rounds in _parts_with_rounds(clients, population):
+        found[own] = rounds
     return found
 
 
@@ -108,6 +100,21 @@ def leaf_types(clients: Clients) -> dict[str, str]:
         for index, states in enumerate(clients)
         for name, leaf in _named(_without_constant(states)).items()
     }
+
+
+def _parts_with_rounds(
+    clients: Clients, population: Population
+) -> Iterator[tuple[ClientState, np.ndarray, np.ndarray]]:
+    """Each device's states in each bucket, whose they are (i64[n]), and their rounds (i32[n]).
+
+    The last slots may be nobody's, and are not counted in n.
+    """
+    for index, states in enumerate(clients):
+        members = np.flatnonzero(population.bucket_of == index)
+        for first, part in _local_parts(states):
+            rounds = np.asarray(part.rounds)
+            own = members[first : first + len(rounds)]
+            yield part, own, rounds[: len(own)]
 
 
 def _local_parts(states: ClientState) -> list[tuple[int, ClientState]]:

@@ -31,12 +31,19 @@ class Saved:
     """A good step and what the caller stored in it."""
 
     step: Step
-    content: Content
-    arrays: Arrays
+    common: Arrays  # all of the step's arrays that are no client's
 
     @property
     def round(self) -> int:
         return self.step.round
+
+    @property
+    def content(self) -> Content:
+        return self.step.content["content"]
+
+    @property
+    def arrays(self) -> Arrays:
+        return {name: a for name, a in self.common.items() if not name.startswith("state.")}
 
 
 class Checkpoints:
@@ -48,12 +55,12 @@ class Checkpoints:
     def __init__(self, folder: Path, simulation: Simulation, keep: int) -> None:
         self.folder, self.keep = folder, keep
         self._simulation = simulation
-        self._clients = jax.eval_shape(
+        self._shapes = jax.eval_shape(
             lambda: simulation.algorithm.init(
                 initial_params(simulation), simulation.population.buckets
             )
-        ).clients
-        self._identity = identity(simulation, clients.leaf_types(self._clients))
+        )
+        self._identity = identity(simulation, clients.leaf_types(self._shapes.clients))
         # Of the newest step: rounds per client (of this process), its slices with their sums, and
         # how many clients these hold, clients in several slices several times.
         self._rounds = np.zeros(simulation.population.num_clients, np.int64)
@@ -63,7 +70,7 @@ class Checkpoints:
     @property
     def expected_seconds(self) -> float:
         """What writing all clients should take."""
-        return tree_bytes(self._clients) / jax.process_count() / BYTES_PER_SECOND
+        return tree_bytes(self._shapes.clients) / jax.process_count() / BYTES_PER_SECOND
 
     def save(self, round: int, state: FederationState, content: Content, arrays: Arrays) -> None:
         """Writes a step and removes the oldest. Raises InputError if it cannot be written.
@@ -139,8 +146,7 @@ class Checkpoints:
             return None
         if different := differences(step.content["identity"], self._identity):
             raise InputError(f"{step.path} is of another run: {'; '.join(different)}")
-        arrays = {n: a for n, a in step.common().items() if not n.startswith("state.")}
-        return Saved(step, step.content["content"], arrays)
+        return Saved(step, step.common())
 
     def _agreed(self, tell: Callable[[str], None]) -> Step | None:
         """``newest_good``; with several processes, what the first of them finds."""
@@ -164,19 +170,16 @@ class Checkpoints:
         """The federation as it was saved, on the devices of now."""
         simulation, step = self._simulation, saved.step
         population = simulation.population
-        common = step.common()
-        shapes = jax.eval_shape(lambda: initial_params(simulation))
-        start = jax.eval_shape(lambda p: simulation.algorithm.init(p, population.buckets), shapes)
-        near = replace(start, clients=())
 
         def saved_leaf(path: Any, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
-            kept = common.get(_name(path))
+            kept = saved.common.get(_name(path))
             if kept is None and leaf.size == 0:
                 return np.zeros(leaf.shape, leaf.dtype)
             if kept is None or (kept.shape, kept.dtype) != (leaf.shape, leaf.dtype):
                 raise InputError(f"{step.path} has no {_name(path)} of {leaf.dtype}{leaf.shape}")
             return kept
 
+        near = replace(self._shapes, clients=())
         found = jax.tree_util.tree_map_with_path(saved_leaf, near)
         state = initial_state(simulation, {**found.start, **found.server.shared})
         placed = put(found, population.mesh, EVERYWHERE)

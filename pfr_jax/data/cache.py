@@ -2,7 +2,7 @@
 
 An entry is named after a hash of the files' content and of all that decides how they are read, so
 it is never out of date. It holds MAGIC, the SHA-256 of all that follows, one line of JSON and
-arrays in NumPy's own format; no pickle. An entry that is not exactly what was written is built
+arrays in NumPy's own format. An entry that is not exactly what was written is built
 again. Nothing is ever deleted: the directory may be, at any time.
 """
 

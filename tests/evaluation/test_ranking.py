@@ -54,7 +54,7 @@ def trec(run: dict, positives: dict, k: int) -> dict[str, dict[int, float]]:
 
 @settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 3, 10, 40]), st.sampled_from([2, 128]))
-def test_figures_equal_those_of_trec_eval(seed: int, k: int, block: int) -> None:
+def test_figures_equal_trec_evals_own(seed: int, k: int, block: int) -> None:
     """On scores with many ties, lists shorter than k and users without held-out positives."""
     rng = np.random.default_rng(seed)
     num_users, num_items = 7, 30

@@ -7,9 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import matplotlib
-import pytest
-
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "experiments" / "colab.ipynb"
 # A smaller run of the same command.
@@ -20,26 +17,27 @@ def cells() -> list[dict]:
     return [c for c in json.loads(NOTEBOOK.read_text())["cells"] if c["cell_type"] == "code"]
 
 
-def test_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    matplotlib.use("agg")
+def test_it_runs(tmp_path: Path) -> None:
+    """Commands as they are, and the Python cells after them as one script."""
     (tmp_path / "experiments").symlink_to(ROOT / "experiments")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    names: dict = {}
-    executed = 0
-    for cell in cells():
-        if "colab" in cell["metadata"].get("tags", ()):
-            continue
-        text = "".join(cell["source"])
-        if text.startswith("!python"):
-            arguments = [sys.executable, *shlex.split(text)[1:], *SMALLER]
-            environment = os.environ | {"JAX_PLATFORMS": "cpu"}
-            subprocess.run(arguments, check=True, capture_output=True, env=environment)
-        else:
-            exec(text, names)
-        executed += 1
-    assert executed >= 4 and len(names["run"]) == 2 and names["run"]["MB per client"].gt(0).all()
-    assert len(names["users"]) == 300
+    texts = ["".join(c["source"]) for c in cells() if "colab" not in c["metadata"].get("tags", ())]
+    commands = [text for text in texts if text.startswith("!python")]
+    code = [text for text in texts if text not in commands]
+    assert len(commands) >= 1 and len(code) >= 3
+    checks = (
+        "assert len(run) == 2 and run['MB per client'].gt(0).all()",
+        "assert len(users) == 300 and users.activity.notna().all()",
+    )
+    script = tmp_path / "cells.py"
+    script.write_text("\n".join([*code, *checks]))
+    runs = [[sys.executable, *shlex.split(text)[1:], *SMALLER] for text in commands]
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "MPLBACKEND": "agg"}
+    environment["PYTHONPATH"] = str(ROOT)
+    for command in (*runs, [sys.executable, str(script)]):
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
 
 
 def test_the_flags_of_the_other_cells_exist() -> None:
