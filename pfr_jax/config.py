@@ -55,10 +55,36 @@ class DataConfig:
     )
     columns: tuple[str, ...] = option(
         (),
-        "User, item and rating columns of a ratings file of one's own, comma-separated: names "
-        "(the file has a header) or positions counted from 0 (it has none). Empty: "
-        "user,item,rating, or 0,1,2 for .dat files.",
+        "User, item and rating columns of a ratings file of one's own and, if a fourth is given, "
+        "that of the time, comma-separated: names (the file has a header) or positions counted "
+        "from 0 (see --header). Empty: user,item,rating, or 0,1,2 for .dat, .data and .txt files.",
     )
+    separator: str = option(
+        "",
+        r"What stands between the fields of a ratings file of one's own: one character, such as ; "
+        r"or | or \t, or ::, or the word spaces (any run of blanks). Empty: what is usual for the "
+        "kind of file, else what fits its first line.",
+    )
+    header: Literal["auto", "yes", "no"] = option(
+        "auto",
+        "Whether the first line of a ratings file of one's own names its columns. auto: if "
+        "--columns are names.",
+    )
+    duplicates: Literal["error", "first", "last", "mean"] = option(
+        "error",
+        "What becomes of an item that a user rates again: an error, or one rating is kept: the "
+        "first or last by the time column where there is one (see --columns), else by line, or "
+        "the mean.",
+    )
+    rating_range: tuple[float, ...] = option(
+        (),
+        "Lowest and highest rating to keep, as in 1,10; ratings outside, such as a 0 or -1 that "
+        "marks something else, are dropped and counted. Empty: all.",
+    )
+    min_ratings_per_user: int = option(
+        0, "Drop users with fewer ratings, and count again until nothing changes; 0: none."
+    )
+    min_ratings_per_item: int = option(0, "Likewise for items.")
     scale: tuple[float, ...] = option(
         (),
         "Lowest and highest rating of a file of one's own and, if it has one, the step between "
@@ -115,9 +141,20 @@ class DataConfig:
     )
 
     def __post_init__(self) -> None:
-        require(len(self.columns) in (0, 3), f"--columns={self.columns}: want three, or none")
         require(
-            len(self.scale) in (0, 2, 3), f"--scale={self.scale}: want low,high or low,high,step"
+            len(self.columns) in (0, 3, 4),
+            f"--columns={','.join(self.columns)}: want three columns, or four with the time",
+        )
+        require(
+            len(self.rating_range) in (0, 2),
+            f"--rating_range={','.join(map(str, self.rating_range))}: want low,high",
+        )
+        for name in ("min_ratings_per_user", "min_ratings_per_item"):
+            value = getattr(self, name)
+            require(value >= 0, f"--{name}={value}: 0 (keep all) or more")
+        require(
+            len(self.scale) in (0, 2, 3),
+            f"--scale={','.join(map(str, self.scale))}: want low,high or low,high,step",
         )
         require(self.num_users >= 0, f"--num_users={self.num_users}: 0 (all) or more")
         require(

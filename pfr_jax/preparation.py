@@ -5,7 +5,6 @@ Data flows one way: ratings -> split -> targets -> clients. Nothing is trained h
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,15 +15,19 @@ from pfr_jax.building import build_adaptation, build_algorithm, build_federation
 from pfr_jax.config import Config, DataConfig
 from pfr_jax.data import load
 from pfr_jax.data.buckets import Layout, Sizes, client_sizes, common_layout
+from pfr_jax.data.filters import keep_active
+from pfr_jax.data.formats import ReadOptions
+from pfr_jax.data.formats.options import Columns
 from pfr_jax.data.interactions import build_interactions
-from pfr_jax.data.lines import Columns
 from pfr_jax.data.population import Population, build_population, deal_with_new_users
 from pfr_jax.data.premade import read_premade
+from pfr_jax.data.sources import is_known
 from pfr_jax.data.splits import Split, choose_new_users, hold_out_users, random_split
 from pfr_jax.data.table import Ratings, Scale
 from pfr_jax.data.targets import explicit_targets, implicit_targets, user_centers
 from pfr_jax.errors import InputError
 from pfr_jax.model import AutoEncoder
+from pfr_jax.paths import expanded
 from pfr_jax.sampling import cohort_size
 from pfr_jax.sharding import client_mesh
 
@@ -71,39 +74,63 @@ class Simulation:
 
 
 def load_ratings(config: DataConfig) -> tuple[Ratings, Split]:
-    """The ratings that these settings name, reduced to a sample of users if so, and their split."""
-    validation, test = (
-        Path(name) if name else None for name in (config.validation_file, config.test_file)
-    )
-    columns = _columns(config.columns)
-    scale = Scale(*config.scale) if config.scale else None
-    if validation or test:
-        if config.num_users:
-            raise InputError("--num_users cannot sample a split of one's own; leave it out")
-        return read_premade(Path(config.dataset), validation, test, columns, scale)
+    """The ratings that these settings name, filtered and reduced to a sample of users if so, and
+    their split.
+    """
+    if config.validation_file or config.test_file:
+        return _load_premade(config)
     ratings = load(
         config.dataset,
         data_dir=config.data_dir or None,
-        columns=columns,
-        scale=scale,
+        options=read_options(config),
         seed=config.split_seed,
         download=config.download,
         user_profile=config.user_profile,
     )
+    if max(config.min_ratings_per_user, config.min_ratings_per_item) > 1:
+        ratings = keep_active(ratings, config.min_ratings_per_user, config.min_ratings_per_item)
     if config.num_users not in (0, ratings.num_users):
         ratings = ratings.take_users(config.num_users, config.split_seed)
     fractions = config.validation_fraction, config.test_fraction
     return ratings, random_split(len(ratings), *fractions, config.split_seed)
 
 
+def _load_premade(config: DataConfig) -> tuple[Ratings, Split]:
+    """A split that comes in files of its own."""
+    flag = "--test_file" if config.test_file else "--validation_file"
+    if is_known(config.dataset):
+        raise InputError(
+            f"{flag} goes with a training file of your own: give its path as --dataset, not "
+            f"{config.dataset}"
+        )
+    for name in ("num_users", "min_ratings_per_user", "min_ratings_per_item"):
+        if getattr(config, name):
+            raise InputError(f"--{name} cannot change a split of one's own ({flag}); leave it out")
+    validation, test = (
+        expanded(path) if path else None for path in (config.validation_file, config.test_file)
+    )
+    return read_premade(expanded(config.dataset), validation, test, read_options(config))
+
+
+def read_options(config: DataConfig) -> ReadOptions:
+    """What these settings say about a file of ratings."""
+    return ReadOptions(
+        columns=_columns(config.columns),
+        separator={"": None, r"\t": "\t"}.get(config.separator, config.separator),
+        header={"auto": None, "yes": True, "no": False}[config.header],
+        scale=Scale(*config.scale) if config.scale else None,
+        rating_range=(config.rating_range[0], config.rating_range[1])
+        if config.rating_range
+        else None,
+        duplicates=config.duplicates,
+    )
+
+
 def _columns(texts: tuple[str, ...]) -> Columns | None:
-    """Names, or positions where all three are numbers."""
+    """Names, or positions where all are numbers."""
     if not texts:
         return None
-    user, item, rating = texts
-    if all(text.isdecimal() for text in texts):
-        return int(user), int(item), int(rating)
-    return user, item, rating
+    return tuple(map(int, texts)) if all(text.isdecimal() for text in texts) else texts
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,12 @@
 """The Anime Recommendations Database of Kaggle, with the filters of the paper's experiments."""
 
+import dataclasses
 import logging
 from pathlib import Path
 
 import numpy as np
 
-from pfr_jax.data.fields import FixedLayout
-from pfr_jax.data.lines import Columns
-from pfr_jax.data.readers import read_ratings
+from pfr_jax.data.formats import ReadOptions, read_ratings
 from pfr_jax.data.table import Ratings, Scale
 from pfr_jax.errors import InputError
 
@@ -25,14 +24,14 @@ BY_HAND = (
 _log = logging.getLogger(__name__)
 
 
-def read_anime(path: Path, columns: Columns, layout: FixedLayout) -> Ratings:
+def read_anime(path: Path, options: ReadOptions, name: str) -> Ratings:
     """The ratings of `rating.csv` that pass `keep`.
 
     Raises InputError as `read_ratings` does: also for a pair that is given twice, rated or not.
     """
     # A scale from -1 takes 0 too, which no rating is.
     whole = Scale(float(UNRATED), SCALE.high, SCALE.step)
-    ratings = read_ratings(path, columns, whole, "anime", layout)
+    ratings = read_ratings(path, dataclasses.replace(options, scale=whole), name)
     wrong = np.flatnonzero((ratings.rating != UNRATED) & ~SCALE.contains(ratings.rating))
     if len(wrong):
         raise InputError(
@@ -69,10 +68,4 @@ def keep(ratings: Ratings) -> Ratings:
         f"{frequent.sum():,} by users and of items with at least {MIN_RATINGS} ratings (counted "
         f"once, together); {rows.sum():,} by the first {len(first):,} such users are used"
     )
-    return Ratings.from_columns(
-        ratings.user_ids[user[rows]],
-        ratings.item_ids[item[rows]],
-        ratings.rating[rows],
-        SCALE,
-        ratings.name,
-    )
+    return dataclasses.replace(ratings.select(rows), scale=SCALE)

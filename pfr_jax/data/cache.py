@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from pfr_jax.data.readers import PARSER_VERSION
+from pfr_jax.data.formats.files import PARSER_VERSION
 from pfr_jax.data.table import Ratings, Scale
 
 MAGIC = b"pfr_jax ratings 1\n"  # another number for another layout of entries

@@ -4,11 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pfr_jax.data.fields import FixedLayout
-from pfr_jax.data.lines import Columns
-from pfr_jax.data.readers import read_files
+from pfr_jax.data.formats import ReadOptions, read_files
 from pfr_jax.data.splits import Split
-from pfr_jax.data.table import Ratings, Scale
+from pfr_jax.data.table import Ratings
 from pfr_jax.errors import InputError
 
 
@@ -16,10 +14,8 @@ def read_premade(
     train: str | Path,
     validation: str | Path | None,
     test: str | Path | None,
-    columns: Columns | None = None,
-    scale: Scale | None = None,
+    options: ReadOptions | None = None,
     name: str | None = None,
-    layout: FixedLayout | None = None,
 ) -> tuple[Ratings, Split]:
     """The ratings of all files, train first, and which rows each part has.
 
@@ -33,7 +29,7 @@ def read_premade(
             "that one at random, give it as --dataset"
         )
     paths = [path for path in (train, validation, test) if path is not None]
-    ratings, lengths = read_files(paths, columns, scale, name, layout)
+    ratings, lengths = read_files(paths, options, name)
     rows = iter(np.split(np.arange(len(ratings)), np.cumsum(lengths)[:-1]))
     empty = np.empty(0, np.int64)
     return ratings, Split(

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pfr_jax.data.fields import INTEGER, Problem
+from pfr_jax.data.formats.fields import COUNT, Problem
 from pfr_jax.errors import InputError
 
 VERSION = 1  # to be raised whenever some file is read differently: older cached data are not used
@@ -142,7 +142,7 @@ def _parse(line: bytes, ending: bytes, form: Form) -> tuple[int, list[int]]:
         )
     field = dict(zip(form.fields, texts, strict=True))
     wanted = {
-        "user": re.fullmatch(INTEGER, field["user"]),
+        "user": re.fullmatch(COUNT, field["user"]),
         "age": _is_age(field["age"], form),
         "gender": field["gender"] in GENDERS,
         "occupation": field["occupation"] in form.occupations,

@@ -1,7 +1,10 @@
 """Named sources of ratings: the one list that `--dataset` chooses from."""
 
 import dataclasses
+import difflib
 import os
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,17 +14,17 @@ import platformdirs
 from pfr_jax.data import anime, profiles
 from pfr_jax.data.cache import read_cached
 from pfr_jax.data.download import Archive, by_hand, fetch
-from pfr_jax.data.fields import FixedLayout
-from pfr_jax.data.lines import Columns
+from pfr_jax.data.formats import FixedLayout, ReadOptions, read_ratings
 from pfr_jax.data.profiles import Form, read_profiles
-from pfr_jax.data.readers import read_ratings
 from pfr_jax.data.synthetic import HALF_STARS, PRESETS, WHOLE_STARS, generate
 from pfr_jax.data.table import Ratings, Scale
 from pfr_jax.errors import InputError
+from pfr_jax.paths import expanded
 
 # Far above the largest id of any source (a movie of MovieLens-32M: below 300,000), and far below
 # what a field or line run together with the next would make.
 MAX_ID = 10_000_000
+_HEADER = ("userId", "movieId", "rating", "timestamp")  # of the csv files of GroupLens
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,12 @@ class Source:
 
     name: str
     file: str  # relative to the data directory
-    columns: Columns  # user, item and rating in that file
-    scale: Scale
-    layout: FixedLayout
+    options: ReadOptions  # what is known of that file
     threshold: float  # stars from which a rating is positive in implicit feedback
     archive: Archive | None = None  # that holds `file` under the same path; None: by hand only
+    by_hand: str = ""  # how to get it without an archive, a sentence with {path}
+    read: Callable[[Path, ReadOptions, str], Ratings] = read_ratings
+    filters: Callable[[], Mapping[str, Any]] = dict  # what `read` does to the file's ratings
     users_file: str = ""  # of user profiles, relative to the data directory; "": there is none
     users_form: Form | None = None
 
@@ -58,9 +62,11 @@ def _movielens(
     return Source(
         name=name,
         file=file,
-        columns=("userId", "movieId", "rating") if file.endswith(".csv") else (0, 1, 2),
-        scale=scale,
-        layout=FixedLayout(num_fields=4, max_id=MAX_ID),
+        options=ReadOptions(
+            columns=_HEADER if file.endswith(".csv") else (0, 1, 2, 3),
+            scale=scale,
+            layout=FixedLayout(num_fields=4, max_id=MAX_ID),
+        ),
         threshold=3.5,
         archive=Archive(
             url=f"https://files.grouplens.org/datasets/movielens/{archive}",
@@ -129,10 +135,15 @@ SOURCES = {
         Source(
             name="anime",
             file="anime/rating.csv",
-            columns=("user_id", "anime_id", "rating"),
-            scale=anime.SCALE,
-            layout=FixedLayout(num_fields=3, max_id=MAX_ID),
+            options=ReadOptions(
+                columns=("user_id", "anime_id", "rating"),
+                scale=anime.SCALE,
+                layout=FixedLayout(num_fields=3, max_id=MAX_ID),
+            ),
             threshold=8.0,
+            by_hand=anime.BY_HAND,
+            read=anime.read_anime,
+            filters=lambda: anime.FILTERS,
         ),
     )
 }
@@ -141,23 +152,30 @@ SOURCES = {
 def load(
     dataset: str,
     data_dir: str | Path | None = None,
-    columns: Columns | None = None,
-    scale: Scale | None = None,
+    options: ReadOptions | None = None,
     seed: int = 0,
     download: bool = False,
     user_profile: bool = False,
 ) -> Ratings:
     """The ratings of a synthetic preset, a source of SOURCES, or a file of one's own.
 
-    `data_dir` is where the files of SOURCES are; by default `data_directory()`. With `download`,
-    what is missing there is fetched from the official archive. `columns` and `scale` describe a
-    file of one's own (see `read_ratings`) and are refused for the others. `seed` is the
-    synthetic generator's. With `user_profile`, users have profiles. What was read from files is
-    kept in `cache_directory()`.
+    Args:
+      dataset: a name, or the path of a file.
+      data_dir: where the files of SOURCES are; by default `data_directory()`.
+      options: how to read a file of one's own. Of a source, whose file is known, they may say only
+        what becomes of ratings: `duplicates` and `rating_range`.
+      seed: of the synthetic generator.
+      download: fetch from the official archive what is missing in `data_dir`.
+      user_profile: users have profiles.
 
-    Raises InputError for an unknown name, a missing file, whatever is wrong inside it, a download
-    that fails, and profiles of a data set that has none.
+    Returns:
+      The ratings. What was read from files is kept in `cache_directory()`.
+
+    Raises:
+      InputError: for an unknown name, a missing file, whatever is wrong inside it, a download that
+        fails, and profiles of a data set that has none.
     """
+    options = options or ReadOptions()
     with_profiles = [source.name for source in SOURCES.values() if source.users_form]
     if user_profile and dataset not in with_profiles:
         raise InputError(
@@ -166,61 +184,84 @@ def load(
         )
     if dataset not in PRESETS and dataset not in SOURCES:
         path = _own_file(dataset)
-        settings = {"columns": columns, "scale": scale}
         return read_cached(
-            path, lambda: read_ratings(path, columns, scale), settings, cache_directory()
+            path, lambda: read_ratings(path, options), {"options": options}, cache_directory()
         )
-    if columns is not None or scale is not None:
-        raise InputError(
-            f"--dataset={dataset} has its own columns and scale; leave out --columns and --scale, "
-            "which describe a file of your own"
-        )
+    _check_known(dataset, options)
     if dataset in PRESETS:
         return generate(PRESETS[dataset], seed)
-    data_dir = Path(data_dir).expanduser() if data_dir else data_directory()
-    return _load_source(SOURCES[dataset], data_dir, download, user_profile)
+    source = SOURCES[dataset]
+    known = dataclasses.replace(
+        source.options, duplicates=options.duplicates, rating_range=options.rating_range
+    )
+    data_dir = expanded(data_dir) if data_dir else data_directory()
+    return _load_source(source, known, data_dir, download, user_profile)
+
+
+def is_known(dataset: str) -> bool:
+    """Whether it is a name, and so no path."""
+    return dataset in PRESETS or dataset in SOURCES
+
+
+def _check_known(dataset: str, options: ReadOptions) -> None:
+    """Refuse what only a file of one's own can be told."""
+    given = {name: getattr(options, name) for name in ("columns", "scale", "separator", "header")}
+    if dataset in PRESETS:
+        given["rating_range"] = options.rating_range
+    names = [f"--{name}" for name, value in given.items() if value is not None]
+    if names:
+        raise InputError(
+            f"--dataset={dataset} is known; leave out {' and '.join(names)}, which describe a file "
+            "of your own"
+        )
 
 
 def data_directory() -> Path:
     """Where data sets are kept: $PFR_DATA_DIR, or else the user's cache directory."""
     folder = os.environ.get("PFR_DATA_DIR") or platformdirs.user_cache_dir("pfr_jax")
-    return Path(folder).expanduser()
+    return expanded(folder)
 
 
 def cache_directory() -> Path:
     """Where parsed ratings are kept: $PFR_CACHE_DIR, or else in the user's cache directory."""
     folder = os.environ.get("PFR_CACHE_DIR")
     if folder:
-        return Path(folder).expanduser()
+        return expanded(folder)
     return Path(platformdirs.user_cache_dir("pfr_jax")) / "parsed"
 
 
 def _own_file(dataset: str) -> Path:
-    path = Path(dataset).expanduser()
+    path = expanded(dataset)
     if not path.is_file():
+        near = _near(dataset)
         raise InputError(
-            f"--dataset={dataset} is neither a known data set nor a file; want one of "
-            f"{', '.join([*PRESETS, *SOURCES])}, or the path of a csv, tsv, dat or parquet file"
+            f"--dataset={dataset} is neither a known data set nor a file"
+            f"{f'; did you mean {near}?' if near else '.'} Want one of "
+            f"{', '.join([*PRESETS, *SOURCES])}, or the path of a file of ratings"
         )
     return path
 
 
-def _load_source(source: Source, data_dir: Path, download: bool, user_profile: bool) -> Ratings:
+def _near(dataset: str) -> str | None:
+    """The known name that may have been meant: ml100k by ml-100k or MovieLens 100K."""
+    plain = re.sub("[^a-z0-9]", "", dataset.lower()).replace("movielens", "ml")
+    names = {re.sub("[^a-z0-9]", "", name): name for name in [*PRESETS, *SOURCES]}
+    found = difflib.get_close_matches(plain, names, 1, cutoff=0.75)
+    return names[found[0]] if found else None
+
+
+def _load_source(
+    source: Source, options: ReadOptions, data_dir: Path, download: bool, user_profile: bool
+) -> Ratings:
     files = (source.file, source.users_file) if user_profile else (source.file,)
     _provide(source, files, data_dir, download)
-    settings: dict[str, Any] = {"source": source.name, "columns": source.columns}
-    settings |= {"scale": source.scale, "layout": source.layout, "threshold": source.threshold}
+    settings: dict[str, Any] = {"source": source.name, "options": options}
+    settings |= {"threshold": source.threshold, "filters": source.filters()}
     if user_profile:
         settings["profiles"] = [profiles.VERSION, source.users_form]
-    if source.name == "anime":
-        settings["filters"] = anime.FILTERS
 
     def read() -> Ratings:
-        path = data_dir / source.file
-        if source.name == "anime":
-            ratings = anime.read_anime(path, source.columns, source.layout)
-        else:
-            ratings = read_ratings(path, source.columns, source.scale, source.name, source.layout)
+        ratings = source.read(data_dir / source.file, options, source.name)
         ratings = dataclasses.replace(ratings, threshold=source.threshold)
         if not user_profile or source.users_form is None:
             return ratings
@@ -239,7 +280,7 @@ def _provide(source: Source, files: tuple[str, ...], data_dir: Path, download: b
         return
     what = f"--dataset={source.name}: there is no file {missing[0]}"
     if source.archive is None:
-        raise InputError(f"{what}. {anime.BY_HAND.format(path=missing[0])}")
+        raise InputError(f"{what}. {source.by_hand.format(path=missing[0])}")
     if not download:
         raise InputError(
             f"{what}. Allow --download, or {by_hand(source.archive, data_dir)}. "

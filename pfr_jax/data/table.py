@@ -1,7 +1,8 @@
 """The table of ratings: who rated what, with how many stars."""
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -58,6 +59,9 @@ class Ratings:
     threshold: float | None = None  # stars from which a rating counts as positive
     profile: np.ndarray | None = None  # f32[U, P], one-hot
     profile_names: tuple[str, ...] = ()  # of the P columns
+    scale_inferred: bool = False  # from the lowest and the highest rating
+    notes: tuple[str, ...] = ()  # what was found out or done while reading, in sentences
+    removed: dict[str, int] = field(default_factory=dict)  # why -> how many ratings
 
     @classmethod
     def from_columns(
@@ -97,9 +101,13 @@ class Ratings:
                 f"{self.name}; want 1 to {self.num_users:,}"
             )
         chosen = sampling.permutation(self.num_users, sampling.Stream.SUBSET, seed)[:n]
-        rows = np.isin(self.user, chosen)
+        return self.select(np.isin(self.user, chosen))
+
+    def select(self, rows: np.ndarray) -> "Ratings":
+        """The ratings at ``rows`` (bool[N]); users and items that no longer occur are dropped."""
         user, user_ids = _close_gaps(self.user[rows], self.user_ids)
         item, item_ids = _close_gaps(self.item[rows], self.item_ids)
+        users = np.bincount(self.user[rows], minlength=self.num_users) > 0
         return dataclasses.replace(
             self,
             user=user,
@@ -108,8 +116,18 @@ class Ratings:
             user_ids=user_ids,
             item_ids=item_ids,
             expected=None if self.expected is None else self.expected[rows],
-            profile=None if self.profile is None else self.profile[np.sort(chosen)],
+            profile=None if self.profile is None else self.profile[users],
         )
+
+    def described(self) -> dict[str, Any]:
+        """The ``statistics`` for people, with the kinds of labels and the scale in force."""
+        inferred = ", from the lowest and the highest rating" if self.scale_inferred else ""
+        return {
+            **self.statistics(),
+            "users": _labels_text(self.user_ids),
+            "items": _labels_text(self.item_ids),
+            "scale": f"{self.scale}{inferred}",
+        }
 
     def statistics(self) -> dict[str, float]:
         """Sizes, density, and the spread of ratings per user, per item and in stars."""
@@ -139,6 +157,11 @@ def _number(labels: np.ndarray | pa.Array) -> tuple[np.ndarray, np.ndarray]:
     rank = np.empty(len(ids), np.int32)
     rank[order] = np.arange(len(ids), dtype=np.int32)
     return rank[encoded.indices.to_numpy()], ids[order]
+
+
+def _labels_text(ids: np.ndarray) -> str:
+    """How many different labels there are, and of what kind."""
+    return f"{'text' if ids.dtype.kind == 'U' else 'integers'}, {len(ids):,} different"
 
 
 def _close_gaps(codes: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

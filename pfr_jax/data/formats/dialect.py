@@ -1,0 +1,249 @@
+"""What kind of file it is, and where its columns are: from its name, its first line and the user.
+
+What is found out by itself is returned in sentences, to be shown.
+"""
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+
+from pfr_jax.data.formats import grammar, stream
+from pfr_jax.data.formats.fields import Problem, is_number
+from pfr_jax.data.formats.grammar import BYTE_ORDER_MARK, Dialect, Fault
+from pfr_jax.data.formats.options import ROLES, SPACES, Columns, ReadOptions, separator_text
+from pfr_jax.errors import InputError
+
+NAMES: Columns = ("user", "item", "rating")
+POSITIONS: Columns = (0, 1, 2)
+TIMES = ("timestamp", "time")  # names that a column of times has by itself
+SEPARATORS = ("\t", ",", ";", "::", "|")  # tried where that of the kind of file does not fit
+OPEN_ENDED = (",", ";")  # spreadsheets leave out the last line end
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of text file, known by the ending of its name."""
+
+    separator: str | None  # None: as the first line suggests
+    columns: Columns  # where the user says nothing
+    typed: bool = False  # the header says "name:type"
+
+
+# MovieLens-100K's own `u.data` and its splits (`u1.base`, `u1.test`) are separated by tabs;
+# `.inter` is RecBole's atomic file of interactions.
+KINDS = {
+    ".csv": Kind(",", NAMES),
+    ".tsv": Kind("\t", NAMES),
+    ".dat": Kind("::", POSITIONS),
+    ".data": Kind("\t", POSITIONS),
+    ".base": Kind("\t", POSITIONS),
+    ".test": Kind("\t", POSITIONS),
+    "": Kind("\t", POSITIONS),
+    ".txt": Kind(None, POSITIONS),
+    ".inter": Kind("\t", ("user_id", "item_id", "rating"), typed=True),
+}
+TYPES = {"user": "token", "item": "token", "rating": "float", "time": "float"}  # of typed headers
+
+
+def find_dialect(path: Path, options: ReadOptions) -> tuple[Dialect, list[str]]:
+    """How to read the text file `path`, and what was found out by itself, in sentences.
+
+    Raises InputError where the first line does not fit the kind of file and the options.
+    """
+    kind, notes = _kind_of(path, options), []
+    line = stream.first_line(path)
+    mark = len(BYTE_ORDER_MARK) if line.startswith(BYTE_ORDER_MARK) and not options.layout else 0
+    if mark:
+        line = line[mark:]
+        notes.append("It begins with a byte-order mark, which is passed over.")
+    if not line:
+        grammar.refuse(path, Fault(0, "the file is empty; it should hold one rating per line"))
+    ending = b"\r\n" if line.endswith(b"\r\n") else b"\n"
+    wanted = _wanted(kind, options)
+    try:
+        # The end may be missing here: whether it may is said once the separator is known.
+        text = grammar.decode(line, ending, open_end=True)
+        separator = _separator(text, kind, options, wanted)
+        open_end = separator in OPEN_ENDED and options.layout is None
+        grammar.decode(line, ending, open_end)
+        fields = grammar.split(text, separator)
+        _check_count(fields, separator, options)
+        header = _has_header(fields, wanted, options)
+        positions = _positions(fields, wanted, kind, separator, header)
+    except Problem as problem:
+        grammar.refuse(path, Fault(1, str(problem)))
+    if separator != kind.separator and options.separator is None:
+        notes.append(f"Its fields are separated by {separator_text(separator)}.")
+    if header and (wanted != NAMES or len(positions) > 3):
+        named = zip(ROLES, positions, strict=False)
+        parts = (
+            f"{fields[position].partition(':')[0]!r} is the {role}" for role, position in named
+        )
+        notes.append(f"Of its columns {', '.join(parts)}.")
+    user, item, rating = positions[:3]
+    return Dialect(
+        separator=separator,
+        num_fields=len(fields),
+        positions=(user, item, rating),
+        time=positions[3] if len(positions) > 3 else None,
+        skipped=mark + (len(line) if header else 0),
+        first_line=2 if header else 1,
+        ending=ending,
+        open_end=open_end,
+        scale=options.scale,
+        kept=options.rating_range,
+        layout=options.layout,
+    ), notes
+
+
+def _kind_of(path: Path, options: ReadOptions) -> Kind:
+    suffix = stream.suffix(path)
+    if suffix in KINDS:
+        return KINDS[suffix]
+    if options.separator is not None:
+        return Kind(options.separator, POSITIONS)
+    raise InputError(
+        f"{path}: unknown kind of file {suffix!r}. If it is text, say with --separator what stands "
+        f"between its fields (and with --columns which they are); else write it as one of "
+        f"{', '.join(filter(None, KINDS))}, .parquet or .feather; text may be packed: .csv.gz, "
+        ".csv.zst"
+    )
+
+
+def _wanted(kind: Kind, options: ReadOptions) -> Columns:
+    """The columns asked for, or those of the kind: positions where there is no header."""
+    if options.columns is not None:
+        return options.columns
+    return POSITIONS if options.header is False else kind.columns
+
+
+def _separator(text: str, kind: Kind, options: ReadOptions, wanted: Columns) -> str:
+    """The one given, else the kind's where it fits the first line, else the only one that does."""
+    if options.separator is not None:
+        return options.separator
+    own = kind.separator
+    if own and (options.layout or _fits(text, own, kind, wanted)):
+        return own
+    fitting = [one for one in SEPARATORS if one != own and _fits(text, one, kind, wanted)]
+    if not fitting and _fits(text, SPACES, kind, wanted):
+        fitting = [SPACES]
+    if len(fitting) > 1:
+        raise Problem(
+            f"the fields may be separated by {' or '.join(map(separator_text, fitting))}; say with "
+            "--separator"
+        )
+    if not fitting and not own:
+        raise Problem(
+            f"no separator makes this line {len(wanted)} fields or more that fit --columns; say "
+            "with --separator what stands between them"
+        )
+    # Of those that do not fit, the one that a message about the first line should speak of.
+    return (
+        fitting[0] if fitting else max((str(own), *SEPARATORS), key=lambda one: _fields(text, one))
+    )
+
+
+def _fields(text: str, separator: str) -> int:
+    """How many fields the first line has, so separated; 0: it cannot be."""
+    try:
+        return len(grammar.split(text, separator))
+    except Problem:
+        return 0
+
+
+def _fits(text: str, separator: str, kind: Kind, wanted: Columns) -> bool:
+    """Whether the first line, so separated, has the columns wanted."""
+    try:
+        fields = grammar.split(text, separator)
+    except Problem:
+        return False
+    if isinstance(wanted[0], str):
+        names = _names(fields, kind)
+        return all(names.count(str(name)) == 1 for name in wanted)
+    return len(fields) > max(2, *map(int, wanted))
+
+
+def _check_count(fields: list[str], separator: str, options: ReadOptions) -> None:
+    if options.layout and len(fields) != options.layout.num_fields:
+        raise Problem(
+            f"{len(fields)} field(s) separated by {separator_text(separator)} where there should "
+            f"be {options.layout.num_fields}; get the file again"
+        )
+
+
+def _has_header(fields: list[str], wanted: Columns, options: ReadOptions) -> bool:
+    """As the user says; else where columns are asked for by name.
+
+    Raises Problem for a line that may be a header or not: as the names that pandas gives columns
+    without any, 0,1,2, or a line without a number for the rating.
+    """
+    if options.header is not None:
+        return options.header
+    if isinstance(wanted[0], str):
+        return True
+    if options.layout:
+        return False
+    numbered = fields[1:] if not fields[0] else fields  # pandas leaves the index's name out
+    if numbered == [str(number) for number in range(len(numbered))]:
+        raise Problem(
+            f"{','.join(fields)} may number the columns or be a rating; say --header=yes if it is "
+            "a header, --header=no if it is not"
+        )
+    place = int(wanted[2])
+    if place < len(fields) and not is_number(fields[place]) and fields[place].isidentifier():
+        raise Problem(
+            f"the rating {fields[place][:50]!r} is not a number. If this line is a header, say "
+            "--header=yes, or name the columns of user, item and rating with --columns"
+        )
+    return False
+
+
+def _names(fields: list[str], kind: Kind) -> list[str]:
+    """The names in a header: of a typed one without the types."""
+    return [field.partition(":")[0] for field in fields] if kind.typed else fields
+
+
+def _positions(
+    fields: list[str], wanted: Columns, kind: Kind, separator: str, header: bool
+) -> tuple[int, ...]:
+    """Where the wanted columns are, from 0; with a time by itself where a header names one."""
+    if not isinstance(wanted[0], str):
+        for position in map(int, wanted):
+            if position >= len(fields):
+                raise Problem(
+                    f"{len(fields)} field(s) separated by {separator_text(separator)}, but column "
+                    f"{position} (counted from 0) was asked for; see --columns and --separator"
+                )
+        return tuple(map(int, wanted))
+    names = _names(fields, kind)
+    found = [_find_name(str(name), names, separator) for name in wanted]
+    times = [name for name in TIMES if names.count(name) == 1]
+    if len(found) == 3 and len(times) == 1 and names.index(times[0]) not in found:
+        found.append(names.index(times[0]))
+    if kind.typed:
+        for role, position in zip(ROLES, found, strict=False):
+            _check_type(fields[position], role)
+    return tuple(found)
+
+
+def _find_name(name: str, names: list[str], separator: str) -> int:
+    if names.count(name) != 1:
+        near = difflib.get_close_matches(name, names, 1)
+        hint = f" (there is {near[0]!r})" if near else ""
+        raise Problem(
+            f"the header should name the column {name!r} once{hint}; separated by "
+            f"{separator_text(separator)} it is {names}. Say with --columns which names mean "
+            "user, item and rating, with --separator what stands between them, or, where there is "
+            "no header, --header=no"
+        )
+    return names.index(name)
+
+
+def _check_type(field: str, role: str) -> None:
+    """Raise Problem unless a field of a typed header has the type of its role."""
+    name, _, kind = field.partition(":")
+    if kind != TYPES[role]:
+        raise Problem(
+            f"the column {name!r} is of type {kind!r}, but a {role} is a {TYPES[role]}; see "
+            "--columns"
+        )

@@ -1,0 +1,230 @@
+"""Files of ratings become `Ratings`: columns joined, labels numbered, repeated pairs settled.
+
+The rules are in `grammar` and `fields`; `text` and `tables` keep to them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pfr_jax.data.formats import fields, repeats, stream
+from pfr_jax.data.formats.columns import TextColumns, join, map_distinct
+from pfr_jax.data.formats.grammar import SHOWN
+from pfr_jax.data.formats.options import ReadOptions
+from pfr_jax.data.formats.tables import SUFFIXES, read_table
+from pfr_jax.data.formats.text import read_text
+from pfr_jax.data.table import Ratings, Scale
+from pfr_jax.errors import InputError
+
+# To be raised whenever some file is read differently than before: cached data of an older parser
+# are not used.
+PARSER_VERSION = 3
+
+
+@dataclass(frozen=True)
+class _File:
+    """The n ratings of one file that are kept, in its order."""
+
+    columns: TextColumns
+    stars: np.ndarray  # f32[n]
+    rows: np.ndarray | None  # i64[n], their places in ``columns``; None: all of them
+    outside: int = 0  # ratings outside the range, dropped
+    again: int = 0  # ratings of pairs rated again, settled
+
+    @property
+    def user(self) -> pa.DictionaryArray:
+        return _take(self.columns.user, self.rows)
+
+    @property
+    def item(self) -> pa.DictionaryArray:
+        return _take(self.columns.item, self.rows)
+
+    def place(self, row: int) -> str:
+        return self.columns.place(row if self.rows is None else int(self.rows[row]))
+
+
+def read_ratings(
+    path: str | Path, options: ReadOptions | None = None, name: str | None = None
+) -> Ratings:
+    """The ratings of one file, in its order.
+
+    Args:
+      path: a text file (one rating per line; .gz and .zst are unpacked), parquet or feather.
+      options: what is known of the file; by default all is found out.
+      name: of the source, for logs and messages; by default the file's.
+
+    Returns:
+      The ratings; their ``notes`` say what was found out, their ``removed`` what was dropped.
+
+    Raises:
+      InputError: with the lines, for all that the grammar does not allow.
+    """
+    return read_files([path], options, name)[0]
+
+
+def read_files(
+    paths: Sequence[str | Path], options: ReadOptions | None = None, name: str | None = None
+) -> tuple[Ratings, list[int]]:
+    """The ratings of several files, one after the other, and how many each file has.
+
+    As ``read_ratings``. A pair of user and item that is in two files is an error in any case.
+    """
+    options = options or ReadOptions()
+    files = [_settle(_read(Path(path), options), options) for path in paths]
+    user = _labels(join([file.user for file in files]))
+    item = _labels(join([file.item for file in files]))
+    stars = np.concatenate([file.stars for file in files])
+    if not len(stars):
+        raise InputError(f"{paths[0]}: no rating is within --rating_range")
+    scale, inferred = options.scale, options.scale is None
+    notes = [f"{file.columns.faults.path.name}: {n}" for file in files for n in file.columns.notes]
+    if scale is None:
+        levels = np.sort(pc.unique(pa.array(stars)).to_numpy())
+        scale = Scale(float(levels[0]), float(levels[-1]))
+        notes += _far_levels(levels)
+    ratings = Ratings.from_columns(user, item, stars, scale, name or Path(paths[0]).name)
+    removed = {
+        "outside_rating_range": sum(file.outside for file in files),
+        "rated_again": sum(file.again for file in files),
+    }
+    notes += _removals(removed, options)
+    removed = {why: count for why, count in removed.items() if count}
+    ratings = replace(ratings, scale_inferred=inferred, notes=tuple(notes), removed=removed)
+    if len(files) > 1:
+        _check_overlap(ratings, files)
+    return ratings, [len(file.stars) for file in files]
+
+
+def _far_levels(levels: np.ndarray) -> list[str]:
+    """Points at a lowest or highest rating that may be a mark of something else.
+
+    ``levels`` f64[...] are the different ratings, ascending. MovieLens' go up in equal steps.
+    """
+    steps = np.diff(levels)
+    if len(steps) < 3:
+        return []
+    told = []
+    if steps[0] >= 2 * steps[1:].max():
+        told.append(("lowest", levels[0], levels[1]))
+    if steps[-1] >= levels[-2] - levels[0]:
+        told.append(("highest", levels[-1], levels[-2]))
+    return [
+        f"The {which} rating, {level:g}, is far from the next, {next:g}; if it is no rating but a "
+        "mark, leave it out with --rating_range"
+        for which, level, next in told
+    ]
+
+
+def _removals(removed: dict[str, int], options: ReadOptions) -> list[str]:
+    """What was dropped, in sentences."""
+    told = []
+    if options.rating_range:
+        low, high = options.rating_range
+        count = removed["outside_rating_range"]
+        told.append(f"{count:,} ratings outside {low:g} to {high:g} were dropped.")
+    if removed["rated_again"]:
+        what = {"mean": "their means stand for them"}.get(
+            options.duplicates, f"the {options.duplicates} of each was kept"
+        )
+        told.append(f"{removed['rated_again']:,} ratings were of pairs rated again; {what}.")
+    return told
+
+
+def _read(path: Path, options: ReadOptions) -> TextColumns:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; check --dataset and --data_dir")
+    with_time = options.duplicates in ("first", "last")
+    if stream.suffix(path) in SUFFIXES:
+        return read_table(path, options, with_time)
+    return read_text(path, options, with_time)
+
+
+def _settle(columns: TextColumns, options: ReadOptions) -> _File:
+    """The ratings that are kept. Raises InputError with all that is wrong with the file."""
+    stars, rows = map_distinct(
+        columns.rating, lambda text: fields.check_rating(text, options.scale, options.rating_range)
+    )
+    outside = 0 if rows is None else len(stars) - len(rows)
+    stars = _take(stars, rows)
+    file = _File(columns, stars, rows, outside)
+    found = repeats.find_repeats(file.user.indices.to_numpy(), file.item.indices.to_numpy())
+    if found.pairs and options.duplicates == "error":
+        _refuse_repeats(file, found)
+    columns.faults.refuse()
+    if not found.pairs:
+        return file
+    time = repeats.times(columns)
+    kept, stars = repeats.keep_one(
+        found, stars, None if time is None else _take(time, rows), options.duplicates
+    )
+    again = len(stars) - len(kept)
+    return _File(columns, stars[kept], kept if rows is None else rows[kept], outside, again)
+
+
+def _take(values: Any, rows: np.ndarray | None) -> Any:
+    """Those at ``rows`` of an array of Arrow's or NumPy's; all without ``rows``."""
+    if rows is None:
+        return values
+    return values[rows] if isinstance(values, np.ndarray) else values.take(pa.array(rows))
+
+
+def _refuse_repeats(file: _File, found: repeats.Repeats) -> None:
+    """Raises InputError for pairs rated again, after what else is wrong with the file."""
+    columns, second = file.columns, int(found.again[0])
+    user, item = file.user[second].as_py(), file.item[second].as_py()
+    here, before = file.place(second), file.place(found.first_of(second))
+    number = "1 pair is" if found.pairs == 1 else f"{found.pairs:,} pairs are"
+    message = (
+        f"{here}: user {user} rated item {item} at {before} already; "
+        f"{number} rated again in this file. Keep one rating of each, or say "
+        "--duplicates=first, last or mean"
+    )
+    try:
+        columns.faults.refuse()
+    except InputError as others:
+        raise InputError(f"{others}\n  {message}") from None
+    raise InputError(message)
+
+
+def _labels(column: pa.DictionaryArray) -> pa.DictionaryArray:
+    """Labels of N ratings, i64 or u64 if all are integers that fit, else text."""
+    texts = column.dictionary
+    if not pc.all(pc.match_substring_regex(texts, f"^{fields.INTEGER}$")).as_py():
+        return column
+    for kind in (pa.int64(), pa.uint64()):
+        try:
+            return pa.DictionaryArray.from_arrays(column.indices, texts.cast(kind))
+        except pa.ArrowInvalid:  # beyond what it holds
+            pass
+    return column
+
+
+def _check_overlap(ratings: Ratings, files: list[_File]) -> None:
+    """Refuse a rating that stands in two files: what is tested on must not be trained on."""
+    found = repeats.find_repeats(ratings.user, ratings.item)
+    if not found.pairs:
+        return
+    texts = []
+    for row in found.again[:SHOWN].tolist():
+        user, item = ratings.user_ids[ratings.user[row]], ratings.item_ids[ratings.item[row]]
+        texts.append(
+            f"{_place(row, files)}: user {user} rated item {item} at "
+            f"{_place(found.first_of(row), files)} already; a rating may be in one file only"
+        )
+    if len(found.again) > SHOWN:
+        texts.append(f"... and {len(found.again) - SHOWN:,} more")
+    raise InputError("\n  ".join(texts))
+
+
+def _place(row: int, files: list[_File]) -> str:
+    """What to call a row, from 0, of all `files` one after the other."""
+    for file in files:
+        if row < len(file.stars):
+            return file.place(row)
+        row -= len(file.stars)
+    raise ValueError("no file has that row")

@@ -1,0 +1,195 @@
+"""Files that hold typed columns, parquet and feather: as pandas, polars, Spark and DuckDB write.
+
+Every column is taken as text, each distinct value once, so that the rules of `fields` hold for all
+kinds of file alike.
+"""
+
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.parquet
+
+from pfr_jax.data.formats.columns import TextColumns
+from pfr_jax.data.formats.dialect import NAMES, TIMES
+from pfr_jax.data.formats.fields import Problem, check_count, check_label, check_rating
+from pfr_jax.data.formats.grammar import Fault, Faults
+from pfr_jax.data.formats.options import ROLES, ReadOptions
+from pfr_jax.errors import InputError
+
+SUFFIXES = (".parquet", ".feather", ".arrow")
+_WANTED = {
+    "user": "integers or text",
+    "item": "integers or text",
+    "rating": "numbers",
+    "time": "times or numbers",
+}
+
+
+def read_table(path: Path, options: ReadOptions, with_time: bool) -> TextColumns:
+    """All ratings of a parquet or feather file, with their times if asked for.
+
+    Raises InputError where the file cannot be read or lacks the columns; what is wrong with single
+    rows is in the result.
+    """
+    if options.separator is not None or options.header is not None:
+        raise InputError(
+            f"{path}: --separator and --header are for text files; leave them out for "
+            f"{path.suffix} files"
+        )
+    try:
+        table, found = _columns(path, options)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path}: cannot be read as ratings: {error}") from error
+    if not table.num_rows:
+        raise InputError(f"{path}: the file holds no ratings")
+    texts = [
+        _as_text(path, table[name], role, name)
+        for name, role in zip(found, ROLES, strict=False)
+        if role != "time" or with_time
+    ]
+    faults = Faults(path, ": row {}")
+    good = _check(texts, options, faults)
+    if options.layout:
+        for name in set(table.column_names) - set(found[:3]):
+            _check_counts(_as_text(path, table[name], "time", name), faults)
+    texts = [text.filter(pa.array(good)) for text in texts]
+    time = pa.chunked_array([texts[3].cast(pa.string())]) if texts[3:] else None
+    user, item, rating = texts[:3]
+    rows = np.flatnonzero(good) + 1
+    return TextColumns(user, item, rating, time, [rows.tolist()], faults, [])
+
+
+def _columns(path: Path, options: ReadOptions) -> tuple[pa.Table, list[str]]:
+    """What must be read of the file, and the names of user, item, rating and, if found, time."""
+    if path.suffix.lower() == ".parquet":
+        with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
+            found, others = _find(path, file.schema_arrow.names, options)
+            return file.read([*found, *others]), found
+    table = pyarrow.feather.read_table(path, memory_map=False)
+    table.validate(full=True)  # else a damaged file could lead outside its buffers
+    found, others = _find(path, table.column_names, options)
+    return table.select([*found, *others]), found
+
+
+def _find(path: Path, names: list[str], options: ReadOptions) -> tuple[list[str], list[str]]:
+    """The names of the roles' columns and, of a known layout, all others."""
+    columns, layout = options.columns or NAMES, options.layout
+    if not isinstance(columns[0], str):
+        columns = tuple(names[int(c)] if int(c) < len(names) else f"number {c}" for c in columns)
+    found = [str(column) for column in columns]
+    if any(names.count(name) != 1 for name in found):
+        raise InputError(
+            f"{path}: want each column of {found} once; there are {names}. Name user, item and "
+            "rating in --columns"
+        )
+    if layout and len(names) != layout.num_fields:
+        raise InputError(
+            f"{path}: {len(names)} columns where this data set has {layout.num_fields}; get the "
+            "file again"
+        )
+    times = [name for name in TIMES if names.count(name) == 1 and name not in found]
+    if len(found) == 3 and len(times) == 1:
+        found += times
+    return found, [name for name in names if name not in found] if layout else []
+
+
+def _as_text(path: Path, column: pa.ChunkedArray, role: str, name: str) -> pa.DictionaryArray:
+    """A column of N values as ENCODED; missing ones are empty texts. Raises InputError."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    write = _writer(kind, role)
+    if write is None:
+        raise InputError(
+            f"{path}: the column {name!r} is of type {kind}; want {_WANTED[role]} for the {role}"
+            f"{_advice(kind)}"
+        )
+    if isinstance(column.type, pa.BaseExtensionType):
+        kind = column.type.storage_type
+        column = pa.chunked_array([chunk.storage for chunk in column.chunks], kind)
+    if pa.types.is_decimal32(kind) or pa.types.is_decimal64(kind):
+        column = column.cast(pa.decimal128(kind.precision, kind.scale))
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    whole = column.unify_dictionaries().combine_chunks()
+    texts = write(whole.dictionary).fill_null("")
+    indices = whole.indices.cast(pa.int32())
+    if indices.null_count:
+        texts = pa.concat_arrays([texts, pa.array([""], pa.string())])
+        indices = indices.fill_null(len(texts) - 1)
+    # Encoded anew, for two values may have one text, and a dictionary values that do not occur.
+    return texts.take(indices).dictionary_encode()
+
+
+def _writer(kind: pa.DataType, role: str) -> Callable[[pa.Array], pa.Array] | None:
+    """What makes text of distinct values of this type; None where it cannot be of the role."""
+    types = pa.types
+    text = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+    raw = types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
+    number = types.is_integer(kind) or types.is_decimal(kind)
+    if types.is_floating(kind):
+        number = role in ("rating", "time")
+    if text or raw or number or types.is_null(kind):
+        return lambda values: values.cast(pa.string())
+    if kind == pa.uuid() and role in ("user", "item"):
+        return lambda values: pa.array(
+            [value and str(uuid.UUID(bytes=value)) for value in values.to_pylist()], pa.string()
+        )
+    if types.is_date(kind) and role == "time":
+        return lambda values: values.cast(pa.timestamp("s")).cast(pa.int64()).cast(pa.string())
+    if types.is_timestamp(kind) and role == "time":
+        return lambda values: values.cast(pa.int64()).cast(pa.string())
+    return None
+
+
+def _advice(kind: pa.DataType) -> str:
+    """How to write another type."""
+    if pa.types.is_floating(kind):
+        return ". Write it as integers, such as pandas' astype('int64'), or as text"
+    if pa.types.is_boolean(kind):
+        return ". Write 0 and 1 instead of false and true"
+    return ". Write it as text or as a number"
+
+
+def _check(texts: list[pa.DictionaryArray], options: ReadOptions, faults: Faults) -> np.ndarray:
+    """Which of the rows are in the grammar, bool[N]; what is wrong is added to ``faults``."""
+    layout = options.layout
+    checks: list[Callable[[str], object]] = [
+        lambda text: check_label(text, "user", layout),
+        lambda text: check_label(text, "item", layout),
+        lambda text: check_rating(text, options.scale, options.rating_range),
+    ]
+    good = np.ones(len(texts[0]), bool)
+    for text, check in zip(texts, checks, strict=False):
+        _add_faults(text, check, good, faults)
+    return good
+
+
+def _check_counts(text: pa.DictionaryArray, faults: Faults) -> None:
+    _add_faults(text, check_count, np.ones(len(text), bool), faults)
+
+
+def _add_faults(
+    column: pa.DictionaryArray, check: Callable[[str], object], good: np.ndarray, faults: Faults
+) -> None:
+    """Adds a fault for each row that is good so far and breaks the rule, and marks it."""
+    problems = [_problem(check, text) for text in column.dictionary.to_pylist()]
+    wrong = np.array([problem is not None for problem in problems], bool)
+    if not wrong.any():
+        return
+    codes = column.indices.to_numpy()
+    for row in np.flatnonzero(wrong[codes] & good):
+        faults.add(Fault(int(row) + 1, str(problems[codes[row]])))
+        good[row] = False
+
+
+def _problem(check: Callable[[str], object], text: str) -> str | None:
+    try:
+        check(text)
+        return None
+    except Problem as problem:
+        return str(problem)
