@@ -6,7 +6,7 @@ on each distinct text. So fast cannot mean different.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from io import BytesIO
 from itertools import chain
@@ -32,6 +32,7 @@ from pfr_jax.data.formats.grammar import Dialect, Fault, Faults
 from pfr_jax.data.formats.options import SPACES, FixedLayout, ReadOptions
 from pfr_jax.errors import InputError
 
+PART = 1 << 20  # bytes, about
 BLOCK = stream.PIECE // 4  # bytes that Arrow gives to a thread at once
 _NEW_LINE, _QUOTE = ord("\n"), ord('"')
 # Of n ratings: the columns (ENCODED; time: string) in chunks, and the lines.
@@ -98,7 +99,7 @@ def _read_slowly(piece: bytes, number: int, dialect: Dialect, faults: Faults) ->
 
 def _read_fast(piece: bytes, number: int, dialect: Dialect) -> Part | None:
     """By Arrow; None if anything in the piece may be wrong, or is too odd for it."""
-    if _looks_odd(piece, dialect):
+    if any(_looks_odd(part, dialect) for part in _parts(piece)):
         return None
     try:
         table = _parse(piece, dialect)
@@ -119,6 +120,15 @@ def _read_fast(piece: bytes, number: int, dialect: Dialect) -> Part | None:
 def _wanted(dialect: Dialect) -> list[int]:
     """The positions of user, item, rating and, if it is asked for, time."""
     return [*dialect.positions, *([] if dialect.time is None else [dialect.time])]
+
+
+def _parts(piece: bytes) -> Iterator[bytes]:
+    """A piece in parts of whole lines that stay in a processor's cache while they are looked at."""
+    begin = 0
+    while begin < len(piece):
+        end = piece.rfind(b"\n", begin, begin + PART) + 1 or len(piece)
+        yield piece[begin:end]
+        begin = end
 
 
 def _looks_odd(piece: bytes, dialect: Dialect) -> bool:
@@ -152,18 +162,16 @@ def _is_quoted_well(piece: bytes, separator: str) -> bool:
     if b'"' not in piece:
         return True
     data = np.frombuffer(b"\n" + piece + b"\n", np.uint8)
-    quotes = np.flatnonzero(data == _QUOTE)
-    if len(quotes) % 2:
+    quote, line_end = data == _QUOTE, data == _NEW_LINE
+    # From an opening quote to the byte before the closing one.
+    inside = np.bitwise_xor.accumulate(quote.view(np.uint8)).view(bool)
+    if (inside & line_end).any():  # the last line end, too: all quotes are closed
         return False
-    opening, closing = quotes[::2], quotes[1::2]
-    around = np.zeros(256, bool)
-    around[[_NEW_LINE, _QUOTE, ord("\r"), ord(separator)]] = True  # \r stands before \n only
-    lines = np.flatnonzero(data == _NEW_LINE)
-    return bool(
-        around[data[opening - 1]].all()
-        and around[data[closing + 1]].all()
-        and (np.searchsorted(lines, opening) == np.searchsorted(lines, closing)).all()
-    )
+    # \r stands before \n only.
+    border = quote | line_end | (data == ord(separator)) | (data == ord("\r"))
+    opens_inside = (quote & inside)[1:] & ~border[:-1]
+    goes_on = (quote & ~inside)[:-1] & ~border[1:]
+    return not (opens_inside.any() or goes_on.any())
 
 
 def _longest_line(piece: bytes) -> int:
