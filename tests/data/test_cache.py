@@ -11,8 +11,7 @@ import pytest
 
 from pfr_jax.data import cache
 from pfr_jax.data.cache import read_cached
-from pfr_jax.data.fields import FixedLayout
-from pfr_jax.data.readers import read_ratings
+from pfr_jax.data.formats import FixedLayout, ReadOptions, read_ratings
 from pfr_jax.data.table import Ratings, Scale
 from pfr_jax.errors import InputError
 
@@ -43,7 +42,7 @@ def read(source: Path, folder: Path, **settings) -> tuple[Ratings, bool]:
 
     def parse():
         parsed.append(True)
-        return read_ratings(source, scale=settings.get("scale"))
+        return read_ratings(source, ReadOptions(scale=settings.get("scale")))
 
     return read_cached(source, parse, settings, folder), not parsed
 

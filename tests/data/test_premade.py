@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from pfr_jax.data.fields import FixedLayout
+from pfr_jax.data.formats import FixedLayout, ReadOptions, read_ratings
 from pfr_jax.data.premade import read_premade
-from pfr_jax.data.readers import read_ratings
 from pfr_jax.data.table import Scale
 from pfr_jax.errors import InputError
 
@@ -33,8 +32,9 @@ def movielens(tmp_path):
 
 def test_base_and_test_are_the_whole_and_know_their_rows(movielens):
     base, test = movielens
-    ratings, split = read_premade(base, None, test, None, STARS, "ml100k", LAYOUT)
-    whole = read_ratings(base.with_name("u.data"), None, STARS, "ml100k", LAYOUT)
+    options = ReadOptions(scale=STARS, layout=LAYOUT)
+    ratings, split = read_premade(base, None, test, options, "ml100k")
+    whole = read_ratings(base.with_name("u.data"), options, "ml100k")
     for field in ("user", "item", "rating", "user_ids", "item_ids"):
         np.testing.assert_array_equal(getattr(ratings, field), getattr(whole, field))
     assert (ratings.name, ratings.scale) == ("ml100k", STARS)
@@ -96,7 +96,7 @@ def test_faults_are_named_in_the_file_where_they_are(tmp_path, rows, problem):
     base = write(tmp_path / "u1.base", [(8, 8, 1), (7, 7, 1), (9, 9, 1)])
     test = write(tmp_path / "u1.test", rows)
     with pytest.raises(InputError, match=problem):
-        read_premade(base, None, test, None, STARS)
+        read_premade(base, None, test, ReadOptions(scale=STARS))
 
 
 def test_one_file_is_no_split(movielens):

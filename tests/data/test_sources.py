@@ -1,14 +1,18 @@
 """Named sources and files of one's own."""
 
+import dataclasses
+
 import numpy as np
 import platformdirs
 import pytest
 
-from pfr_jax.data import Scale, load
+from pfr_jax.data import ReadOptions, Scale, load
 from pfr_jax.data.sources import SOURCES, cache_directory
 from pfr_jax.data.synthetic import PRESETS, generate
 from pfr_jax.data.writers import write_ratings
 from pfr_jax.errors import InputError
+
+NAMES = ("who", "what", "stars")
 
 
 @pytest.fixture
@@ -65,18 +69,70 @@ def test_an_unknown_name_lists_the_known_ones():
 def test_a_file_of_ones_own(tmp_path):
     path = tmp_path / "own.csv"
     path.write_text("who,what,stars\nann,tea,8\nbob,tea,3\n")
-    ratings = load(str(path), columns=("who", "what", "stars"))
+    ratings = load(str(path), options=ReadOptions(columns=NAMES))
     assert ratings.scale == Scale(3.0, 8.0)
     assert ratings.user_ids.tolist() == ["ann", "bob"]
-    stated = load(str(path), columns=("who", "what", "stars"), scale=Scale(1.0, 10.0, 1.0))
+    stated = load(str(path), options=ReadOptions(NAMES, scale=Scale(1.0, 10.0, 1.0)))
     assert stated.scale == Scale(1.0, 10.0, 1.0)
 
 
-@pytest.mark.parametrize("own", [{"columns": (0, 1, 2)}, {"scale": Scale(1.0, 5.0)}])
+@pytest.mark.parametrize(
+    ("flags", "own"),
+    [
+        ("--columns", {"columns": (0, 1, 2)}),
+        ("--scale", {"scale": Scale(1.0, 5.0)}),
+        ("--separator and --header", {"separator": ";", "header": True}),
+    ],
+)
 @pytest.mark.parametrize("dataset", ["synthetic", "ml100k"])
-def test_columns_and_scale_are_for_ones_own_files(dataset, own):
-    with pytest.raises(InputError, match="leave out --columns and --scale"):
-        load(dataset, **own)
+def test_what_describes_a_file_is_for_ones_own(dataset, flags, own):
+    with pytest.raises(InputError, match=f"{dataset} is known; leave out {flags},"):
+        load(dataset, options=ReadOptions(**own))
+
+
+def test_of_a_source_ratings_may_be_dropped_and_settled(data_dir):
+    path = data_dir / "ml-100k" / "u.data"
+    path.write_text("2\t9\t4\t8\n1\t9\t1\t9\n2\t9\t2\t5\n")
+    options = ReadOptions(duplicates="last", rating_range=(2.0, 5.0))
+    ratings = load("ml100k", data_dir, options)
+    assert (ratings.rating.tolist(), ratings.scale) == ([4.0], Scale(1.0, 5.0, 1.0))
+    assert ratings.removed == {"outside_rating_range": 1, "rated_again": 1}
+    assert load("ml100k", data_dir, options).removed == ratings.removed  # from the cache
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("ml-100k", "ml100k"),
+        ("movielens1m", "ml1m"),
+        ("MovieLens-20M", "ml20m"),
+        ("ml_25m", "ml25m"),
+        ("synthetic_ml1m", "synthetic-ml1m"),
+        ("animes", "anime"),
+    ],
+)
+def test_a_near_miss_of_a_name_gets_a_suggestion(given, meant):
+    with pytest.raises(InputError, match=f"did you mean {meant}\\?"):
+        load(given)
+
+
+def test_a_far_miss_gets_none():
+    with pytest.raises(InputError, match="neither a known data set nor a file. Want one of"):
+        load("netflix")
+
+
+def test_paths_may_begin_at_home_or_in_a_variable(tmp_path, monkeypatch):
+    (tmp_path / "own.csv").write_text("user,item,rating\n1,2,3\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PLACE", str(tmp_path))
+    assert len(load("~/own.csv")) == len(load("$PLACE/own.csv")) == 1
+
+
+def test_a_source_fetched_by_hand_prints_its_own_instructions(tmp_path, monkeypatch):
+    other = dataclasses.replace(SOURCES["anime"], name="other", by_hand="Ask Ann for {path}")
+    monkeypatch.setitem(SOURCES, "other", other)
+    with pytest.raises(InputError, match=f"Ask Ann for {tmp_path}/anime/rating.csv$"):
+        load("other", tmp_path)
 
 
 def test_the_seed_is_the_generators():
@@ -160,7 +216,7 @@ def test_parsed_files_are_kept_where_the_environment_says(data_dir, tmp_path, mo
     load(str(own))
     load("synthetic")
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").iterdir()} == kept
-    assert load(str(own), scale=Scale(1.0, 5.0)).scale == Scale(1.0, 5.0)
+    assert load(str(own), options=ReadOptions(scale=Scale(1.0, 5.0))).scale == Scale(1.0, 5.0)
 
     monkeypatch.delenv("PFR_CACHE_DIR")
     monkeypatch.setattr(platformdirs, "user_cache_dir", lambda name: str(tmp_path / name))

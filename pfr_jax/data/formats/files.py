@@ -167,10 +167,15 @@ def _settle(columns: TextColumns, options: ReadOptions) -> _File:
 
 
 def _take(values: Any, rows: np.ndarray | None) -> Any:
-    """Those at ``rows`` of an array of Arrow's or NumPy's; all without ``rows``."""
+    """Those at ``rows`` of an array of Arrow's or NumPy's; all without ``rows``.
+
+    The texts of rows that are left out are no longer in the dictionary.
+    """
     if rows is None:
         return values
-    return values[rows] if isinstance(values, np.ndarray) else values.take(pa.array(rows))
+    if isinstance(values, np.ndarray):
+        return values[rows]
+    return values.take(pa.array(rows)).cast(pa.string()).dictionary_encode()
 
 
 def _refuse_repeats(file: _File, found: repeats.Repeats) -> None:

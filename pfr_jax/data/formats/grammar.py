@@ -83,7 +83,8 @@ class Faults:
         """Raises InputError with all of them, if there are any."""
         if not self.count:
             return
-        texts = [f"{self.path}{self.row.format(f.line)}: {f.problem}" for f in self.shown]
+        shown = sorted(self.shown, key=lambda fault: fault.line)
+        texts = [f"{self.path}{self.row.format(f.line)}: {f.problem}" for f in shown]
         if self.count == 1:
             raise InputError(texts[0])
         if self.count > len(texts):

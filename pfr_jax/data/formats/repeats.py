@@ -15,7 +15,7 @@ _ZONE = "(?:Z|[+-][0-9]{2}:?[0-9]{2})"
 _DATE = "[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.][0-9]{1,9})?)?)?"
 # What times may look like, and the type in which they are compared; all of a file must look alike.
 _TIMES: tuple[tuple[str, pa.DataType], ...] = (
-    ("-?[0-9]{1,18}", pa.int64()),
+    ("-?[0-9]{1,19}", pa.int64()),
     ("-?[0-9]+(?:[.][0-9]+)?(?:[eE][+-]?[0-9]+)?", pa.float64()),
     (_DATE, pa.timestamp("ns")),
     (_DATE + _ZONE, pa.timestamp("ns", "UTC")),

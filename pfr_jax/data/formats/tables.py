@@ -56,7 +56,10 @@ def read_table(path: Path, options: ReadOptions, with_time: bool) -> TextColumns
     if options.layout:
         for name in set(table.column_names) - set(found[:3]):
             _check_counts(_as_text(path, table[name], "time", name), faults)
-    texts = [text.filter(pa.array(good)) for text in texts]
+    if faults.count:
+        texts = [
+            text.cast(pa.string()).filter(pa.array(good)).dictionary_encode() for text in texts
+        ]
     time = pa.chunked_array([texts[3].cast(pa.string())]) if texts[3:] else None
     user, item, rating = texts[:3]
     rows = np.flatnonzero(good) + 1

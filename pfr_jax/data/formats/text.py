@@ -79,7 +79,7 @@ def _read(path: Path, dialect: Dialect, notes: list[str]) -> TextColumns:
 
 
 def _ends_blank(piece: bytes, ending: bytes) -> bool:
-    return piece == ending or piece.endswith(2 * ending)
+    return piece == ending or piece.endswith(b"\n" + ending)
 
 
 def _read_slowly(piece: bytes, number: int, dialect: Dialect, faults: Faults) -> Part:

@@ -1,4 +1,4 @@
-"""Reading and writing of rating files."""
+"""Text files read and written, kind by kind."""
 
 import csv
 import re
@@ -6,14 +6,12 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.csv
-import pyarrow.parquet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pfr_jax.data.readers import read_ratings
+from pfr_jax.data.formats import ReadOptions, read_ratings
 from pfr_jax.data.table import Ratings, Scale
 from pfr_jax.data.writers import LAYOUTS, write_ratings, write_users
 from pfr_jax.errors import InputError
@@ -55,31 +53,40 @@ def slow_rows(path: Path, names: tuple[str, str, str]) -> list[tuple]:
 def test_every_text_format_by_hand(tmp_path, file, text, columns):
     path = tmp_path / file
     path.write_text(text, encoding="utf-8", newline="")
-    ratings = read_ratings(path, columns)
+    ratings = read_ratings(path, ReadOptions(columns=columns))
     assert rows(ratings) == [(7, 30, 4.0), (5, 10, 2.5)]
     assert (ratings.name, ratings.scale) == (file, Scale(2.5, 4.0))
 
 
-def test_labels_are_text_only_where_they_must_be(tmp_path):
+@pytest.mark.parametrize(
+    ("labels", "ids", "kind"),
+    [
+        (["10", "9"], [9, 10], "i"),
+        (["10", "-3", "0"], [-3, 0, 10], "i"),
+        ([str(2**63 - 1), str(-(2**63))], [-(2**63), 2**63 - 1], "i"),
+        ([str(2**64 - 1), "0"], [0, 2**64 - 1], "u"),
+        ([str(2**64), "7"], [str(2**64), "7"], "U"),  # beyond 64 bits
+        ([str(2**64 - 1), "-7"], ["-7", str(2**64 - 1)], "U"),  # in no 64 bits together
+        (["5e263339", "7"], ["5e263339", "7"], "U"),
+        (["2021_05", "3E5", "1420.0174"], ["1420.0174", "2021_05", "3E5"], "U"),
+        (["007", "7", "+7", "7.0"], ["+7", "007", "7", "7.0"], "U"),
+        (["0x7", "inf", "-0", "1e5"], ["-0", "0x7", "1e5", "inf"], "U"),
+        (['"x, ""y"""', "7"], ["7", 'x, "y"'], "U"),
+    ],
+)
+def test_labels_are_integers_if_all_are_and_else_stay_as_they_stand(tmp_path, labels, ids, kind):
     path = tmp_path / "a.csv"
-    path.write_text('user,item,rating\n10,"x, ""y""",4\n9,7,2\n9,007,3\n')
+    path.write_text("user,item,rating\n" + "".join(f"1,{label},3\n" for label in labels))
     ratings = read_ratings(path)
-    assert ratings.user_ids.tolist() == [9, 10]
-    assert ratings.item_ids.tolist() == ["007", "7", 'x, "y"']
+    assert (ratings.item_ids.tolist(), ratings.item_ids.dtype.kind) == (ids, kind)
+    said = f"{'text' if kind == 'U' else 'integers'}, {len(ids)} different"
+    assert ratings.described()["items"] == said
 
 
-def is_other_number(text: str) -> bool:
-    """A number, but neither a plain integer nor a code that begins with 0."""
-    try:
-        float(text)
-    except ValueError:
-        return re.fullmatch("[+-]?0[xX][0-9a-fA-F]+|[+-]?0[oO][0-7]+|0[bB][01]+", text) is not None
-    return re.fullmatch("[0-9]{1,18}", text) is None
-
-
-labels = st.text(
-    st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=20
-).filter(lambda text: not is_other_number(text))
+labels = st.one_of(
+    st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=20),
+    st.from_regex("[-+]?[0-9a-f_.]{1,20}", fullmatch=True),  # looks like a number, or is one
+).filter(lambda text: text.lower() not in ("nan", "null", "none", "<na>", "\\n"))
 
 
 @settings(max_examples=50, deadline=None)
@@ -96,14 +103,7 @@ def test_text_labels_agree_with_the_csv_module(pairs):
             writer.writerows([stars, user, item] for (user, item), stars in pairs.items())
         names = ("who, exactly", "what", "rating")
         if ("not a number", "nor this") not in pairs:
-            assert rows(read_ratings(path, names)) == slow_rows(path, names)
-
-
-def test_parquet(tmp_path):
-    path = tmp_path / "a.parquet"
-    table = pa.table({"when": [1, 2], "r": [4, 2], "i": ["x", "7"], "u": [5, 3]})
-    pa.parquet.write_table(table, path)
-    assert rows(read_ratings(path, ("u", "i", "r"), STARS)) == [(5, "x", 4.0), (3, "7", 2.0)]
+            assert rows(read_ratings(path, ReadOptions(columns=names))) == slow_rows(path, names)
 
 
 @st.composite
@@ -132,7 +132,7 @@ def test_what_is_written_is_read_back(layout, data):
         path = write_ratings(ratings, folder, layout)
         if layout == "anime":
             drop_unrated(path)
-        back = read_ratings(path, NAMES.get(layout), scale)
+        back = read_ratings(path, ReadOptions(columns=NAMES.get(layout), scale=scale))
         assert [file for file in Path(folder).rglob("*") if file.is_file()] == [path]
     assert rows(back) == rows(ratings)
     np.testing.assert_array_equal(back.user_ids, ratings.user_ids)
@@ -203,9 +203,18 @@ def test_a_write_that_breaks_off_leaves_the_old_file_alone(tmp_path, monkeypatch
     assert list(path.parent.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("columns", [("user", "item"), (0, 1, 1), (0, 1, "rating"), (0, 1, -1)])
-def test_columns_are_three_names_or_three_positions(tmp_path, columns):
-    path = tmp_path / "a.csv"
-    path.write_text("user,item,rating\n1,2,3\n")
+COLUMNS = [("user", "item"), (0, 1, 1), (0, 1, "rating"), (0, 1, -1), (0, 1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize("columns", COLUMNS)
+def test_columns_are_three_or_four_names_or_positions(columns):
     with pytest.raises(InputError, match="--columns"):
-        read_ratings(path, columns)
+        ReadOptions(columns=columns)
+
+
+@pytest.mark.parametrize(
+    "separator", ["", "ab", "a", "7", '"', "\n", ".", "-", "\x01", ":::", "\u00a7"]
+)
+def test_a_separator_is_a_character_that_no_field_has(separator):
+    with pytest.raises(InputError, match="--separator"):
+        ReadOptions(separator=separator)

@@ -5,13 +5,13 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from pfr_jax.data.fields import FixedLayout
-from pfr_jax.data.readers import read_files, read_ratings
+from pfr_jax.data.formats import FixedLayout, ReadOptions, read_files, read_ratings
 from pfr_jax.data.table import Scale
 from pfr_jax.errors import InputError
 
 STARS = Scale(1.0, 5.0, 1.0)
 LAYOUT = FixedLayout(num_fields=4, max_id=9_999)  # as of MovieLens
+KNOWN = ReadOptions(scale=STARS, layout=LAYOUT)
 HEAD = "user,item,rating\n"
 LONG = "x" * 70_000
 
@@ -21,7 +21,9 @@ MALFORMED = {
     "a field too few": ("a.dat", "1::2::3::9\n1::3::4\n", 2, "3 field.*should be 4"),
     "a field too many": ("a.csv", HEAD + "1,2,3\n1,3,4,5\n", 3, "4 field.*should be 3"),
     "another separator": ("u.data", "1\t2\t3\n1,3,4\n", 2, "1 field"),
-    "another separator everywhere": ("a.dat", "1\t2\t3\n", 1, "1 field.*--columns"),
+    "two separators that fit": ("a.dat", "1,2,3;4;5\n", 1, "by ',' or ';'; say with --separator"),
+    "no separator that fits": ("a.txt", "1 2\n", 1, "no separator makes .* --separator"),
+    "a column too few for any": ("a.dat", "1;2\n1;3\n", 1, "2 field.*separated by ';'"),
     "half a separator": ("a.dat", "1::2::3\n1:3::4\n", 2, "single ':'"),
     "half a separator more": ("a.dat", "1::2::3\n1::3:5::4\n", 2, "single ':'"),
     "two half separators": ("a.dat", "1::2::3\n1:9:3::4\n", 2, "single ':'"),
@@ -33,7 +35,22 @@ MALFORMED = {
     # The header.
     "no such column": ("a.csv", "who,item,rating\n1,2,3\n", 1, "column 'user' once.*--columns"),
     "a column twice": ("a.csv", "user,user,item,rating\n1,1,2,3\n", 1, "column 'user' once"),
-    "no header": ("a.csv", "1,2,3\n", 1, "column 'user' once.*positions"),
+    "no header": ("a.csv", "1,2,3\n", 1, "column 'user' once.*--header=no"),
+    "a header in other words": (
+        "a.csv",
+        "userId;item;rating\n1;2;3\n",
+        1,
+        "'user' once .there is 'userId'.; separated by ';' it is .*--columns",
+    ),
+    "numbered columns": ("u.data", "0\t1\t2\n5\t9\t4\n", 1, "0,1,2 may .* --header=yes"),
+    "numbered rows and columns": ("u.data", "\t0\t1\t2\n0\t5\t9\t4\n", 1, "may number the col"),
+    "a type of no use": (
+        "a.inter",
+        "user_id:float\titem_id:token\trating:float\n",
+        1,
+        "is a token",
+    ),
+    "a header without types": ("a.inter", "user_id\titem_id\trating\n", 1, "of type ''"),
     "a header without a use": (
         "u.data",
         "user\titem\trating\n1\t2\t3\n",
@@ -44,23 +61,16 @@ MALFORMED = {
     # Labels.
     "no user": ("a.csv", HEAD + ",2,3\n", 2, "the user is missing"),
     "no item": ("a.csv", HEAD + 'x,"",3\n', 2, "the item is missing"),
-    "a fractional id": ("a.dat", "1::2::3\n1.5::2::3\n", 2, "user '1.5' is a number, but not a pl"),
-    "an integer with a point": ("a.csv", HEAD + "1,2.0,3\n", 2, "item '2.0' is a number, but"),
-    "a negative id": ("u.data", "1\t2\t3\n1\t-3\t4\n", 2, "item '-3' is a number, but"),
-    "a signed id": ("a.dat", "1::2::3\n+7::2::3\n", 2, r"user '\+7' is a number, but"),
-    "an id with exponent": ("a.dat", "1::2::3\n1e5::2::3\n", 2, "user '1e5' is a number, but"),
-    "a hexadecimal id": ("a.dat", "1::2::3\n0x7::2::3\n", 2, "user '0x7' is a number, but"),
-    "an id with underscore": ("a.dat", "1::2::3\n1_0::2::3\n", 2, "user '1_0' is a number, but"),
-    "an id that is nan": ("a.csv", HEAD + "1,NaN,3\n", 2, "item 'NaN' is a number, but"),
-    "foreign digits": ("a.csv", HEAD + "1,\u0663,3\n", 2, "item '\u0663' is a number, but"),
-    "an absurd id": ("a.csv", HEAD + f"1,{10**18},3\n", 2, "at most 18 digits"),
+    "an id that is nan": ("a.csv", HEAD + "1,NaN,3\n", 2, "item is missing .'NaN'"),
+    "an id that is NULL": ("a.csv", HEAD + "NULL,1,3\n", 2, "user is missing .'NULL'"),
+    "an id that is None": ("a.dat", "1::None::3\n", 1, "item is missing .'None'"),
     "space before an id": ("a.dat", "1::2::3\n1:: 7::3\n", 2, "item ' 7' has space around"),
     "space after an id": ("a.csv", HEAD + "7 ,1,3\n", 2, "user '7 ' has space around"),
     "an endless label": ("a.csv", HEAD + f"1,{'x' * 201},3\n", 2, "more than 200 characters"),
     # Ratings.
     "no rating": ("a.csv", HEAD + "1,2,3\n1,3,\n", 3, "the rating is missing"),
     "a word for a rating": ("a.csv", HEAD + "1,2,3\n1,3,good\n", 3, "'good' is not a number"),
-    "a rating of nan": ("a.csv", HEAD + "1,2,3\n1,3,nan\n", 3, "'nan' is not a number"),
+    "a rating of nan": ("a.csv", HEAD + "1,2,3\n1,3,nan\n", 3, "the rating is missing .'nan'"),
     "an infinite rating": ("a.dat", "1::2::3\n1::3::-inf\n", 2, "'-inf' is not a number"),
     "a rating beyond f32": ("a.csv", HEAD + "1,2,3\n1,3,1e300\n", 3, "beyond what 32 bits hold"),
     "a decimal comma": ("a.csv", HEAD + '1,2,"3,0"\n', 2, "'3,0' is not a number"),
@@ -81,14 +91,14 @@ MALFORMED = {
     "a cut last line": ("a.dat", "1::2::3\n1::3::4", 2, "no line end, so it may be cut"),
     "a cut last line of tabs": ("u1.base", "1\t2\t3\t88\n1\t3\t4\t8", 2, "no line end"),
     "a blank line": ("a.csv", HEAD + "1,2,3\n\n1,3,4\n", 3, "blank"),
-    "a blank line at the end": ("u.data", "1\t2\t3\n\n", 2, "blank"),
+    "two blank lines at the end": ("u.data", "1\t2\t3\n\n\n", 2, "blank"),
     "a blank line at the start": ("u.data", "\n\n1\t2\t3\n", 1, "blank"),
     "a line of spaces": ("a.csv", HEAD + "1,2,3\n   \n", 3, "1 field"),
     "a line end of Windows": ("a.dat", "1::2::3\n1::3::4\r\n1::4::4\n", 2, r"\\r .* all line ends"),
     "a line end of Unix": ("a.csv", "user,item,rating\r\n1,2,3\r\n1,3,4\n1,4,4\r\n", 3, "all line"),
-    "line ends of old Macs": ("a.dat", "1::2::3\r1::3::4\r", 1, "no line end"),
+    "line ends of old Macs": ("a.dat", "1::2::3\r1::3::4\r", 1, "all line ends"),
     "a lone carriage return": ("a.csv", HEAD + "1,2,3\n1,\r3,4\n", 3, "all line ends"),
-    "a byte-order mark": ("a.csv", "\ufeff" + HEAD + "1,2,3\n", 1, "byte-order mark"),
+    "two byte-order marks": ("a.csv", "\ufeff\ufeff" + HEAD + "1,2,3\n", 1, "byte-order mark"),
     "a file appended with its mark": ("a.dat", "1::2::3\n\ufeff1::3::4\n", 2, "byte-order mark"),
     "a NUL": ("a.dat", "1::2::3\n1::3\0::4\n", 2, "NUL"),
     "a control character": ("a.csv", HEAD + "1,a\x1bb,3\n", 2, "control character"),
@@ -109,7 +119,7 @@ def test_a_malformed_file_is_refused_with_its_line(tmp_path, file, text, line, p
     path = tmp_path / file
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(InputError, match=rf"/{file}:{line}: .*{problem}"):
-        read_ratings(path, scale=STARS)
+        read_ratings(path, ReadOptions(scale=STARS))
 
 
 @pytest.mark.parametrize(
@@ -129,17 +139,17 @@ def test_of_a_known_layout_every_field_is_checked(tmp_path, text, line, problem)
     path = tmp_path / "a.dat"
     path.write_text(text)
     with pytest.raises(InputError, match=rf"/a.dat:{line}: .*{problem}"):
-        read_ratings(path, (0, 1, 2), STARS, "known", LAYOUT)
+        read_ratings(path, KNOWN)
 
 
 def test_a_csv_file_of_a_known_layout_wants_its_last_line_end(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("user,item,rating,time\n9999,2,3,9")
-    assert len(read_ratings(path, scale=STARS)) == 1
+    assert len(read_ratings(path, ReadOptions(scale=STARS))) == 1
     with pytest.raises(InputError, match="/a.csv:2: the last line has no line end"):
-        read_ratings(path, None, STARS, "known", LAYOUT)
+        read_ratings(path, KNOWN)
     path.write_text("user,item,rating,time\n9999,2,3,9\n")
-    assert read_ratings(path, None, STARS, "known", LAYOUT).user_ids.tolist() == [9999]
+    assert read_ratings(path, KNOWN).user_ids.tolist() == [9999]
 
 
 @pytest.mark.parametrize(
@@ -147,7 +157,7 @@ def test_a_csv_file_of_a_known_layout_wants_its_last_line_end(tmp_path):
     [
         ("a.csv", "", "is empty"),
         ("a.csv", HEAD, "only a header"),
-        ("a.xls", "1,2,3\n", "unknown kind of file '.xls'; want one of .csv"),
+        ("a.xls", "1,2,3\n", "unknown kind of file '.xls'. .* --separator .* .csv"),
     ],
 )
 def test_a_file_at_fault_as_a_whole_is_named(tmp_path, file, text, problem):
@@ -170,7 +180,7 @@ def test_the_line_is_right_in_every_piece_of_a_large_file(tmp_path, at):
     for bad in ("1::2\x01::3::9", "1::2::3", "1::2::9::9"):
         path.write_text("\n".join([*good[:at], bad, *good[at + 1 :]]) + "\n")
         with pytest.raises(InputError, match=rf"/a.dat:{at + 1}: "):
-            read_ratings(path, scale=STARS, layout=FixedLayout(4, 10**6))
+            read_ratings(path, ReadOptions(scale=STARS, layout=FixedLayout(4, 10**6)))
 
 
 def test_a_pair_twice_in_two_files_is_refused_where_it_is_second(tmp_path):
@@ -184,17 +194,17 @@ PARQUET = {
     "no user": ({"user": [1, None]}, "row 2: the user is missing"),
     "no item": ({"item": ["a", ""]}, "row 2: the item is missing"),
     "no rating": ({"rating": [1.0, None]}, "row 2: the rating is missing"),
+    "a missing word": ({"item": ["a", "NULL"]}, "row 2: the item is missing .'NULL'"),
     "a pair twice": ({"user": [1, 1], "item": [1, 1]}, "row 2: user 1 rated item 1 at .*row 1"),
-    "a negative id": ({"user": [1, -1]}, "row 2: the user '-1' is a number, but"),
-    "an absurd id": ({"user": np.array([1, 2**64 - 1], np.uint64)}, "row 2: the user '184467"),
-    "a number as text": ({"item": ["1", "1e5"]}, "row 2: the item '1e5' is a number, but"),
     "a line end in a label": ({"item": ["1", "a\nb"]}, "row 2: .* control characters"),
-    "fractional ids": ({"user": [1.5, 2.0]}, "a column of type double"),
-    "truth as ids": ({"user": [True, False]}, "a column of type bool"),
-    "a rating of nan": ({"rating": [1.0, np.nan]}, "row 2: the rating 'nan' is not a number"),
+    "fractional ids": ({"user": [1.5, 2.0]}, "'user' is of type double; .* astype"),
+    "truth as ids": ({"user": [True, False]}, "'user' is of type bool; .* Write 0 and 1"),
+    "truth as ratings": ({"rating": [True, False]}, "'rating' is of type bool; want numbers"),
+    "lists": ({"item": [[1], [2]]}, "'item' is of type list.*; want integers or text"),
+    "a rating of nan": ({"rating": [1.0, np.nan]}, "row 2: the rating is missing .'nan'"),
     "a rating off the scale": ({"rating": [1, 6]}, "row 2: the rating 6 is not on the scale"),
     "a rating off the steps": ({"rating": [1.0, 1.5]}, "row 2: the rating 1.5 is not on the"),
-    "ratings as text": ({"rating": ["1", "2"]}, "a column of type string"),
+    "words as ratings": ({"rating": ["1", "two"]}, "row 2: the rating 'two' is not a number"),
     "no such column": ({"rating": None}, "want each column .*once; .*--columns"),
     "no rows": ({"user": [], "item": [], "rating": []}, "no ratings"),
 }
@@ -212,20 +222,20 @@ def test_a_malformed_parquet_file_is_refused_with_its_row(tmp_path, changed, pro
     }
     pa.parquet.write_table(pa.table(columns), path)
     with pytest.raises(InputError, match=rf"/a.parquet: .*{problem}"):
-        read_ratings(path, scale=STARS)
+        read_ratings(path, ReadOptions(scale=STARS))
 
 
 def test_a_parquet_file_of_a_known_layout_has_integers_only(tmp_path):
     path = tmp_path / "a.parquet"
     table = pa.table({"user": [1, 2], "item": [5, 6], "rating": [3, 4], "time": [9, 8]})
     pa.parquet.write_table(table, path)
-    assert len(read_ratings(path, None, STARS, "known", LAYOUT)) == 2
+    assert len(read_ratings(path, KNOWN)) == 2
     pa.parquet.write_table(table.set_column(3, "time", pa.array([9, None])), path)
     with pytest.raises(InputError, match="row 2: '' where this data set has an integer"):
-        read_ratings(path, None, STARS, "known", LAYOUT)
+        read_ratings(path, KNOWN)
     pa.parquet.write_table(table.drop_columns("time"), path)
     with pytest.raises(InputError, match="3 columns where this data set has 4"):
-        read_ratings(path, None, STARS, "known", LAYOUT)
+        read_ratings(path, KNOWN)
 
 
 def test_a_damaged_parquet_file_is_refused(tmp_path):
@@ -239,3 +249,48 @@ def test_a_damaged_parquet_file_is_refused(tmp_path):
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match="a.parquet: cannot be read as ratings"):
         read_ratings(path)
+
+
+def test_all_faults_of_a_file_are_told_at_once(tmp_path):
+    path = tmp_path / "a.csv"
+    lines = ["user,item,rating", "1,2,3", ",5,3", "1,3", "1,4,nan", '1,"5,3', "2,2,6", "1,2,4"]
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(InputError) as error:
+        read_ratings(path, ReadOptions(scale=STARS))
+    first, *others = str(error.value).splitlines()
+    assert first == f"{path}: 5 faults"
+    places = [line.split(": ")[0].strip() for line in others]
+    assert places == [f"{path}:{number}" for number in (3, 4, 5, 6, 7, 8)]
+    assert "1 pair is rated again" in others[-1]
+
+
+def test_many_faults_are_counted(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text(HEAD + "1,2,x\n" * 30_000)
+    with pytest.raises(InputError) as error:
+        read_ratings(path)
+    lines = str(error.value).splitlines()
+    assert lines[0] == f"{path}: 30,000 faults" and len(lines) == 22
+    assert lines[1].strip().startswith(f"{path}:2: ") and lines[-1] == "  ... and 29,980 more"
+
+
+def test_all_faults_of_a_parquet_file_are_told_at_once(tmp_path):
+    path = tmp_path / "a.parquet"
+    table = {
+        "user": [1, None, 3, 3],
+        "item": ["x", "y", "NaN", "z"],
+        "rating": [3.0, 9.0, 2.0, 0.5],
+    }
+    pa.parquet.write_table(pa.table(table), path)
+    with pytest.raises(InputError) as error:
+        read_ratings(path, ReadOptions(scale=STARS))
+    lines = str(error.value).splitlines()
+    assert lines[0] == f"{path}: 3 faults"
+    assert [line.split(": ")[1] for line in lines[1:]] == ["row 2", "row 3", "row 4"]
+
+
+def test_pairs_in_two_files_are_refused_whatever_duplicates_says(tmp_path):
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text(HEAD + "1,2,3\n1,2,4\n")
+    with pytest.raises(InputError, match="a rating may be in one file only"):
+        read_files([tmp_path / "a.csv", tmp_path / "b.csv"], ReadOptions(duplicates="last"))
