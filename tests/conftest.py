@@ -31,6 +31,12 @@ REAL_DATA = Path(os.environ.get("PFR_DATA_DIR", Path(__file__).parents[2] / "sha
 
 
 @pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder that holds real data sets, where it is there."""
+    return REAL_DATA
+
+
+@pytest.fixture(scope="session")
 def ml100k_dir() -> Path:
     """The folder that holds ml-100k/u.data; the test is skipped where there is none."""
     if not (REAL_DATA / "ml-100k" / "u.data").is_file():
