@@ -56,6 +56,11 @@ class Dialect:
         """A file of one's own."""
         return self.layout is None
 
+    @property
+    def quotable(self) -> bool:
+        """Whether fields may be quoted."""
+        return self.separator not in ("::", SPACES)
+
 
 @dataclass(frozen=True)
 class Fault:

@@ -6,13 +6,12 @@ on each distinct text. So fast cannot mean different.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -30,11 +29,10 @@ from pfr_jax.data.formats.fields import (
 )
 from pfr_jax.data.formats.grammar import Dialect, Fault, Faults
 from pfr_jax.data.formats.options import SPACES, FixedLayout, ReadOptions
+from pfr_jax.data.formats.screen import looks_odd
 from pfr_jax.errors import InputError
 
-PART = 1 << 20  # bytes, about
 BLOCK = stream.PIECE // 4  # bytes that Arrow gives to a thread at once
-_NEW_LINE, _QUOTE = ord("\n"), ord('"')
 # Of n ratings: the columns (ENCODED; time: string) in chunks, and the lines.
 Part = tuple[list[list[pa.Array]], Sequence[int]]
 
@@ -60,9 +58,10 @@ def _read(path: Path, dialect: Dialect, notes: list[str]) -> TextColumns:
             notes.append("Its last line is blank, and passed over.")
         if not piece:
             continue
-        part = _read_fast(piece, number, dialect)
-        parts.append(part or _read_slowly(piece, number, dialect, faults))
-        number += piece.count(b"\n") + (not piece.endswith(b"\n"))
+        lines = range(number, number + piece.count(b"\n") + (not piece.endswith(b"\n")))
+        part = _read_fast(piece, lines, dialect) or _read_slowly(piece, lines, dialect, faults)
+        parts.append(part)
+        number = lines.stop
     if not parts:
         grammar.refuse(path, Fault(0, "the file holds no ratings, only a header"))
     columns = [[*chain(*chunks)] for chunks in zip(*(part for part, _ in parts), strict=True)]
@@ -82,11 +81,11 @@ def _ends_blank(piece: bytes, ending: bytes) -> bool:
     return piece == ending or piece.endswith(b"\n" + ending)
 
 
-def _read_slowly(piece: bytes, number: int, dialect: Dialect, faults: Faults) -> Part:
+def _read_slowly(piece: bytes, numbers: range, dialect: Dialect, faults: Faults) -> Part:
     """By the grammar itself, line by line; what is wrong is added to ``faults``."""
     wanted = _wanted(dialect)
     rows, lines = [], []
-    for line, found in grammar.read_lines(BytesIO(piece), number, dialect):
+    for line, found in grammar.read_lines(BytesIO(piece), numbers.start, dialect):
         if isinstance(found, Fault):
             faults.add(found)
         else:
@@ -97,9 +96,9 @@ def _read_slowly(piece: bytes, number: int, dialect: Dialect, faults: Faults) ->
     return [[c.dictionary_encode()] for c in columns[:3]] + [[c] for c in columns[3:]], lines
 
 
-def _read_fast(piece: bytes, number: int, dialect: Dialect) -> Part | None:
+def _read_fast(piece: bytes, lines: range, dialect: Dialect) -> Part | None:
     """By Arrow; None if anything in the piece may be wrong, or is too odd for it."""
-    if any(_looks_odd(part, dialect) for part in _parts(piece)):
+    if looks_odd(piece, dialect):
         return None
     try:
         table = _parse(piece, dialect)
@@ -109,83 +108,18 @@ def _read_fast(piece: bytes, number: int, dialect: Dialect) -> Part | None:
     user, item, rating = ([chunk.dictionary for chunk in chunks] for chunks in columns[:3])
     others = set(table.column_names) - set(map(str, dialect.positions))
     good = (
-        all(_are_labels(texts, "user", dialect.layout) for texts in user)
+        len(table) == len(lines)
+        and all(_are_labels(texts, "user", dialect.layout) for texts in user)
         and all(_are_labels(texts, "item", dialect.layout) for texts in item)
         and all(_are_ratings(texts, dialect) for texts in rating)
         and (dialect.own or all(_are_counts(table[name]) for name in others))
     )
-    return (columns, range(number, number + len(table))) if good else None
+    return (columns, lines) if good else None
 
 
 def _wanted(dialect: Dialect) -> list[int]:
     """The positions of user, item, rating and, if it is asked for, time."""
     return [*dialect.positions, *([] if dialect.time is None else [dialect.time])]
-
-
-def _parts(piece: bytes) -> Iterator[bytes]:
-    """A piece in parts of whole lines that stay in a processor's cache while they are looked at."""
-    begin = 0
-    while begin < len(piece):
-        end = piece.rfind(b"\n", begin, begin + PART) + 1 or len(piece)
-        yield piece[begin:end]
-        begin = end
-
-
-def _looks_odd(piece: bytes, dialect: Dialect) -> bool:
-    """Whether anything is in `piece` that might be wrong outside the fields."""
-    if dialect.ending == b"\r\n":
-        odd_ends = not piece.count(b"\r\n") == piece.count(b"\r") == piece.count(b"\n")
-    else:
-        odd_ends = b"\r" in piece
-    return (
-        odd_ends
-        or not (piece.endswith(b"\n") or dialect.open_end)
-        or piece.startswith(dialect.ending)
-        or b"\n" + dialect.ending in piece  # a blank line
-        or (_quotable(dialect) and not _is_quoted_well(piece, dialect.separator))
-        or grammar.holds_control(piece)
-        or grammar.BYTE_ORDER_MARK in piece
-        or _longest_line(piece) > grammar.MAX_LINE
-        or not _is_utf8(piece)
-    )
-
-
-def _quotable(dialect: Dialect) -> bool:
-    return dialect.separator not in ("::", SPACES)
-
-
-def _is_quoted_well(piece: bytes, separator: str) -> bool:
-    """Whether quotes open where a field begins, close where it ends, and never span lines.
-
-    Within a field two quotes mean one: the first closes, the second opens again at once.
-    """
-    if b'"' not in piece:
-        return True
-    data = np.frombuffer(b"\n" + piece + b"\n", np.uint8)
-    quote, line_end = data == _QUOTE, data == _NEW_LINE
-    # From an opening quote to the byte before the closing one.
-    inside = np.bitwise_xor.accumulate(quote.view(np.uint8)).view(bool)
-    if (inside & line_end).any():  # the last line end, too: all quotes are closed
-        return False
-    # \r stands before \n only.
-    border = quote | line_end | (data == ord(separator)) | (data == ord("\r"))
-    opens_inside = (quote & inside)[1:] & ~border[:-1]
-    goes_on = (quote & ~inside)[:-1] & ~border[1:]
-    return not (opens_inside.any() or goes_on.any())
-
-
-def _longest_line(piece: bytes) -> int:
-    """In bytes, line end included."""
-    ends = np.flatnonzero(np.frombuffer(piece, np.uint8) == _NEW_LINE)
-    return int(np.diff(ends, prepend=-1, append=len(piece) - 1).max())
-
-
-def _is_utf8(piece: bytes) -> bool:
-    try:
-        piece.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _parse(piece: bytes, dialect: Dialect) -> pa.Table:
@@ -212,7 +146,7 @@ def _parse(piece: bytes, dialect: Dialect) -> pa.Table:
         ),
         pyarrow.csv.ParseOptions(
             delimiter=separator,
-            quote_char='"' if _quotable(dialect) else False,
+            quote_char='"' if dialect.quotable else False,
             ignore_empty_lines=False,
         ),
         pyarrow.csv.ConvertOptions(
