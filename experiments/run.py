@@ -25,6 +25,7 @@ from experiments.flags import (
 )
 from experiments.training import Report, train
 from pfr_jax import memory
+from pfr_jax.checkpoint.identity import facts_of_ratings
 from pfr_jax.config import Config
 from pfr_jax.data.splits import Split
 from pfr_jax.errors import InputError
@@ -87,7 +88,8 @@ def run_experiment(configs: list[Config], folders: list[RunFolder], console: Con
     for index, (one, folder) in enumerate(zip(configs, folders, strict=True)):
         if len(configs) > 1:
             console.rule(f"seed {one.run.seed}, split seed {one.data.split_seed}")
-        settings = {**one.flat(), "environment": versions}
+        facts = facts_of_ratings(simulations[index].ratings, simulations[index].target)
+        settings = {**one.flat(), "ratings": facts, "environment": versions}
         again = simulations[len(configs) + index] if retrains else None
         report = train(simulations[index], again, folder, console, data_seconds, settings)
         _print_results(console, report)
