@@ -131,7 +131,7 @@ class Training:
         if saved.round < self._rounds:
             return ""
         if saved.content["rounds"] != self._rounds:
-            return f"--rounds={self._rounds}: {saved.round} are done already; ask for more"
+            return f"--rounds={self._rounds}: {saved.round} rounds are done already; ask for more"
         if other := self._other_lists(saved):
             return f"{other}: all {saved.round} rounds are done, and none is left to look at so"
         return ""

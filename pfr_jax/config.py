@@ -162,7 +162,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         require(
             len(self.hidden_sizes) >= 1 and min(self.hidden_sizes) >= 1,
-            f"--hidden_sizes={self.hidden_sizes}: one or more positive widths",
+            f"--hidden_sizes={','.join(map(str, self.hidden_sizes))}: one or more positive widths",
         )
         require(
             math.isfinite(self.input_offset), f"--input_offset={self.input_offset}: must be finite"
