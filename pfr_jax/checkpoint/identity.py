@@ -75,7 +75,7 @@ def differing_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> lis
     for name, value in now.items():
         if name in free or before.get(name) == value:
             continue
-        text = f"--{name} was {before.get(name)}, is {value}"
+        text = f"--{name} was {_as_given(before.get(name))}, is {_as_given(value)}"
         if name == "rounds":
             if before.get("schedule") == "constant" == now.get("schedule"):
                 continue
@@ -85,6 +85,13 @@ def differing_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> lis
             )
         found.append(text)
     return found
+
+
+def _as_given(value: Any) -> str:
+    """A setting as it would stand behind its flag."""
+    if isinstance(value, list):
+        value = ",".join(map(str, value))
+    return "empty" if value == "" else str(value)
 
 
 def differing_ratings(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> list[str]:
