@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from absl import app, flags
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 
 from experiments.contestants.roofline import floor_seconds, measure
@@ -28,6 +28,7 @@ from experiments.flags import one_line_errors, parse_flags
 from pfr_jax.data.synthetic import PRESETS
 from pfr_jax.errors import InputError
 from pfr_jax.report.environment import environment
+from pfr_jax.report.tables import Fitted
 
 LIKE = {"ml100k": "synthetic", "ml1m": "synthetic-ml1m", "ml10m": "synthetic-ml10m"}
 CONTESTANTS = ("torch_loop", "torch_batched", "active_rows", "factored")
@@ -138,7 +139,7 @@ def race(names: Sequence[str], workload: Workload, folder: Path, limits: Any, co
 
 
 def show(rows: list[dict], limits: dict[str, float], console: Console) -> None:
-    table = Table(title="Throughput, medians", title_justify="left", box=SIMPLE_HEAD)
+    table = Table(box=SIMPLE_HEAD)
     slowest = rows[0]["microseconds_per_client_step"]
     for heading in (
         "contestant",
@@ -150,7 +151,8 @@ def show(rows: list[dict], limits: dict[str, float], console: Console) -> None:
         "peak\nGiB",
         "times its\nfloor",
     ):
-        table.add_column(heading, justify="left" if heading == "contestant" else "right")
+        side: JustifyMethod = "left" if heading == "contestant" else "right"
+        table.add_column(heading, justify=side, no_wrap=True)
     for row in rows:
         micro = row["microseconds_per_client_step"]
         table.add_row(
@@ -163,7 +165,7 @@ def show(rows: list[dict], limits: dict[str, float], console: Console) -> None:
             f"{row['peak_rss_bytes'] / 2**30:.2f}",
             f"{row['floor_multiple']:.2f}" if "floor_multiple" in row else "",
         )
-    console.print(table)
+    console.print(Fitted("Throughput, medians", table))
     if limits:
         console.print(
             f"Machine: copy {limits['copy_bytes_per_second'] / 1e9:.1f} GB/s, products "

@@ -1,9 +1,10 @@
 """Kills runs and damages checkpoints: ``python -m experiments.chaos --kills=50 --damages=300``.
 
 A run that is killed again and again (SIGKILL, at random moments) and resumed must end as one that
-was left alone: the same SHA-256 of the server and of all clients, the same metrics log to the byte,
-and no more than one checkpoint interval done twice. A damaged checkpoint must never be used: the
-one before it is, or the program stops and names the file.
+was left alone: the same SHA-256 of the server and of all clients; to the byte the same metrics log,
+per_user.csv and summary.json (but for times and memory); and no more than one checkpoint interval
+done twice. A damaged checkpoint must never be used: the one before it is, or the program stops and
+names the file.
 """
 
 import json
@@ -30,6 +31,7 @@ _FOLDER = flags.DEFINE_string("folder", "runs/chaos", "Where the runs are; is em
 _SEED = flags.DEFINE_integer("seed", 0, "Of the moments and damages.")
 _EXTRA = flags.DEFINE_multi_string("set", [], "A flag for every run, as in --set=rounds=80.")
 
+VARYING = ("seconds", "peak_rss_bytes")  # what names in summary.json begin with
 EVERY = 4  # rounds between checkpoints
 RUN = (
     "--flagfile=experiments/presets/quick.flags",
@@ -43,12 +45,29 @@ class End:
     """What a finished run left."""
 
     digest: str  # of server and clients
-    log: bytes  # metrics.jsonl
+    files: dict[str, bytes]  # what must be the same however often it was killed
 
     @classmethod
     def of(cls, folder: Path) -> "End":
         last = steps.verified(steps.step_paths(folder / "checkpoints")[-1])
-        return cls(store.digest(last), (folder / "metrics.jsonl").read_bytes())
+        files = {name: (folder / name).read_bytes() for name in ("metrics.jsonl", "per_user.csv")}
+        files["summary.json"] = without_times((folder / "summary.json").read_text()).encode()
+        return cls(store.digest(last), files)
+
+    def check(self, alone: "End", place: Path) -> None:
+        """Raises InputError for the first thing that is not as in a run that was left ``alone``."""
+        if self.digest != alone.digest:
+            raise InputError(f"{place}: another end state than that of a run left alone")
+        for name, content in self.files.items():
+            if content != alone.files[name]:
+                raise InputError(f"{place / name}: not that of a run left alone")
+
+
+def without_times(summary: str) -> str:
+    """The text of a summary.json without the seconds and the memory that its run took."""
+    content = json.loads(summary)
+    kept = {name: v for name, v in content.items() if not name.startswith(VARYING)}
+    return json.dumps(kept, indent=2)
 
 
 def command(algorithm: str, folder: Path) -> list[str]:
@@ -106,11 +125,7 @@ def kills(algorithm: str, folder: Path, draw: random.Random) -> None:
         more, rounds = kill_and_resume(
             algorithm, place, (0.35 * whole, 0.8 * whole), _KILLS.value - total, draw
         )
-        end = End.of(place)
-        if end.log != alone.log:
-            raise InputError(f"{place}: another metrics log than {folder / 'alone'}")
-        if end.digest != alone.digest:
-            raise InputError(f"{place}: another end state than {folder / 'alone'}")
+        End.of(place).check(alone, place)
         total, number, again = total + more, number + 1, max(again, rounds)
         print(f"{algorithm}: {total} kills, {number} runs, all as if never killed", flush=True)
         shutil.rmtree(place)

@@ -2,17 +2,22 @@
 
 import contextlib
 import dataclasses
+import difflib
+import signal
 import sys
 import typing
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from absl import flags
 
+import experiments
 from pfr_jax.config import Config
 from pfr_jax.errors import InputError, Stopped
 
 SECTIONS: dict[str, Any] = typing.get_type_hints(Config)  # name of the section -> its class
+NUMBERS = {int: "whole numbers", float: "numbers"}
 
 
 def define_config_flags() -> None:
@@ -41,9 +46,11 @@ def config_from_flags(values: flags.FlagValues) -> Config:
 def parse_flags(argv: Sequence[str]) -> Sequence[str]:
     """absl's parser, but a bad flag ends in one line on stderr and status 1."""
     try:
-        rest = flags.FLAGS(argv)
-    except (flags.Error, OSError) as error:
-        sys.exit(f"error: {error}")
+        given = _with_flagfiles(argv[1:])
+        _check_that_values_are_given(given)
+        rest = flags.FLAGS([argv[0], *given])
+    except (flags.Error, ValueError) as error:
+        sys.exit(f"error: {_in_our_words(error)}")
     if len(rest) > 1:
         sys.exit(f"error: {rest[1]!r} is not a flag; settings are given as --name=value")
     return rest
@@ -52,6 +59,8 @@ def parse_flags(argv: Sequence[str]) -> Sequence[str]:
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
     """Ends the program with one line and a non-zero status instead of a traceback."""
+    if signal.getsignal(signal.SIGINT) is experiments.end_at_once:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # there is something to clear up
     try:
         yield
     except InputError as error:
@@ -63,8 +72,67 @@ def one_line_errors() -> Iterator[None]:
         print(stopped, file=sys.stderr)
         sys.exit(128 + stopped.signal)
     except KeyboardInterrupt:
-        print("interrupted; what was written so far stays", file=sys.stderr)
-        sys.exit(130)
+        print(experiments.INTERRUPTED, file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+
+
+def _with_flagfiles(arguments: Sequence[str]) -> list[str]:
+    """The arguments with the lines of flag files in their place."""
+    for argument, after in zip(arguments, [*arguments[1:], ""], strict=True):
+        if argument.lstrip("-") in ("flagfile", "flagfile=") and argument.startswith("-"):
+            if argument.endswith("=") or not after or after.startswith("-"):
+                raise flags.Error(f"--flagfile: name a file of flags; {_presets()}")
+    try:
+        return flags.FLAGS.read_flags_from_files(list(arguments), force_gnu=False)
+    except flags.CantOpenFlagFileError as error:
+        cause = error.__context__
+        assert isinstance(cause, OSError)
+        reason = (cause.strerror or "cannot be read").lower()
+        raise flags.Error(f"--flagfile={cause.filename}: {reason}; {_presets()}") from None
+    except UnicodeDecodeError:
+        raise flags.Error(f"--flagfile: a file that is no text; {_presets()}") from None
+
+
+def _presets() -> str:
+    """Where flag files are that come with the program."""
+    return f"presets, such as quick.flags, are in {Path(__file__).with_name('presets')}"
+
+
+def _check_that_values_are_given(arguments: Sequence[str]) -> None:
+    """absl would take the flag after a bare ``--dataset`` for its value."""
+    for argument, after in zip(arguments, [*arguments[1:], "--"], strict=True):
+        name = argument.lstrip("-")
+        if not argument.startswith("-") or name not in flags.FLAGS:
+            continue
+        if not flags.FLAGS[name].boolean and after.startswith("--"):
+            raise flags.Error(f"--{name}: has no value; give one as --{name}=VALUE")
+
+
+def _in_our_words(error: flags.Error | ValueError) -> str:
+    """What is wrong with a flag, without absl's or Python's own messages."""
+    text, cause = str(error), error.__context__
+    if isinstance(error, flags.UnrecognizedFlagError):
+        near = difflib.get_close_matches(error.flagname, list(flags.FLAGS), n=3)
+        hint = f"did you mean {' or '.join(f'--{name}' for name in near)}? " if near else ""
+        return f"--{error.flagname}: there is no such flag; {hint}--helpfull lists all"
+    if not isinstance(error, flags.IllegalFlagValueError) or cause is None:
+        return text.replace(" does not take an argument", ": takes no value")
+    given = text.removeprefix("flag ").removesuffix(f": {cause}")
+    flag = flags.FLAGS[given.removeprefix("--").partition("=")[0]]
+    return f"{given}: want {_wanted(flag)}"
+
+
+def _wanted(flag: flags.Flag) -> str:
+    """The values that a flag takes."""
+    if flag.boolean:
+        return "true or false"
+    if isinstance(flag, flags.EnumFlag):
+        return f"one of {', '.join(flag.parser.enum_values)}"
+    if isinstance(flag.parser, flags.BaseListParser):
+        return "values with commas between"
+    return flag.parser.syntactic_help.replace("an integer", "a whole number").replace(
+        "integer", "whole number"
+    )
 
 
 def _define(name: str, hint: Any, default: Any, help: str) -> None:
@@ -88,5 +156,5 @@ def _to_tuple(name: str, texts: list[str], kind: type) -> tuple[Any, ...]:
         return tuple(kind(text) for text in texts)
     except ValueError:
         raise InputError(
-            f"--{name}={','.join(texts)}: want {kind.__name__} values with commas between"
+            f"--{name}={','.join(texts)}: want {NUMBERS[kind]} with commas between"
         ) from None

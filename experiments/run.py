@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime
-import logging
 import os
 import time
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from experiments.flags import (
 )
 from experiments.training import Report, train
 from pfr_jax import memory
+from pfr_jax.checkpoint.identity import facts_of_ratings
 from pfr_jax.config import Config
 from pfr_jax.data.splits import Split
 from pfr_jax.errors import InputError
@@ -32,7 +32,7 @@ from pfr_jax.evaluation.evaluate import AnyFigures
 from pfr_jax.evaluation.metrics import Figures
 from pfr_jax.report.environment import environment, peak_rss_bytes
 from pfr_jax.report.paper_table import SHOWN, table_figures
-from pfr_jax.report.run_folder import RunFolder
+from pfr_jax.report.run_folder import RunFolder, new_folder
 from pfr_jax.report.tables import bytes_text, facts_table, headings, results_table
 from pfr_jax.sharding import divide_cpu, join_processes
 from pfr_jax.simulation import Simulation, load_ratings, prepare_alike
@@ -69,16 +69,18 @@ _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace an earlier run in --
 def run_experiment(configs: list[Config], folders: list[RunFolder], console: Console) -> None:
     """Trains a simulation per configuration, which differ in seeds alone, one after the other."""
     versions, config = environment(), configs[0]
-    console.print(facts_table("Environment", versions))
     started = time.perf_counter()
+    console.print(f"reading {config.data.dataset} ...", soft_wrap=True)
     runs = [(one, *load_ratings(one.data)) for one in configs]
     whole = [(one, ratings, _all_to_train_on(split)) for one, ratings, split in runs]
     retrains = config.run.retrain and len(runs[0][2].validation) > 0
     simulations = prepare_alike(runs + whole if retrains else runs)
     data_seconds = (time.perf_counter() - started) / len(runs)
     needed = memory.estimate(simulations[0])
-    console.print(facts_table("Estimated peak memory", needed.facts()))
     memory.check(simulations[0], needed)
+    # What is wrong with the data or the settings has been said by now.
+    console.print(facts_table("Environment", versions))
+    console.print(facts_table("Estimated peak memory", needed.facts()))
     statistics = simulations[0].ratings.statistics()
     console.print(facts_table(f"Data: {config.data.dataset}", statistics))
     console.print(facts_table("Engine", engine_facts(simulations[0])))
@@ -87,7 +89,8 @@ def run_experiment(configs: list[Config], folders: list[RunFolder], console: Con
     for index, (one, folder) in enumerate(zip(configs, folders, strict=True)):
         if len(configs) > 1:
             console.rule(f"seed {one.run.seed}, split seed {one.data.split_seed}")
-        settings = {**one.flat(), "environment": versions}
+        facts = facts_of_ratings(simulations[index].ratings, simulations[index].target)
+        settings = {**one.flat(), "ratings": facts, "environment": versions}
         again = simulations[len(configs) + index] if retrains else None
         report = train(simulations[index], again, folder, console, data_seconds, settings)
         _print_results(console, report)
@@ -197,11 +200,12 @@ def _with_seed(config: Config, more: int) -> Config:
 
 
 def _output_dir(config: Config) -> Path:
+    """The folder of --output_dir, or a new one, which is made here."""
     if _OUTPUT_DIR.value:
         return Path(_OUTPUT_DIR.value).expanduser()
     moment = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     name = Path(config.data.dataset).stem
-    return Path("runs") / f"{name}-{config.run.algorithm}-{moment}"
+    return new_folder(Path("runs") / f"{name}-{config.run.algorithm}-{moment}")
 
 
 def set_up_jax(config: Config) -> None:
@@ -215,11 +219,14 @@ def set_up_jax(config: Config) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     # float32 is float32, also on accelerators that would round products' inputs.
     jax.config.update("jax_default_matmul_precision", "highest")
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        raise InputError(f"{str(error).splitlines()[0]}; see JAX_PLATFORMS") from error
 
 
 def main(argv: Sequence[str]) -> None:
     del argv
-    logging.getLogger("jax").setLevel(logging.WARNING)  # absl shows the search for other backends
     absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax logs every folder, and what it raises
     with one_line_errors():
         config = config_from_flags(flags.FLAGS)
@@ -230,14 +237,14 @@ def main(argv: Sequence[str]) -> None:
         first = jax.process_index() == 0
         output, console = _output_dir(config), Console(quiet=not first)
         places = [output / f"seed{one.run.seed}" for one in configs]
-        folders = [
-            RunFolder(place, _OVERWRITE.value, _RESUME.value, writes=first, output_dir=output)
-            for place in (places if len(configs) > 1 else [output])
-        ]
+        folders: list[RunFolder] = []
         try:
+            for place in places if len(configs) > 1 else [output]:
+                switches = _OVERWRITE.value, _RESUME.value, first
+                folders.append(RunFolder(place, *switches, output, made=not _OUTPUT_DIR.value))
             run_experiment(configs, folders, console)
         finally:
-            for folder in folders:
+            for folder in reversed(folders):
                 folder.release()
         console.print(f"Files in {output}", soft_wrap=True)
 

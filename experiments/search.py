@@ -9,7 +9,6 @@ an interrupted search goes on where it was, and draws what it would have drawn.
 
 import dataclasses
 import json
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -169,7 +168,6 @@ def search() -> None:
 
 def main(argv: Sequence[str]) -> None:
     del argv
-    logging.getLogger("jax").setLevel(logging.WARNING)
     with one_line_errors():
         search()
 

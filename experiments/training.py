@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from experiments.display import display
 from pfr_jax.checkpoint.schedule import Schedule, Stop
 from pfr_jax.checkpoint.store import Checkpoints, Saved
-from pfr_jax.errors import Stopped
+from pfr_jax.errors import InputError, Stopped
 from pfr_jax.evaluation.evaluate import AnyFigures, Evaluation, judge_baselines
 from pfr_jax.ledger import Traffic
 from pfr_jax.report.paper_table import REFERENCE
@@ -50,19 +50,21 @@ def train(
     """
     split = simulation.split
     to_reach = judge_baselines(simulation, split.train, split.validation, split.train)
-    first = Training(simulation, folder, console, "checkpoints", data_seconds)
+    rounds = simulation.config.run.rounds
+    first = Training(simulation, folder, console, "checkpoints", rounds, data_seconds)
     if first.saved is None:
         folder.begin(settings)
     else:
-        folder.cut_back(first.saved.content["logs"])
-    first.run("round", simulation.config.run.rounds, to_reach)
+        folder.go_on(first.saved.content["logs"], first.saved.round, settings)
+    first.run("round", to_reach)
     progress = first.progress
     assert progress.last is not None
     outcome, baselines = Outcome(progress.selected, progress.last), baselines_of_test(simulation)
     new_user_baselines = _new_user_baselines(simulation)
     if again is not None and progress.selected is not None:
-        second = Training(again, folder, console, "checkpoints_retrained", 0.0, logs=False)
-        second.run("retrained", progress.selected.round, {})
+        rounds = progress.selected.round
+        second = Training(again, folder, console, "checkpoints_retrained", rounds, logs=False)
+        second.run("retrained", {})
         assert second.progress.last is not None
         retrained = Retrained(
             second.progress.last, second.progress.totals, baselines_of_test(again)
@@ -86,10 +88,15 @@ class Training:
         folder: RunFolder,
         console: Console,
         name: str,
-        data_seconds: float,
+        rounds: int,
+        data_seconds: float = 0.0,
         logs: bool = True,
     ) -> None:
-        """``name`` is the folder of the checkpoints; ``logs``: rounds are logged in the folder."""
+        """Finds the last checkpoint in the folder ``name``, if the run is to be resumed.
+
+        ``logs``: rounds are logged in the run's folder, and it is an error if the checkpoint is of
+        no use for so many ``rounds``; otherwise they begin again.
+        """
         run = simulation.config.run
         seconds = {"data": data_seconds} | dict.fromkeys(
             ("compile", "train", "eval", "checkpoint"), 0.0
@@ -97,19 +104,47 @@ class Training:
         clients = np.zeros(simulation.population.num_clients, np.int64)
         self.progress = RunProgress(simulation, Totals(Traffic(), seconds, clients))
         self._simulation, self._folder, self._logs = simulation, folder, logs
-        self._console = console
+        self._console, self._rounds = console, rounds
         self._checkpoints = None
         if run.checkpoints:
             place = folder.path / name
             self._checkpoints = Checkpoints(place, simulation, run.keep_checkpoints)
             if folder.resume:
                 self.saved = self._checkpoints.latest(console.print)
+        if self.saved and (why := self._no_use(self.saved)):
+            if logs:
+                raise InputError(why)
+            self.saved = None
         if self.saved:
             self.progress.take_over(self.saved.content["progress"], self.saved.arrays)
+            if other := self._other_lists(self.saved):
+                self.progress.select_anew()
+                if logs:
+                    console.print(
+                        f"{other}: earlier figures are not comparable, and a round is selected "
+                        f"among those after round {self.saved.round}.",
+                        soft_wrap=True,
+                    )
 
-    def run(self, what: str, rounds: int, to_reach: Baselines) -> None:
-        """All rounds up to ``rounds``. Raises Stopped if asked to stop before."""
-        done = self.saved.round if self.saved else 0
+    def _no_use(self, saved: Saved) -> str:
+        """Why a training of so many rounds cannot go on from there; empty if it can."""
+        if saved.round < self._rounds:
+            return ""
+        if saved.content["rounds"] != self._rounds:
+            return f"--rounds={self._rounds}: {saved.round} rounds are done already; ask for more"
+        if other := self._other_lists(saved):
+            return f"{other}: all {saved.round} rounds are done, and none is left to look at so"
+        return ""
+
+    def _other_lists(self, saved: Saved) -> str:
+        """How the lists that are ranked have changed since; empty if they have not."""
+        before, now = saved.settings["top_k"], self._simulation.config.run.top_k
+        changed = self._simulation.implicit and before != now
+        return f"--top_k was {before}, is {now}" if changed else ""
+
+    def run(self, what: str, to_reach: Baselines) -> None:
+        """All rounds that are left. Raises Stopped if asked to stop before."""
+        done, rounds = self.saved.round if self.saved else 0, self._rounds
         if done >= rounds:
             return
         begin = None
@@ -119,32 +154,31 @@ class Training:
             begin = Begin(state, done, self.progress.best, self.progress.fruitless)
         run, implicit = self._simulation.config.run, self._simulation.implicit
         reference = to_reach.get(REFERENCE["implicit" if implicit else "explicit"])
-        validation, figure = "-", next(iter(headings(implicit)))
+        figure, heading = next(iter(headings(implicit).items()))
+        watch = display(self._console, what, heading.replace("\n", " "), done, rounds)
         # Without checkpoints nothing is gained by going on to the end of a round.
-        with Stop(active=run.checkpoints) as stop, self._bar(what, rounds, done) as bar:
+        with Stop(active=run.checkpoints) as stop, watch as show:
             cost = self._checkpoints.expected_seconds if self._checkpoints else 0.0
             schedule = Schedule(run.checkpoint_every, stop, cost)
             for record in simulate(self._simulation, rounds, begin):
+                stop.progress = True
                 self.progress.add(record, reference)
-                if record.evaluation:
-                    if self._logs:
-                        _log(self._folder, record, self.progress.totals)
-                    if found := record.evaluation.validation:
-                        validation = f"{getattr(found, figure):.4f}"
-                loss = f"{record.loss:.4f}"
-                bar.update(bar.task_ids[0], advance=1, loss=loss, validation=validation)
+                if record.evaluation and self._logs:
+                    _log(self._folder, record, self.progress.totals)
+                found = record.evaluation.validation if record.evaluation else None
+                show(record, getattr(found, figure) if found else None)
                 if self._checkpoints:
-                    self._checkpoint(record, schedule, rounds)
+                    self._checkpoint(record, schedule)
 
-    def _checkpoint(self, record: RoundRecord, schedule: Schedule, rounds: int) -> None:
+    def _checkpoint(self, record: RoundRecord, schedule: Schedule) -> None:
         """Writes one if it is time for it. Raises Stopped if the run has been asked to."""
         assert self._checkpoints is not None
-        due, signal = schedule.due(record.round, record.round == rounds)
+        due, signal = schedule.due(record.round, record.round == self._rounds)
         if due:
             started = time.perf_counter()
             plain, arrays = self.progress.content()
             logs = self._folder.logged() if self._logs and self._folder.writes else {}
-            content = {"progress": plain, "logs": logs}
+            content = {"progress": plain, "logs": logs, "rounds": self._rounds}
             self._checkpoints.save(record.round, record.state, content, arrays)
             seconds = time.perf_counter() - started
             schedule.written(seconds)
@@ -154,19 +188,6 @@ class Training:
             raise Stopped(
                 f"stopped after round {record.round}; --resume --output_dir={place} goes on", signal
             )
-
-    def _bar(self, what: str, rounds: int, done: int) -> Progress:
-        heading = next(iter(headings(self._simulation.implicit).values())).replace("\n", " ")
-        bar = Progress(
-            TextColumn(what),
-            MofNCompleteColumn(),
-            BarColumn(),
-            TextColumn(f"loss {{task.fields[loss]}}  {heading} {{task.fields[validation]}}  ETA"),
-            TimeRemainingColumn(),
-            console=self._console,
-        )
-        bar.add_task("", total=rounds, completed=done, loss="-", validation="-")
-        return bar
 
 
 def baselines_of_test(simulation: Simulation) -> Baselines:

@@ -19,6 +19,11 @@ MAY_CHANGE = frozenset(
     "data_dir download num_devices block_size state_memory memory_limit "
     "checkpoints checkpoint_every keep_checkpoints".split()
 )
+# Settings that say where the ratings are and how their file is read. A run may be resumed with
+# others, as long as they give the same ratings: those are compared.
+READING = frozenset("dataset data_dir download columns validation_file test_file".split())
+# Settings of what is looked at, and when: a run may be resumed with others from there on.
+FROM_HERE_ON = frozenset({"eval_every", "top_k"})
 
 
 def option(default: Any, help: str) -> Any:
@@ -194,7 +199,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         require(
             len(self.hidden_sizes) >= 1 and min(self.hidden_sizes) >= 1,
-            f"--hidden_sizes={self.hidden_sizes}: one or more positive widths",
+            f"--hidden_sizes={','.join(map(str, self.hidden_sizes))}: one or more positive widths",
         )
         require(
             math.isfinite(self.input_offset), f"--input_offset={self.input_offset}: must be finite"

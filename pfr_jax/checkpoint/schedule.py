@@ -17,10 +17,12 @@ SHARE_AT_THE_END = 0.1
 class Stop:
     """While entered, SIGTERM and SIGINT are remembered in ``signal`` instead of ending the program.
 
-    A second one does end it. With ``active=False`` all is as ever.
+    A second one does end it; and so does a first Ctrl-C (SIGINT) before there is ``progress`` that
+    would be lost. With ``active=False`` all is as ever.
     """
 
     signal: int = 0
+    progress: bool = False
 
     def __init__(self, active: bool = True) -> None:
         self._active, self._before = active, dict[int, Any]()
@@ -36,6 +38,8 @@ class Stop:
         del frame
         self.signal = number
         self._restore()
+        if number == signal.SIGINT and not self.progress:
+            raise KeyboardInterrupt
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

@@ -13,8 +13,8 @@ from jax.experimental import multihost_utils
 
 from pfr_jax.algorithms import FederationState
 from pfr_jax.checkpoint import clients, steps
+from pfr_jax.checkpoint.identity import differences, identity
 from pfr_jax.checkpoint.steps import DamagedStep, Step
-from pfr_jax.config import MAY_CHANGE
 from pfr_jax.errors import InputError
 from pfr_jax.initial import initial_params
 from pfr_jax.rows import tree_bytes
@@ -36,6 +36,11 @@ class Saved:
     @property
     def round(self) -> int:
         return self.step.round
+
+    @property
+    def settings(self) -> Content:
+        """Of the run, when it was written."""
+        return self.step.content["identity"]["settings"]
 
     @property
     def content(self) -> Content:
@@ -207,30 +212,6 @@ def newest_good(folder: Path, tell: Callable[[str], None]) -> Step | None:
     return None
 
 
-def identity(simulation: Simulation, leaf_types: dict[str, str]) -> Content:
-    """What a checkpoint and the run that goes on from it must have in common."""
-    config = {k: v for k, v in simulation.config.flat().items() if k not in MAY_CHANGE}
-    ratings, split = simulation.ratings, simulation.split
-    rows = split.train, split.validation, split.test, split.support, split.query
-    return {
-        **{f"--{name}": list(v) if isinstance(v, tuple) else v for name, v in config.items()},
-        "ratings": _fingerprint(ratings.user, ratings.item, simulation.target),
-        "split": _fingerprint(*rows),
-        "clients": _fingerprint(simulation.population.bucket_of),
-        "engine": "joint" if simulation.joint else simulation.federation.engine.name,
-        "a client's state": leaf_types,
-    }
-
-
-def differences(saved: Content, now: Content) -> list[str]:
-    """The fields that differ, for people."""
-    return [
-        f"{name} was {saved.get(name)}, is {now.get(name)}"
-        for name in dict.fromkeys([*saved, *now])
-        if saved.get(name) != now.get(name)
-    ]
-
-
 def digest(step: Step) -> str:
     """A SHA-256 of all that a step holds of server and clients.
 
@@ -273,13 +254,6 @@ def _lent_by(step: Step) -> tuple[list[str], dict[str, str]]:
 
     sums = {from_next(name): total for name, total in step.sums.items() if "clients_" in name}
     return [from_next(name) for name in step.content["slices"]], sums
-
-
-def _fingerprint(*arrays: np.ndarray) -> str:
-    total = hashlib.sha256()
-    for array in arrays:
-        total.update(f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
-    return total.hexdigest()
 
 
 def _over_processes(counts: np.ndarray) -> np.ndarray:

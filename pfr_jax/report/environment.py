@@ -3,7 +3,7 @@
 import platform
 import resource
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 import jax
 
@@ -15,10 +15,18 @@ def environment() -> dict[str, str]:
     devices = jax.devices()
     return {
         "python": platform.python_version(),
-        **{package: version(package) for package in PACKAGES},
+        **{package: _version(package) for package in PACKAGES},
         "platform": platform.platform(),
         "devices": f"{len(devices)} x {devices[0].device_kind}",
     }
+
+
+def _version(package: str) -> str:
+    """This package may be run from where its source is, without being installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def peak_rss_bytes() -> int:

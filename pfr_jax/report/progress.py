@@ -87,6 +87,10 @@ class RunProgress:
         if self.reached is None and found and reference and found.criterion <= reference.criterion:
             self.reached = self._reach(record.round)
 
+    def select_anew(self) -> None:
+        """Forgets what figures of earlier rounds decided: later ones are not comparable."""
+        self.selected = self.reached = None
+
     def _reach(self, round: int) -> Reached:
         simulation, traffic = self.simulation, self.totals.traffic
         per_client = (traffic.up + traffic.down) / simulation.num_clients
@@ -128,7 +132,8 @@ def _pack(name: str, reported: Reported | None, arrays: Arrays) -> dict[str, Any
     if reported is None:
         return None
     evaluation = reported.evaluation
-    for encoder, by_user in {"": evaluation.test_by_user or {}, **evaluation.new_by_user}.items():
+    all_by_user = {"": evaluation.test_by_user or {}, **evaluation.new_by_user}
+    for encoder, by_user in all_by_user.items():
         for figure, values in by_user.items():
             arrays[f"{name}.{encoder}.{figure}"] = values
     return {
@@ -137,6 +142,8 @@ def _pack(name: str, reported: Reported | None, arrays: Arrays) -> dict[str, Any
         "validation": _fields(evaluation.validation),
         "test": _fields(evaluation.test),
         "new_users": {encoder: _fields(f) for encoder, f in evaluation.new_users.items()},
+        # Figures by user are arrays, which come back in no particular order.
+        "figures_by_user": {encoder: list(by_user) for encoder, by_user in all_by_user.items()},
     }
 
 
@@ -149,17 +156,15 @@ def _unpack(
     def figures(fields: dict[str, float] | None) -> AnyFigures | None:
         return kind(**fields) if fields else None
 
-    by_user: dict[str, Arrays] = {}
-    for key, values in arrays.items():
-        of, _, rest = key.partition(".")
-        if of == name:
-            encoder, _, figure = rest.partition(".")
-            by_user.setdefault(encoder, {})[figure] = values
+    by_user = {
+        encoder: {figure: arrays[f"{name}.{encoder}.{figure}"] for figure in names}
+        for encoder, names in plain["figures_by_user"].items()
+    }
     evaluation = Evaluation(
         validation=figures(plain["validation"]),
         improved=plain["improved"],
         test=figures(plain["test"]),
-        test_by_user=by_user.pop("", None),
+        test_by_user=by_user.pop("") or None,
         new_users={encoder: kind(**fields) for encoder, fields in plain["new_users"].items()},
         new_by_user=by_user,
     )

@@ -1,9 +1,13 @@
 """Tables for the terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from rich.box import SIMPLE_HEAD
-from rich.table import Table
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.padding import Padding
+from rich.table import Column, Table
+from rich.text import Text
 
 from pfr_jax.evaluation.evaluate import AnyFigures
 
@@ -24,25 +28,67 @@ def headings(implicit: bool) -> dict[str, str]:
     return IMPLICIT if implicit else EXPLICIT
 
 
-def facts_table(title: str, facts: Mapping[str, object]) -> Table:
+class Fitted:
+    """A table under its title; where it does not fit the terminal, its rows one below the other.
+
+    A row then is the text of its first column, and below it a line per figure with its heading. No
+    name and no digit is ever cut off.
+    """
+
+    def __init__(self, title: str, table: Table) -> None:
+        self.title, self.table = title, table
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[RenderableType]:
+        yield Text(self.title, style="italic", overflow="fold")
+        wide = options.update(width=10_000)
+        needed = console.measure(self.table, options=wide).maximum
+        for column in self.table.columns:
+            if not column.no_wrap:
+                longest, word = _widths(column)
+                needed -= longest - min(longest, max(word, 12), options.max_width // 2)
+        if needed <= options.max_width:
+            yield self.table
+            return
+        first, *others = self.table.columns
+        for row, name in enumerate(first.cells):
+            yield Text(str(name), overflow="fold")
+            for column in others:
+                if figure := str(list(column.cells)[row]):
+                    heading = str(column.header).replace("\n", " ")
+                    yield Padding(
+                        Text(f"{heading} {figure}".lstrip(), overflow="fold"), (0, 0, 0, 2)
+                    )
+
+
+def _widths(column: Column) -> tuple[int, int]:
+    """Characters of a column's longest line, and of its longest word."""
+    texts = [str(column.header), *map(str, column.cells)]
+    lines = [line for text in texts for line in text.split("\n")]
+    words = [word for line in lines for word in line.split()]
+    return max(map(cell_len, lines)), max(map(cell_len, words), default=0)
+
+
+def facts_table(title: str, facts: Mapping[str, object]) -> Fitted:
     """Names and values in two columns."""
-    table = Table(title=title, title_justify="left", show_header=False, box=None)
+    table = Table(show_header=False, box=None)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for name, value in facts.items():
         table.add_row(name.replace("_", " "), _text(value))
-    return table
+    return Fitted(title, table)
 
 
 def results_table(
     title: str, results: Mapping[str, AnyFigures], reference: str, columns: Mapping[str, str]
-) -> Table:
+) -> Fitted:
     """A row of figures per predictor, and its first figure less that of ``reference``.
 
     ``columns`` are the ``headings``.
     """
     # Narrow, so that eight columns of figures fit a terminal of 80 characters.
-    table = Table(
-        title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
-    )
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("", overflow="fold", min_width=12)
     first, *others = columns
     less = f"less\n{reference.replace('_', '-')}"
@@ -56,7 +102,7 @@ def results_table(
             "" if name == reference else f"{difference:+.4f}",
             *(f"{getattr(figures, other):.4f}" for other in others),
         )
-    return table
+    return Fitted(title, table)
 
 
 def bytes_text(count: float) -> str:

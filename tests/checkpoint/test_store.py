@@ -177,18 +177,19 @@ def test_nothing_good_is_an_error_and_nothing_at_all_is_not(tmp_path: Path) -> N
     ("changes", "named"),
     [
         ({"client_learning_rate": 0.2}, "--client_learning_rate was 0.1, is 0.2"),
-        ({"hidden_sizes": (9, 5)}, "--hidden_sizes was [7, 5], is [9, 5]"),
+        ({"hidden_sizes": (9, 5)}, "--hidden_sizes was 7,5, is 9,5"),
         ({"seed": 1}, "--seed was 0, is 1"),
         ({"engine": "active_rows"}, "engine was factored, is active_rows"),
-        ({"max_buckets": 1}, "clients was "),
-        ({"state_dtype": "bfloat16"}, "a client's state was "),
+        ({"max_buckets": 1}, "--max_buckets was 2, is 1"),
+        ({"state_dtype": "bfloat16"}, "--state_dtype was auto, is bfloat16"),
+        ({"rounds": 2}, "the cosine schedule depends on it"),
     ],
     ids=str,
 )
 def test_another_run_is_refused(tmp_path: Path, changes: dict[str, Any], named: str) -> None:
     save_all(tmp_path, small_simulation(rounds=1), 1)
     with pytest.raises(InputError) as error:
-        Checkpoints(tmp_path, small_simulation(rounds=1, **changes), 2).latest(pytest.fail)
+        Checkpoints(tmp_path, small_simulation(**{"rounds": 1, **changes}), 2).latest(pytest.fail)
     assert named in str(error.value) and "round_00000001" in str(error.value)
 
 
@@ -198,13 +199,13 @@ def test_other_ratings_are_refused(tmp_path: Path) -> None:
     stars = ratings.rating.copy()
     stars[5] = 6 - stars[5] if stars[5] != 3 else 4
     other = simulation_of(config, dataclasses.replace(ratings, rating=stars))
-    with pytest.raises(InputError, match="ratings was "):
+    with pytest.raises(InputError, match="the ratings are not those of the run: there are as many"):
         Checkpoints(tmp_path, other, 2).latest(pytest.fail)
 
 
 def test_what_is_kept_of_it_may_change(tmp_path: Path) -> None:
     save_all(tmp_path, small_simulation(rounds=1), 1)
-    other = small_simulation(rounds=1, block_size=2, num_devices=2, checkpoint_every=7)
+    other = small_simulation(rounds=1, block_size=2, num_devices=2, checkpoint_every=7, top_k=3)
     assert Checkpoints(tmp_path, other, 2).latest(pytest.fail)
 
 
@@ -238,4 +239,4 @@ def test_step_json_is_plain(tmp_path: Path) -> None:
     """Anybody can read what a checkpoint is of."""
     save_all(tmp_path, small_simulation(rounds=1), 1)
     content = json.loads((tmp_path / "round_00000001" / "step.json").read_text())
-    assert content["round"] == 1 and content["identity"]["--rounds"] == 1
+    assert content["round"] == 1 and content["identity"]["settings"]["rounds"] == 1

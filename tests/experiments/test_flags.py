@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from absl import flags
 
-from experiments.flags import SECTIONS, config_from_flags, define_config_flags
+from experiments.flags import SECTIONS, config_from_flags, define_config_flags, parse_flags
 from pfr_jax.config import Config
 from pfr_jax.errors import InputError
 
@@ -133,6 +133,56 @@ def test_values_out_of_range_are_refused_by_their_flag(argument):
 )
 def test_values_of_another_type_are_refused_by_their_flag(argument):
     with pytest.raises(flags.IllegalFlagValueError, match=argument):
+        parse(argument)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--rounds=10.5"], "--rounds=10.5: want a whole number"),
+        (["--rounds=abc"], "--rounds=abc: want a whole number"),
+        (["--rounds="], "--rounds=: want a whole number"),
+        (["--dropout=a: b"], "--dropout=a: b: want a number"),
+        (["--retrain=maybe"], "--retrain=maybe: want true or false"),
+        (["--noretrain=x"], "--noretrain=x: takes no value"),
+        (["--schedule=linear"], "--schedule=linear: want one of cosine, constant"),
+        (["--dataset"], "--dataset: has no value; give one as --dataset=VALUE"),
+        (["--dataset", "--rounds=5"], "--dataset: has no value; give one as --dataset=VALUE"),
+        (["--hidden_size=5"], "--hidden_size: there is no such flag; did you mean --hidden_sizes"),
+        (["--flagfile=nowhere.flags"], "--flagfile=nowhere.flags: no such file or directory; pre"),
+        (["--flagfile"], "--flagfile: name a file of flags; presets"),
+        (["--flagfile", "--rounds=5"], "--flagfile: name a file of flags; presets"),
+        (["--flagfile="], "--flagfile: name a file of flags; presets"),
+        (["5"], "'5' is not a flag; settings are given as --name=value"),
+    ],
+    ids=str,
+)
+def test_a_bad_command_is_told_in_our_words(arguments, said):
+    with pytest.raises(SystemExit) as ended:
+        parse_flags(["command", *arguments])
+    message = str(ended.value.code)
+    assert message.startswith(f"error: {said}") and "\n" not in message
+
+
+def test_flag_files_that_cannot_be_read(tmp_path):
+    (tmp_path / "binary").write_bytes(b"\xff\xfe--rounds=5")
+    (tmp_path / "bare.flags").write_text("--dataset\n--rounds=5\n")
+    cases = {
+        tmp_path: f"--flagfile={tmp_path}: is a directory; presets",
+        tmp_path / "binary": "--flagfile: a file that is no text; presets",
+        tmp_path / "bare.flags": "--dataset: has no value",
+    }
+    for path, said in cases.items():
+        with pytest.raises(SystemExit) as ended:
+            parse_flags(["command", f"--flagfile={path}"])
+        assert str(ended.value.code).startswith(f"error: {said}")
+
+
+@pytest.mark.parametrize(
+    ("argument", "wanted"), [("--scale=1,x", "numbers"), ("--hidden_sizes=8,x", "whole numbers")]
+)
+def test_lists_are_told_in_our_words(argument, wanted):
+    with pytest.raises(InputError, match=f"{argument}: want {wanted} with commas between"):
         parse(argument)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ import pytest
 
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.metrics import Figures
-from pfr_jax.report.run_folder import FILES, LOCK, RunFolder, flat_figures
+from pfr_jax.report.run_folder import FILES, LOCK, RunFolder, flat_figures, new_folder
 
 
 def test_a_new_folder_is_made_with_its_parents(tmp_path):
@@ -118,20 +119,59 @@ def test_flat_figures():
     assert flat_figures("test", None) == {}
 
 
+SETTINGS = {
+    "rounds": 3,
+    "schedule": "cosine",
+    "num_devices": 0,
+    "scale": (1.0, 5.0),
+    "dataset": "here.csv",
+    "top_k": 10,
+    "ratings": {"users": 2, "items": 2, "ratings": 4, "sha256": "ab"},
+    "environment": {"jax": "1"},
+}
+
+
 def test_a_run_that_has_no_checkpoint_yet_is_begun_again_if_it_is_the_same(tmp_path):
-    settings = {"rounds": 3, "num_devices": 0, "scale": (1.0, 5.0), "environment": {"jax": "1"}}
     folder = RunFolder(tmp_path)
-    folder.begin(settings)
+    folder.begin(SETTINGS)
     folder.append_line("metrics.jsonl", {"round": 1})
     folder.release()
-    with pytest.raises(InputError, match="--rounds was 3, is 4"):
-        RunFolder(tmp_path, resume=True).begin({**settings, "rounds": 4})
+    with pytest.raises(InputError, match="--rounds was 3, is 4: the cosine schedule"):
+        RunFolder(tmp_path, resume=True).begin({**SETTINGS, "rounds": 4})
+    others = {**SETTINGS["ratings"], "ratings": 5}
+    with pytest.raises(InputError, match="ratings are not those of the run: it had 4 of 2 users"):
+        RunFolder(tmp_path, resume=True).begin({**SETTINGS, "ratings": others})
     assert (tmp_path / "metrics.jsonl").read_text()
-    RunFolder(tmp_path, resume=True).begin({**settings, "num_devices": 2, "environment": {}})
+    free = {"num_devices": 2, "dataset": "there.csv", "top_k": 5, "environment": {}}
+    RunFolder(tmp_path, resume=True).begin({**SETTINGS, **free})
     assert not (tmp_path / "metrics.jsonl").read_text()
     (tmp_path / "summary.json").write_text("{}")
     with pytest.raises(InputError, match="finished run and no checkpoint"):
-        RunFolder(tmp_path, resume=True).begin(settings)
+        RunFolder(tmp_path, resume=True).begin(SETTINGS)
+
+
+def test_runs_that_begin_at_once_get_folders_of_their_own(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(new_folder, [tmp_path / "runs" / "now"] * 24))
+    assert len(set(made)) == 24 and all(place.is_dir() for place in made)
+    assert {place.name for place in made} == {"now", *(f"now-{n}" for n in range(2, 25))}
+
+
+@pytest.mark.parametrize("made", [False, True])
+@pytest.mark.parametrize("seeds", [("",), ("seed0", "seed1")])
+def test_a_run_that_never_begins_leaves_nothing(tmp_path, made, seeds):
+    output = new_folder(tmp_path / "runs" / "now") if made else tmp_path / "runs" / "now"
+    (tmp_path / "runs").mkdir(exist_ok=True)
+    folders = [RunFolder(output / seed, output_dir=output, made=made) for seed in seeds]
+    for folder in reversed(folders):
+        folder.release()
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_what_was_there_before_a_run_that_never_begins_stays(tmp_path):
+    (tmp_path / "mine").mkdir()
+    RunFolder(tmp_path / "mine").release()
+    assert (tmp_path / "mine").is_dir()
 
 
 def test_one_process_at_a_time(tmp_path):
@@ -149,9 +189,34 @@ def test_logs_are_cut_back_to_what_they_were(tmp_path):
     logged = folder.logged()
     folder.append_line("metrics.jsonl", {"round": 2})
     folder.append_line("timings.jsonl", {"round": 2})
-    folder.cut_back(logged)
+    folder.go_on(logged, 1, SETTINGS)
     assert (tmp_path / "metrics.jsonl").read_text() == '{"round": 1}\n'
     assert (tmp_path / "timings.jsonl").read_text() == ""
     (tmp_path / "metrics.jsonl").write_text('{"round": 9}\n')
     with pytest.raises(InputError, match=r"metrics\.jsonl is not the log"):
-        folder.cut_back(logged)
+        folder.go_on(logged, 1, SETTINGS)
+
+
+def test_config_json_has_the_settings_in_force_and_what_they_were(tmp_path):
+    first = RunFolder(tmp_path)
+    first.begin(SETTINGS)
+    first.write_json("summary.json", {})
+    first.release()
+    before = (tmp_path / "config.json").read_bytes()
+
+    def resumed(round, **changes):
+        folder = RunFolder(tmp_path, resume=True)
+        folder.go_on(folder.logged(), round, {**SETTINGS, **changes})
+        folder.release()
+        return json.loads((tmp_path / "config.json").read_text())
+
+    resumed(3)
+    assert (tmp_path / "config.json").read_bytes() == before
+    assert (tmp_path / "summary.json").exists()  # nothing is left to do
+    longer = resumed(3, rounds=9, dataset="there.csv")
+    assert (longer["rounds"], longer["dataset"]) == (9, "there.csv")
+    assert longer["earlier"] == [{"up_to_round": 3, "rounds": 3, "dataset": "here.csv"}]
+    assert not (tmp_path / "summary.json").exists()  # of a shorter run
+    config = resumed(5, rounds=9, dataset="there.csv", top_k=5)
+    assert config["top_k"] == 5
+    assert config["earlier"] == [*longer["earlier"], {"up_to_round": 5, "top_k": 10}]

@@ -1,0 +1,64 @@
+"""Tables in terminals of any width: no name and no digit is cut off."""
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from pfr_jax.evaluation.ranking import RankingFigures
+from pfr_jax.report.tables import facts_table, headings, results_table
+
+RESULTS = {
+    name: RankingFigures(*(0.1234 + 0.01 * row + 0.1 * column for column in range(7)))
+    for row, name in enumerate(
+        (
+            "personalfr, round 20000 (last, selected on validation)",
+            "personalfr, round 19990 (selected), adapted_encoder",
+            "popularity",
+            "item_mean",
+        )
+    )
+}
+FACTS = {
+    "platform": "Linux-6.18.44-fc-v669-x86_64-with-glibc2.36",
+    "Wilcoxon signed-rank, two-sided p": 0.1234,
+    "block_shapes": "16 x 32 rows, 16 x 48 rows, 16 x 64 rows, 16 x 80 rows",
+    "ratings": 10_000_054,
+}
+
+
+def shown(width: int, what: object) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(what)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert max(map(len, text.splitlines())) <= width
+    return text
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_results(width: int) -> None:
+    title = "Test figures of a file with_a_name_that_is_longer_than_forty_characters.csv"
+    text = shown(width, results_table(title, RESULTS, "popularity", headings(implicit=True)))
+    assert title.replace(" ", "") in re.sub(r"\s", "", text)
+    words = re.findall(r"[^\s,]+", text)
+    for name, figures in RESULTS.items():
+        assert all(word in words for word in re.findall(r"[^\s,]+", name.replace("_", " ")))
+        assert all(f"{getattr(figures, shown):.4f}" in words for shown in headings(True))
+    assert "-0.0200" in words and "+0.0100" in words
+    for heading in headings(True).values():
+        assert set(heading.split()) <= set(words)
+    assert "…" not in text
+    # One below the other only where they must be.
+    assert ("────" in text) == (width >= 80)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_facts(width: int) -> None:
+    text = shown(width, facts_table("Facts", FACTS))
+    folded = re.sub(r"\s", "", text)
+    for name in FACTS:
+        assert name.replace("_", "").replace(" ", "") in folded
+    assert "0.1234" in text.split() and "10,000,054" in text.split()
+    assert "…" not in text and text.count("rows") == 4
+    assert "x86_64-with-glibc2.36" in text or "glibc2.36" in folded
