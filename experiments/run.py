@@ -14,6 +14,7 @@ import platformdirs
 from absl import app, flags
 from absl import logging as absl_logging
 from rich.console import Console
+from rich.text import Text
 
 import experiments.flags
 from experiments.flags import (
@@ -81,16 +82,23 @@ def run_experiment(configs: list[Config], folders: list[RunFolder], console: Con
     # What is wrong with the data or the settings has been said by now.
     console.print(facts_table("Environment", versions))
     console.print(facts_table("Estimated peak memory", needed.facts()))
-    statistics = simulations[0].ratings.statistics()
-    console.print(facts_table(f"Data: {config.data.dataset}", statistics))
+    ratings = simulations[0].ratings
+    console.print(facts_table(f"Data: {config.data.dataset}", ratings.described()))
+    for note in ratings.notes:
+        console.print(Text(note), soft_wrap=True)
     console.print(facts_table("Engine", engine_facts(simulations[0])))
 
     reports = []
     for index, (one, folder) in enumerate(zip(configs, folders, strict=True)):
         if len(configs) > 1:
             console.rule(f"seed {one.run.seed}, split seed {one.data.split_seed}")
-        facts = facts_of_ratings(simulations[index].ratings, simulations[index].target)
-        settings = {**one.flat(), "ratings": facts, "environment": versions}
+        ratings = simulations[index].ratings
+        settings = {
+            **one.flat(),
+            "ratings": facts_of_ratings(ratings, simulations[index].target),
+            "data": {**ratings.described(), "notes": ratings.notes, "removed": ratings.removed},
+            "environment": versions,
+        }
         again = simulations[len(configs) + index] if retrains else None
         report = train(simulations[index], again, folder, console, data_seconds, settings)
         _print_results(console, report)

@@ -21,7 +21,10 @@ MAY_CHANGE = frozenset(
 )
 # Settings that say where the ratings are and how their file is read. A run may be resumed with
 # others, as long as they give the same ratings: those are compared.
-READING = frozenset("dataset data_dir download columns validation_file test_file".split())
+READING = frozenset(
+    "dataset data_dir download validation_file test_file columns separator header scale duplicates "
+    "rating_range min_ratings_per_user min_ratings_per_item".split()
+)
 # Settings of what is looked at, and when: a run may be resumed with others from there on.
 FROM_HERE_ON = frozenset({"eval_every", "top_k"})
 

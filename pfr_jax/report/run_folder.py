@@ -1,6 +1,7 @@
 """The files of a run, each readable at any moment, also after an interruption.
 
-config.json      every setting in force, the environment, sizes and a hash of the ratings; where a
+config.json      every setting in force, the environment, sizes and a hash of the ratings, what was
+                 found out and dropped when they were read and the scale in force; where a
                  run was resumed with others, what these were up to which round (``earlier``)
 metrics.jsonl    a flat object per evaluated round; the same numbers from the same seeds
 timings.jsonl    seconds per evaluated round, apart because they never repeat
@@ -33,7 +34,7 @@ FILES = ("config.json", *LOGS, "per_user.csv", "summary.json")
 FOLDERS = ("checkpoints", "checkpoints_retrained")
 LOCK = ".lock"  # held while a process writes here
 AT_THE_END = ("per_user.csv", "summary.json")
-NOT_CHOSEN = ("environment", "ratings")  # what config.json holds besides settings
+NOT_CHOSEN = ("environment", "ratings", "data")  # what config.json holds besides settings
 
 
 def new_folder(path: Path) -> Path:

@@ -114,6 +114,8 @@ def summary(
         "num_users": simulation.ratings.num_users,
         "num_new_users": int(simulation.new_users.sum()),
         "num_items": simulation.ratings.num_items,
+        "scale": str(simulation.ratings.scale),
+        "ratings_removed": simulation.ratings.removed,
         "num_clients": simulation.num_clients,
         "cohort_size": simulation.cohort_size,
         "users_by_encoder": dict(zip(kinds.tolist(), counts.tolist(), strict=True)),

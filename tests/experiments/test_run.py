@@ -139,6 +139,8 @@ def test_summary(runs):
         "num_users",
         "num_new_users",
         "num_items",
+        "scale",
+        "ratings_removed",
         "num_clients",
         "cohort_size",
         "users_by_encoder",
