@@ -52,6 +52,14 @@ def wait_for_rounds(process: subprocess.Popen[str], folder: Path, rounds: int) -
         time.sleep(0.02)
 
 
+def summary_of(folder: Path) -> str:
+    """The text of summary.json, the order of its fields included, but for times and memory."""
+    content = json.loads((folder / "summary.json").read_text())
+    for varies in ("seconds", "seconds_retrained", "peak_rss_bytes"):
+        content.pop(varies, None)
+    return json.dumps(content)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path, number: int) -> None:
     rounds = "--rounds=300", "--retrain"
@@ -75,11 +83,59 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path, number: int) -> None
     assert (folder / "per_user.csv").read_text() == (
         tmp_path / "alone" / "per_user.csv"
     ).read_text()
-    ends = [json.loads((tmp_path / n / "summary.json").read_text()) for n in ("alone", "stopped")]
-    for end in ends:
-        for varies in ("seconds", "seconds_retrained", "peak_rss_bytes"):
-            del end[varies]
-    assert ends[0] == ends[1]
+    assert summary_of(folder) == summary_of(tmp_path / "alone")
+    assert (folder / "config.json").read_text() == (tmp_path / "alone" / "config.json").read_text()
+
+
+def test_a_finished_run_is_made_longer(tmp_path: Path) -> None:
+    """Where the schedule allows it; meanwhile its ratings have moved."""
+    first, moved = tmp_path / "first.csv", tmp_path / "moved.csv"
+    lines = [f"{user},{item},{1 + (user * item) % 5}" for user in range(40) for item in range(20)]
+    first.write_text("\n".join(["user,item,rating", *lines, ""]))
+    settings = ("--num_users=0", "--retrain", "--schedule=constant")
+    alone = start(tmp_path / "alone", *settings, f"--dataset={first}", "--rounds=14")
+    folder = tmp_path / "longer"
+    assert finish(start(folder, *settings, f"--dataset={first}", "--rounds=8"))[0] == 0
+    assert json.loads((folder / "summary.json").read_text())["rounds"] == 8
+    moved.write_text(first.read_text())
+    longer = (*settings, f"--dataset={moved}", "--rounds=14", "--resume")
+    status, out, error = finish(start(folder, *longer, "--top_k=5"))
+    assert (status, error) == (0, "") and "Going on after round 8." in out
+    assert finish(alone)[0] == 0
+    users = [(path / "per_user.csv").read_text() for path in (folder, tmp_path / "alone")]
+    assert users[0] == users[1]
+    assert summary_of(folder) == summary_of(tmp_path / "alone").replace(str(first), str(moved))
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["rounds"], config["dataset"]) == (14, str(moved))
+    earlier = {"up_to_round": 8, "rounds": 8, "dataset": str(first), "top_k": 10}
+    assert config["earlier"] == [earlier]
+
+    moved.write_text(first.read_text().replace("3,7,2", "3,7,4"))
+    fewer = (*settings, f"--dataset={first}", "--rounds=9", "--resume")
+    cosine = (*settings[:2], f"--dataset={first}", "--rounds=20", "--resume")
+    refused = {
+        "the ratings are not those of the run": longer,
+        "--rounds=9: 14 rounds are done already": fewer,
+        "--schedule was constant, is cosine": cosine,
+    }
+    for said, arguments in refused.items():
+        status, _, error = finish(start(folder, *arguments))
+        assert status == 1 and said in error and error.count("\n") == 1, error
+
+
+def test_other_lists_from_here_on(tmp_path: Path) -> None:
+    """Another --top_k in implicit feedback: figures of earlier rounds decide nothing any more."""
+    folder = tmp_path / "run"
+    settings = ("--feedback=implicit", "--implicit_threshold=3.5", "--schedule=constant")
+    assert finish(start(folder, *settings, "--rounds=9"))[0] == 0
+    shorter = (*settings, "--top_k=3", "--resume")
+    status, _, error = finish(start(folder, *shorter, "--rounds=9"))
+    assert status == 1 and "--top_k was 10, is 3: all 9 rounds are done" in error
+    status, out, error = finish(start(folder, *shorter, "--rounds=12", "--eval_every=2"))
+    assert (status, error) == (0, "") and "earlier figures are not comparable" in out
+    assert json.loads((folder / "summary.json").read_text())["selected_round"] > 9
+    log = (folder / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["round"] for line in log] == [*range(1, 10), 10, 12]
 
 
 def test_what_is_refused(tmp_path: Path) -> None:

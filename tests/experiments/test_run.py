@@ -127,6 +127,22 @@ def test_a_run_leaves_its_five_files(runs):
     assert config["hidden_sizes"] == [8, 4] and config["rounds"] == 8
     assert config["dataset"].endswith("ratings.csv")
     assert {"python", "jax", "devices"} <= set(config["environment"])
+    facts = config["ratings"]
+    assert (facts["users"], facts["items"]) == (NUM_USERS, NUM_ITEMS) and len(facts["sha256"]) == 64
+
+
+def test_what_a_file_or_a_pipe_gets_to_read(runs):
+    out = runs["first"].out
+    lines = [line.rstrip() for line in out.splitlines()]
+    assert lines.index("Environment") < lines.index("compiling ...")
+    (compiled,) = (line for line in lines if line.startswith("compiled in "))
+    assert float(compiled.split()[2]) > 0 and compiled.endswith(" s")
+    (last,) = (line for line in lines if line.startswith("round 8/8  loss "))
+    figure = runs["first"].lines("metrics.jsonl")[-1]["validation_rmse"]
+    assert f"  validation RMSE {figure:.4f}  " in last and last.endswith(" s")
+    # Nothing that only a terminal understands.
+    assert "\r" not in out and "\x1b" not in out
+    assert out.index("compiled in") < out.index("Test figures")
 
 
 def test_summary(runs):
@@ -348,9 +364,76 @@ def test_what_is_wrong_is_said_in_one_line(runs, place):
         results = pool.map(lambda case: run(case[0], *case[1]), cases.values())
     for (folder, _, parts), done in zip(cases.values(), results, strict=True):
         assert_one_line(done, *parts)
+        assert "Environment" not in done.out or folder == first, "said too late"
         if folder != first:
             assert not folder.is_dir() or not any(folder.iterdir()), "a run that did not begin"
     assert {path: path.read_bytes() for path in first.iterdir() if path.is_file()} == before
+
+
+def test_a_run_that_cannot_begin_leaves_no_new_folder_either(place):
+    """Without --output_dir, and with a device that JAX does not know."""
+    work = place / "elsewhere"
+    work.mkdir()
+
+    def started(**environment: str) -> Finished:
+        broken = f"--dataset={place / 'broken.csv'}"
+        done = subprocess.run(
+            [sys.executable, "-m", "experiments.run", broken],
+            cwd=work,
+            env=ENVIRONMENT | {"PYTHONPATH": str(ROOT)} | environment,
+            capture_output=True,
+            text=True,
+        )
+        return Finished(done.returncode, done.stdout, done.stderr, work / "runs")
+
+    assert_one_line(started(), f"{place / 'broken.csv'}:7:")
+    assert list((work / "runs").iterdir()) == []
+    assert_one_line(started(JAX_PLATFORMS="abacus"), "abacus", "JAX_PLATFORMS")
+
+
+def test_nothing_is_said_of_devices_that_nobody_asked_for(place):
+    code = (
+        "import experiments, jax; from absl import app, logging; "
+        "app.run(lambda argv: logging.info('info is shown: %s', jax.devices()))"
+    )
+    asked = {name: value for name, value in ENVIRONMENT.items() if name != "JAX_PLATFORMS"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=asked, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "info is shown" in done.stderr
+    assert "Unable to initialize" not in done.stderr
+
+
+# It starts the command as a terminal would, whatever has been done to SIGINT.
+AS_A_TERMINAL = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
+
+@pytest.mark.parametrize("seconds", [0.3, 0.8, 1.6, 2.5, 4.0])
+def test_ctrl_c_at_any_moment(place, seconds):
+    """While modules are imported, data read, programs compiled or rounds run."""
+    folder = place / f"interrupted_after_{seconds}"
+    arguments = [f"--dataset={place / 'ratings.csv'}", "--rounds=1000000"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", AS_A_TERMINAL, *command(folder, arguments)[1:]],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        time.sleep(seconds)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+    assert err.count("\n") == 1 and err.startswith(("interrupted; ", "stopped after round ")), err
 
 
 # A shell without job control starts background jobs with SIGINT ignored, and the tests with it.
