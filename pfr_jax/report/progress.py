@@ -136,6 +136,8 @@ def _pack(name: str, reported: Reported | None, arrays: Arrays) -> dict[str, Any
         "improved": evaluation.improved,
         "validation": _fields(evaluation.validation),
         "test": _fields(evaluation.test),
+        "validation_warm": _fields(evaluation.validation_warm),
+        "test_warm": _fields(evaluation.test_warm),
         "new_users": {encoder: _fields(f) for encoder, f in evaluation.new_users.items()},
     }
 
@@ -162,6 +164,8 @@ def _unpack(
         test_by_user=by_user.pop("", None),
         new_users={encoder: kind(**fields) for encoder, fields in plain["new_users"].items()},
         new_by_user=by_user,
+        validation_warm=figures(plain["validation_warm"]),
+        test_warm=figures(plain["test_warm"]),
     )
     return Reported(plain["round"], evaluation)
 
