@@ -22,7 +22,7 @@ from absl import app, flags
 from experiments.flags import one_line_errors, parse_flags
 from pfr_jax.errors import InputError
 from pfr_jax.report.figures import Runs, draw
-from pfr_jax.report.paper_table import markdown, table_figures
+from pfr_jax.report.paper_table import baseline_figures, markdown, table_figures
 
 NAMED = ["ml100k", "ml1m", "ml10m", "anime"]
 SCALES = {
@@ -158,15 +158,33 @@ def run_cell(system: System, feedback: str) -> Runs:
 
 def rows_of(runs: Runs) -> list[dict[str, Any]]:
     """A row of the table per seed."""
-    summaries = [json.loads((folder / "summary.json").read_text()) for folder in runs.folders]
     return [
         {
             "feedback": runs.feedback,
             "system": runs.name,
-            "seed": _FIRST.value + index,
+            "seed": seed,
             **table_figures(summary, runs.feedback),
         }
-        for index, summary in enumerate(summaries)
+        for seed, summary in _summaries(runs)
+    ]
+
+
+def rows_of_baselines(systems: Sequence[Runs]) -> list[dict[str, Any]]:
+    """Likewise of the simple baselines, which all systems on the same ratings have in common."""
+    rows: dict[tuple[str, int], dict[str, Any]] = {}
+    for runs in systems:
+        for seed, summary in _summaries(runs):
+            for name, figures in baseline_figures(summary, runs.feedback).items():
+                known = {"feedback": runs.feedback, "system": name, "seed": seed}
+                rows.setdefault((name, seed), {**known, **figures})
+    return [rows[key] for key in sorted(rows)]
+
+
+def _summaries(runs: Runs) -> list[tuple[int, dict[str, Any]]]:
+    """Of each run: its seed, and what its summary.json holds."""
+    return [
+        (_FIRST.value + index, json.loads((folder / "summary.json").read_text()))
+        for index, folder in enumerate(runs.folders)
     ]
 
 
@@ -189,7 +207,8 @@ def main(argv: Sequence[str]) -> None:
         for feedback in _FEEDBACK.value:
             shown = [runs for runs in made if runs.feedback == feedback]
             name = f"{stem}_{feedback}"
-            table = pd.DataFrame([row for runs in shown for row in rows_of(runs)])
+            rows = [row for runs in shown for row in rows_of(runs)]
+            table = pd.DataFrame(rows + rows_of_baselines(shown))
             table.to_csv(output / f"{name}_table.csv", index=False, float_format="%.6g")
             (output / f"{name}_table.md").write_text(markdown(table))
             print(markdown(table))

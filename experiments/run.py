@@ -32,7 +32,9 @@ from pfr_jax.errors import InputError
 from pfr_jax.evaluation.evaluate import AnyFigures
 from pfr_jax.evaluation.metrics import Figures
 from pfr_jax.report.environment import environment, peak_rss_bytes
+from pfr_jax.report.held_out import held_out_sentences
 from pfr_jax.report.paper_table import SHOWN, table_figures
+from pfr_jax.report.reference import SIMPLE, best_baseline
 from pfr_jax.report.run_folder import RunFolder, new_folder
 from pfr_jax.report.tables import bytes_text, facts_table, headings, results_table
 from pfr_jax.sharding import divide_cpu, join_processes
@@ -99,6 +101,8 @@ def run_experiment(configs: list[Config], folders: list[RunFolder], console: Con
             "data": {**ratings.described(), "notes": ratings.notes, "removed": ratings.removed},
             "environment": versions,
         }
+        for sentence in held_out_sentences(simulations[index]):
+            console.print(sentence, soft_wrap=True, highlight=False)
         again = simulations[len(configs) + index] if retrains else None
         report = train(simulations[index], again, folder, console, data_seconds, settings)
         _print_results(console, report)
@@ -134,12 +138,12 @@ def engine_facts(simulation: Simulation) -> dict[str, object]:
 
 
 def _print_results(console: Console, report: Report) -> None:
-    simulation, outcome, baselines = report.simulation, report.outcome, report.baselines
-    name = simulation.config.run.algorithm
-    reference = "popularity" if simulation.implicit else "bias_only"
+    simulation, outcome, references = report.simulation, report.outcome, report.references
+    name, feedback = simulation.config.run.algorithm, simulation.config.data.feedback
     columns = headings(simulation.implicit)
     lists = f" (lists of {simulation.config.run.top_k})" if simulation.implicit else ""
     results: dict[str, AnyFigures] = {}
+    of_warm: dict[str, AnyFigures] = {}
     new_users: dict[str, AnyFigures] = {}
     reported = {"selected on validation": outcome.selected, "last": outcome.last}
     if outcome.selected and outcome.selected.round == outcome.last.round:
@@ -149,24 +153,31 @@ def _print_results(console: Console, report: Report) -> None:
             label = f"{name}, round {one.round} ({what})"
             if one.evaluation.test:
                 results[label] = one.evaluation.test
+            if one.evaluation.test_warm:
+                of_warm[label] = one.evaluation.test_warm
             for encoder, figures in one.evaluation.new_users.items():
                 new_users[f"{label}, {encoder}"] = figures
-    if baselines:
-        rows = results | baselines
-        console.print(results_table(f"Test figures{lists}", rows, reference, columns))
+
+    def show(title: str, rows: dict[str, AnyFigures], baselines: dict[str, AnyFigures]) -> None:
+        if baselines:
+            reference = best_baseline(feedback, baselines)
+            table = results_table(f"{title}{lists}", rows | baselines, reference, columns)
+            console.print(table)
+
+    show("Test figures", results, references.test)
+    of_whom = "of users and items with training ratings alone"
+    show(f"Test figures {of_whom}", of_warm, references.test_warm)
     again = outcome.retrained
     if again and again.last.evaluation.test:
         label = f"{name}, round {again.last.round}"
-        rows = {label: again.last.evaluation.test, reference: again.baselines[reference]}
-        title = f"Test figures, trained again on training and validation ratings{lists}"
-        console.print(results_table(title, rows, reference, columns))
-    if report.new_user_baselines:
-        title, rows = f"New users, never trained on{lists}", new_users | report.new_user_baselines
-        console.print(results_table(title, rows, reference, columns))
-    floor = baselines.get("noise_floor")
+        title = "Test figures, trained again on training and validation ratings"
+        rows = {label: again.last.evaluation.test}
+        show(title, rows, {name: again.baselines[name] for name in SIMPLE[feedback]})
+    show("New users, never trained on", new_users, references.new_users)
+    floor = references.test.get("noise_floor")
     selected = outcome.selected.evaluation if outcome.selected else None
     if isinstance(floor, Figures) and selected and isinstance(selected.test, Figures):
-        bias_only = baselines["bias_only"].criterion
+        bias_only = references.test["bias_only"].criterion
         closed = (bias_only - selected.test.rmse) / (bias_only - floor.rmse)
         console.print(f"{closed:.0%} of the gap between bias-only and the noise floor is closed.")
 
@@ -175,9 +186,13 @@ def _print_seeds(console: Console, reports: list[Report]) -> None:
     """Means and standard deviations over the seeds of what each one's table starts with."""
     implicit = reports[0].simulation.implicit
     feedback = "implicit" if implicit else "explicit"
+    if not reports[0].references.test:
+        return  # no test ratings
     table = pd.DataFrame([table_figures(report.summary, feedback) for report in reports])
     columns = SHOWN[feedback]
     facts = {name: f"{table[name].mean():.4f} ({table[name].std():.4f})" for name in columns}
+    if "best_baseline" in table:
+        facts["best_baseline"] = ", ".join(table["best_baseline"].unique()).replace("_", " ")
     title = f"Test figures, mean (standard deviation) of {len(reports)} seeds"
     console.print(facts_table(title, facts))
 

@@ -137,7 +137,7 @@ def try_out(settings: Settings) -> list[float]:
         except InputError:  # the loss is no longer finite
             return [float("nan")] * _SEEDS.value
         found = [e.validation.criterion for e in evaluations if e.validation]
-        figures.append(float(np.nanmin(found)) - reference["bias_only"].criterion)
+        figures.append(float(np.nanmin(found)) - reference["bias_only"].figures.criterion)
     return figures
 
 

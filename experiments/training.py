@@ -11,16 +11,19 @@ from experiments.display import display
 from pfr_jax.checkpoint.schedule import Schedule, Stop
 from pfr_jax.checkpoint.store import Checkpoints, Saved
 from pfr_jax.errors import InputError, Stopped
-from pfr_jax.evaluation.evaluate import AnyFigures, Evaluation, judge_baselines
+from pfr_jax.evaluation.evaluate import (
+    Evaluation,
+    Judged,
+    judge_baselines,
+    seen_in_test,
+)
 from pfr_jax.ledger import Traffic
-from pfr_jax.report.paper_table import REFERENCE
 from pfr_jax.report.progress import RunProgress, Totals
+from pfr_jax.report.reference import best_baseline
 from pfr_jax.report.run_folder import RunFolder, flat_figures
-from pfr_jax.report.summary import Outcome, Retrained, per_user, summary
+from pfr_jax.report.summary import Baselines, Outcome, References, Retrained, per_user, summary
 from pfr_jax.report.tables import headings
 from pfr_jax.simulation import Begin, RoundRecord, Simulation, simulate
-
-Baselines = dict[str, AnyFigures]
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,7 @@ class Report:
     simulation: Simulation
     totals: Totals
     outcome: Outcome
-    baselines: Baselines  # on the test ratings
-    new_user_baselines: Baselines
+    references: References
     summary: dict[str, Any]
 
 
@@ -49,7 +51,7 @@ def train(
     for as many rounds as ``simulation`` selects. ``settings`` are those that config.json shows.
     """
     split = simulation.split
-    to_reach = judge_baselines(simulation, split.train, split.validation, split.train)
+    to_reach = _over_all(judge_baselines(simulation, split.train, split.validation, split.train))
     rounds = simulation.config.run.rounds
     first = Training(simulation, folder, console, "checkpoints", rounds, data_seconds)
     if first.saved is None:
@@ -59,22 +61,31 @@ def train(
     first.run("round", to_reach)
     progress = first.progress
     assert progress.last is not None
-    outcome, baselines = Outcome(progress.selected, progress.last), baselines_of_test(simulation)
-    new_user_baselines = _new_user_baselines(simulation)
+    outcome = Outcome(progress.selected, progress.last)
+    of_test = baselines_of_test(simulation)
+    references = References(
+        validation=to_reach,
+        test=_over_all(of_test),
+        test_warm=_over_warm(of_test),
+        new_users=_over_all(_new_user_baselines(simulation)),
+    )
     if again is not None and progress.selected is not None:
         rounds = progress.selected.round
         second = Training(again, folder, console, "checkpoints_retrained", rounds, logs=False)
         second.run("retrained", {})
         assert second.progress.last is not None
+        of_test = baselines_of_test(again)
         retrained = Retrained(
-            second.progress.last, second.progress.totals, baselines_of_test(again)
+            last=second.progress.last,
+            totals=second.progress.totals,
+            baselines=_over_all(of_test),
+            baselines_warm=_over_warm(of_test),
         )
         outcome = Outcome(outcome.selected, outcome.last, retrained)
     folder.write_table("per_user.csv", per_user(simulation, progress.totals, outcome))
-    references = baselines, new_user_baselines, to_reach
-    content = summary(simulation, progress.totals, outcome, *references, progress.reached)
+    content = summary(simulation, progress.totals, outcome, references, progress.reached)
     folder.write_json("summary.json", content)
-    return Report(simulation, progress.totals, outcome, baselines, new_user_baselines, content)
+    return Report(simulation, progress.totals, outcome, references, content)
 
 
 class Training:
@@ -152,9 +163,10 @@ class Training:
             self._console.print(f"Going on after round {done}.")
             state = self._checkpoints.restore(self.saved)
             begin = Begin(state, done, self.progress.best, self.progress.fruitless)
-        run, implicit = self._simulation.config.run, self._simulation.implicit
-        reference = to_reach.get(REFERENCE["implicit" if implicit else "explicit"])
-        figure, heading = next(iter(headings(implicit).items()))
+        config = self._simulation.config
+        run, feedback = config.run, config.data.feedback
+        reference = to_reach[best_baseline(feedback, to_reach)] if to_reach else None
+        figure, heading = next(iter(headings(self._simulation.implicit).items()))
         watch = display(self._console, what, heading.replace("\n", " "), done, rounds)
         # Without checkpoints nothing is gained by going on to the end of a round.
         with Stop(active=run.checkpoints) as stop, watch as show:
@@ -190,14 +202,21 @@ class Training:
             )
 
 
-def baselines_of_test(simulation: Simulation) -> Baselines:
-    """Figures of the simple baselines on the test ratings."""
+def baselines_of_test(simulation: Simulation) -> dict[str, Judged]:
+    """The simple baselines on the test ratings."""
     split = simulation.split
-    seen = np.concatenate([split.train, split.validation])
-    return judge_baselines(simulation, split.train, split.test, seen)
+    return judge_baselines(simulation, split.train, split.test, seen_in_test(split))
 
 
-def _new_user_baselines(simulation: Simulation) -> Baselines:
+def _over_all(judged: dict[str, Judged]) -> Baselines:
+    return {name: one.figures for name, one in judged.items()}
+
+
+def _over_warm(judged: dict[str, Judged]) -> Baselines:
+    return {name: one.warm for name, one in judged.items() if one.warm}
+
+
+def _new_user_baselines(simulation: Simulation) -> dict[str, Judged]:
     split = simulation.split
     fitted = np.concatenate([split.train, split.support])
     return judge_baselines(simulation, fitted, split.query, seen=split.support)
@@ -213,7 +232,9 @@ def _log(folder: RunFolder, record: RoundRecord, totals: Totals) -> None:
             "loss": record.loss,
             "learning_rate": record.learning_rate,
             **flat_figures("validation", evaluation.validation),
+            **flat_figures("validation_warm", evaluation.validation_warm),
             **flat_figures("test", evaluation.test),
+            **flat_figures("test_warm", evaluation.test_warm),
             **_new_user_figures(evaluation),
             "clients": record.taken,
             **{f"clients_{what}": count for what, count in asdict(record.faults).items()},

@@ -26,6 +26,7 @@ from pfr_jax.data.splits import Split, choose_new_users, hold_out_users, random_
 from pfr_jax.data.table import Ratings, Scale
 from pfr_jax.data.targets import explicit_targets, implicit_targets, user_centers
 from pfr_jax.errors import InputError
+from pfr_jax.evaluation.cold import Fallback, fit_fallback
 from pfr_jax.model import AutoEncoder
 from pfr_jax.paths import expanded
 from pfr_jax.sampling import cohort_size
@@ -44,6 +45,7 @@ class Simulation:
     target: np.ndarray  # f64[N], what every rating is trained on: stars, or 0 and 1
     center: np.ndarray  # f64[U]; known to the user's client alone, except a global mean
     new_users: np.ndarray  # bool[U], held out of training
+    fallback: Fallback | None  # where users or items have no training ratings; None: all have some
     population: Population
     newcomers: Population | None  # the clients of the new users once more, to be adapted
     data: Any  # what a round reads: the population's buckets, or for joint the interactions
@@ -263,6 +265,9 @@ def _assemble(
         target=dealt.target,
         center=dealt.center,
         new_users=new,
+        fallback=fit_fallback(
+            ratings, split, dealt.target, dealt.center, config.data.feedback == "implicit"
+        ),
         population=population,
         newcomers=newcomers,
         data=read,

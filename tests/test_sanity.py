@@ -40,7 +40,8 @@ def figures(ratings: Ratings, **settings: object) -> tuple[AnyFigures, dict[str,
     assert selected is not None
     split = simulation.split
     seen = np.concatenate([split.train, split.validation])
-    return selected, judge_baselines(simulation, split.train, split.test, seen)
+    judged = judge_baselines(simulation, split.train, split.test, seen)
+    return selected, {name: one.figures for name, one in judged.items()}
 
 
 def shuffled(ratings: Ratings) -> Ratings:

@@ -41,8 +41,8 @@ def fit_baselines(ratings: Ratings, fitted: np.ndarray) -> dict[str, Predictor]:
     no_user, no_item = np.zeros(ratings.num_users), np.zeros(ratings.num_items)
     return {
         "global_mean": Predictor(mean, no_user, no_item),
-        "user_mean": Predictor(mean, _effect(user, stars - mean, len(no_user), 0.0), no_item),
-        "item_mean": Predictor(mean, no_user, _effect(item, stars - mean, len(no_item), 0.0)),
+        "user_mean": Predictor(mean, shrunken_mean(user, stars - mean, len(no_user), 0.0), no_item),
+        "item_mean": Predictor(mean, no_user, shrunken_mean(item, stars - mean, len(no_item), 0.0)),
         "bias_only": Predictor(mean, *_bias_only(user, item, stars - mean, no_user, no_item)),
     }
 
@@ -56,12 +56,18 @@ def _bias_only(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Alternate: items given users, then users given items; the effects f64[U] and f64[I]."""
     for _ in range(SWEEPS):
-        item_effect = _effect(item, residual - user_effect[user], len(item_effect), ITEM_SHRINKAGE)
-        user_effect = _effect(user, residual - item_effect[item], len(user_effect), USER_SHRINKAGE)
+        item_effect = shrunken_mean(
+            item, residual - user_effect[user], len(item_effect), ITEM_SHRINKAGE
+        )
+        user_effect = shrunken_mean(
+            user, residual - item_effect[item], len(user_effect), USER_SHRINKAGE
+        )
     return user_effect, item_effect
 
 
-def _effect(group: np.ndarray, residual: np.ndarray, size: int, shrinkage: float) -> np.ndarray:
+def shrunken_mean(
+    group: np.ndarray, residual: np.ndarray, size: int, shrinkage: float
+) -> np.ndarray:
     """Shrunken mean of `residual` in each group, f64[size]; 0 where a group is empty."""
     count = np.bincount(group, minlength=size)
     total = np.bincount(group, weights=residual, minlength=size)
@@ -77,6 +83,6 @@ def item_scores(item: np.ndarray, positive: np.ndarray, num_items: int) -> dict[
     share = positive.mean()
     return {
         "popularity": np.bincount(item, positive, minlength=num_items),
-        "item_mean": share + _effect(item, positive - share, num_items, ITEM_SHRINKAGE),
+        "item_mean": share + shrunken_mean(item, positive - share, num_items, ITEM_SHRINKAGE),
         "random": permutation(num_items, Stream.BASELINE).astype(np.float64),
     }

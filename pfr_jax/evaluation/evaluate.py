@@ -11,9 +11,11 @@ import numpy as np
 from pfr_jax.algorithms import Algorithm, FederationState
 from pfr_jax.client.engines import block_sizes
 from pfr_jax.data.population import Population
+from pfr_jax.data.splits import Split
 from pfr_jax.evaluation.baselines import fit_baselines, item_scores
+from pfr_jax.evaluation.cold import warm_pairs
 from pfr_jax.evaluation.metrics import Figures, errors_by_user, rating_figures
-from pfr_jax.evaluation.ranking import HeldOut, RankingFigures, rank_held_out
+from pfr_jax.evaluation.ranking import HeldOut, RankingFigures, figures_of_lists, top_lists
 from pfr_jax.evaluation.scoring import Scorer, make_scorer, same_for_all, score_of_pairs
 from pfr_jax.initial import seed_keys
 from pfr_jax.preparation import Simulation
@@ -36,6 +38,20 @@ class Evaluation:
     # local epochs on their own ratings) or "shared_encoder".
     new_users: dict[str, AnyFigures]
     new_by_user: dict[str, ByUser]
+    # Over warm ratings alone; None where all are warm or none is.
+    validation_warm: AnyFigures | None = None
+    test_warm: AnyFigures | None = None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Figures over a held-out part."""
+
+    figures: AnyFigures
+    by_user: ByUser
+    # Over the ratings of users and items with training ratings; None where all are or none is.
+    warm: AnyFigures | None
+    num_warm: int  # such ratings
 
 
 NOTHING = Evaluation(None, False, None, None, {}, {})
@@ -51,32 +67,37 @@ def evaluate(simulation: Simulation, state: FederationState, best: float, last: 
     if not len(split.validation) and not (last and reports):
         return NOTHING
     scorer = make_scorer(
-        simulation.federation, _with_clients(simulation, state), simulation.population
+        simulation.federation,
+        _with_clients(simulation, state),
+        simulation.population,
+        simulation.fallback,
     )
-    validation, improved = None, False
+    found = NOTHING
     if len(split.validation):
-        validation, _ = judge(simulation, scorer, split.validation, seen=split.train)
-        improved = validation.criterion < best
-    if not reports or not (improved or last):
-        return dataclasses.replace(NOTHING, validation=validation, improved=improved)
-    test, by_user = None, None
+        judged = judge(simulation, scorer, split.validation, seen=split.train)
+        # Fallbacks stay as they are: without a warm rating no round is better than another.
+        found = dataclasses.replace(
+            found,
+            validation=judged.figures,
+            validation_warm=judged.warm,
+            improved=judged.num_warm > 0 and judged.figures.criterion < best,
+        )
+    if not reports or not (found.improved or last):
+        return found
     if len(split.test):
-        seen = np.concatenate([split.train, split.validation])
-        test, by_user = judge(simulation, scorer, split.test, seen)
+        judged = judge(simulation, scorer, split.test, seen_in_test(split))
+        found = dataclasses.replace(
+            found, test=judged.figures, test_warm=judged.warm, test_by_user=judged.by_user
+        )
     new = judge_new_users(simulation, state, scorer) if len(split.query) else {}
-    return Evaluation(
-        validation=validation,
-        improved=improved,
-        test=test,
-        test_by_user=by_user,
-        new_users={name: figures for name, (figures, _) in new.items()},
-        new_by_user={name: by_user for name, (_, by_user) in new.items()},
+    return dataclasses.replace(
+        found,
+        new_users={name: judged.figures for name, judged in new.items()},
+        new_by_user={name: judged.by_user for name, judged in new.items()},
     )
 
 
-def judge(
-    simulation: Simulation, scorer: Scorer, part: np.ndarray, seen: np.ndarray
-) -> tuple[AnyFigures, ByUser]:
+def judge(simulation: Simulation, scorer: Scorer, part: np.ndarray, seen: np.ndarray) -> Judged:
     """Figures over a part and of each user. ``part`` and ``seen`` are rows i64[...] of the table.
 
     ``seen`` are the ratings that are no candidates of a full ranking.
@@ -88,31 +109,64 @@ def judge(
     return _judge_stars(simulation, score + simulation.center[user], part)
 
 
-def _judge_stars(
-    simulation: Simulation, stars: np.ndarray, part: np.ndarray
-) -> tuple[Figures, ByUser]:
+def warm_ratings(simulation: Simulation, part: np.ndarray) -> np.ndarray:
+    """Which of the rows i64[T] are of a user and an item with training ratings, bool[T]."""
+    ratings = simulation.ratings
+    return warm_pairs(simulation.fallback, ratings.user[part], ratings.item[part])
+
+
+def _judge_stars(simulation: Simulation, stars: np.ndarray, part: np.ndarray) -> Judged:
     """Figures of predictions ``stars`` f64[T] for the ratings of a part."""
     ratings = simulation.ratings
     if simulation.config.run.clip_predictions:
         stars = np.clip(stars, ratings.scale.low, ratings.scale.high)
     user, rating = ratings.user[part], ratings.rating[part]
-    return rating_figures(user, rating, stars), errors_by_user(
-        user, rating, stars, ratings.num_users
+    warm = warm_ratings(simulation, part)
+    of_warm = None
+    if warm.any() and not warm.all():
+        of_warm = rating_figures(user[warm], rating[warm], stars[warm])
+    return Judged(
+        figures=rating_figures(user, rating, stars),
+        by_user=errors_by_user(user, rating, stars, ratings.num_users),
+        warm=of_warm,
+        num_warm=int(warm.sum()),
     )
 
 
 def _judge_ranking(
     simulation: Simulation, scorer: Scorer, score: np.ndarray, part: np.ndarray, seen: np.ndarray
-) -> tuple[RankingFigures, ByUser]:
+) -> Judged:
+    """Figures of scores f64[T] for the ratings of a part, and of the scorer's best items.
+
+    In the warm figures only warm ratings are to be found, but in the same lists: cold items stay
+    candidates of the full ranking.
+    """
     ratings = simulation.ratings
-    held_out = HeldOut(ratings.user[part], ratings.item[part], simulation.target[part] > 0)
+    held_out = held_out_of(simulation, part)
     candidates_not = ratings.user[seen], ratings.item[seen]
-    return rank_held_out(scorer, held_out, score, candidates_not, simulation.config.run.top_k)
+    lists = top_lists(scorer, held_out, candidates_not, simulation.config.run.top_k)
+    figures, by_user = figures_of_lists(held_out, score, lists)
+    warm = warm_ratings(simulation, part)
+    of_warm = None
+    if warm.any() and not warm.all():
+        of_warm, _ = figures_of_lists(held_out.only(warm), score[warm], lists)
+    return Judged(figures, by_user, of_warm, num_warm=int(warm.sum()))
+
+
+def held_out_of(simulation: Simulation, part: np.ndarray) -> HeldOut:
+    """The rows i64[T] of a part, as a ranking sees them."""
+    ratings = simulation.ratings
+    return HeldOut(ratings.user[part], ratings.item[part], simulation.target[part] > 0)
+
+
+def seen_in_test(split: Split) -> np.ndarray:
+    """The rows i64[...] that are no candidates when test ratings are looked for."""
+    return np.concatenate([split.train, split.validation])
 
 
 def judge_new_users(
     simulation: Simulation, state: FederationState, scorer: Scorer
-) -> dict[str, tuple[AnyFigures, ByUser]]:
+) -> dict[str, Judged]:
     """Figures of the users held out of training, by what encodes their ratings."""
     judge_query = partial(
         judge, simulation, part=simulation.split.query, seen=simulation.split.support
@@ -121,7 +175,7 @@ def judge_new_users(
         return {"shared_encoder": judge_query(scorer=scorer)}
     assert simulation.newcomers is not None
     clients = adapt(simulation, simulation.adaptation, simulation.newcomers, state)
-    adapted = make_scorer(simulation.federation, clients, simulation.newcomers)
+    adapted = make_scorer(simulation.federation, clients, simulation.newcomers, simulation.fallback)
     return {
         "initial_encoder": judge_query(scorer=scorer),
         "adapted_encoder": judge_query(scorer=adapted),
@@ -157,7 +211,7 @@ def adapt(
 
 def judge_baselines(
     simulation: Simulation, fitted: np.ndarray, part: np.ndarray, seen: np.ndarray
-) -> dict[str, AnyFigures]:
+) -> dict[str, Judged]:
     """Figures of simple predictors, fitted on the rows ``fitted``, over a part; {} if it is empty.
 
     Explicit feedback: those of ``fit_baselines`` and, for synthetic ratings, the noise floor: the
@@ -172,10 +226,10 @@ def judge_baselines(
         return {
             name: _judge_ranking(
                 simulation, same_for_all(score, ratings.num_users), score[item], part, seen
-            )[0]
+            )
             for name, score in scores.items()
         }
     stars = {name: fit(user, item) for name, fit in fit_baselines(ratings, fitted).items()}
     if ratings.expected is not None:
         stars["noise_floor"] = ratings.expected[part].astype(np.float64)
-    return {name: _judge_stars(simulation, values, part)[0] for name, values in stars.items()}
+    return {name: _judge_stars(simulation, values, part) for name, values in stars.items()}

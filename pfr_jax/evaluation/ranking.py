@@ -6,7 +6,9 @@
                item that is not a held-out positive counts as wrong.
 
 Only users with at least one held-out positive have figures, and each of them counts once. Ties
-go to the item of the lower index. Legend: U users, I items, n ranked users, k length of a list.
+go to the item of the lower index. A user with nothing but positives held out has 1 in every
+``*_heldout``, whatever the order; ``*_heldout_mixed`` are the means without such users.
+Legend: U users, I items, n ranked users, k length of a list, T held-out pairs.
 """
 
 from collections.abc import Iterator
@@ -20,6 +22,7 @@ import numpy as np
 from pfr_jax.evaluation.scoring import Scorer, score_of_users
 
 USERS_PER_BLOCK = 128
+BY_USER = ("ndcg_heldout", "map_heldout", "ndcg_full", "recall_full", "hr_full", "mrr_full")
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class RankingFigures:
 
     ndcg_heldout: float
     map_heldout: float
+    ndcg_heldout_mixed: float  # over the users with low ratings held out, too; NaN: there are none
+    map_heldout_mixed: float
     ndcg_full: float
     recall_full: float
     hr_full: float  # share of the users with any hit
@@ -48,6 +53,44 @@ class HeldOut:
     item: np.ndarray  # i[T]
     positive: np.ndarray  # bool[T]
 
+    def only(self, chosen: np.ndarray) -> "HeldOut":
+        """The ``chosen`` pairs, bool[T]."""
+        return HeldOut(self.user[chosen], self.item[chosen], self.positive[chosen])
+
+    def counts(self, num_users: int) -> tuple[np.ndarray, np.ndarray]:
+        """Positives and low ratings of each user, i64[U] both."""
+        positives = np.bincount(self.user[self.positive], minlength=num_users)
+        return positives, np.bincount(self.user[~self.positive], minlength=num_users)
+
+    def kinds_of_users(self, num_users: int) -> "KindsOfUsers":
+        positives, low = self.counts(num_users)
+        return KindsOfUsers(
+            ranked=int((positives > 0).sum()),
+            mixed=int(((positives > 0) & (low > 0)).sum()),
+            only_positives=int(((positives > 0) & (low == 0)).sum()),
+            only_negatives=int(((positives == 0) & (low > 0)).sum()),
+        )
+
+
+@dataclass(frozen=True)
+class KindsOfUsers:
+    """Users with held-out ratings, counted by what these are."""
+
+    ranked: int  # at least one is positive: these users have figures
+    mixed: int  # positives and low ratings
+    only_positives: int  # any order of them is perfect
+    only_negatives: int  # no figure
+
+
+@dataclass(frozen=True)
+class TopLists:
+    """The full ranking's lists, of the users with held-out positives."""
+
+    users: np.ndarray  # i64[n], ascending
+    items: np.ndarray  # i64[n, k], best first, -1 for none
+    num_users: int  # U
+    num_items: int  # I
+
 
 def rank_held_out(
     scorer: Scorer,
@@ -61,15 +104,33 @@ def rank_held_out(
     ``score`` f[T] is the scorer's of the held-out pairs; ``seen`` are the (user, item) pairs that
     are no candidates of the full ranking.
     """
+    return figures_of_lists(held_out, score, top_lists(scorer, held_out, seen, k))
+
+
+def top_lists(
+    scorer: Scorer, held_out: HeldOut, seen: tuple[np.ndarray, np.ndarray], k: int
+) -> TopLists:
+    """The best k items, less the ``seen`` pairs, for every user with held-out positives."""
     num_users, num_items = len(scorer.hidden), len(scorer.output["item_bias"])
-    positives = np.bincount(held_out.user[held_out.positive], minlength=num_users)
+    users = np.unique(held_out.user[held_out.positive]).astype(np.int64)
+    items = top_items(scorer, users, *seen, k) if len(users) else np.empty((0, k), np.int64)
+    return TopLists(users, items, num_users, num_items)
+
+
+def figures_of_lists(
+    held_out: HeldOut, score: np.ndarray, lists: TopLists
+) -> tuple[RankingFigures, dict[str, np.ndarray]]:
+    """As ``rank_held_out``; ``held_out`` may be a part of what the ``lists`` were made for."""
+    num_users, num_items = lists.num_users, lists.num_items
+    positives, low = held_out.counts(num_users)
     users = np.flatnonzero(positives)
     if not len(users):
         nothing = dict.fromkeys(RankingFigures.__dataclass_fields__, float("nan"))
-        by_user = {name: np.full(num_users, np.nan) for name in nothing if "coverage" not in name}
+        by_user = {name: np.full(num_users, np.nan) for name in BY_USER}
         return RankingFigures(**nothing), by_user
-    of_held_out = list_figures(_hits_of_held_out(held_out, score, users, k), positives[users])
-    top = top_items(scorer, users, *seen, k)
+    top = lists.items[np.searchsorted(lists.users, users)]
+    listed = _hits_of_held_out(held_out, score, users, top.shape[1])
+    of_held_out = list_figures(listed, positives[users])
     user, item = held_out.user[held_out.positive], held_out.item[held_out.positive]
     relevant = user.astype(np.int64) * num_items + item
     hits = (top >= 0) & np.isin(users[:, None] * num_items + top, relevant)
@@ -82,11 +143,14 @@ def rank_held_out(
         "hr_full": of_all["hr"],
         "mrr_full": of_all["mrr"],
     }
-    coverage = len(np.unique(top[top >= 0])) / num_items
     means = {name: float(values.mean()) for name, values in figures.items()}
-    by_user = {name: np.full(num_users, np.nan) for name in figures}
+    mixed = low[users] > 0
+    for name in ("ndcg_heldout", "map_heldout"):
+        means[f"{name}_mixed"] = float(figures[name][mixed].mean()) if mixed.any() else np.nan
+    by_user = {name: np.full(num_users, np.nan) for name in BY_USER}
     for name, values in figures.items():
         by_user[name][users] = values
+    coverage = len(np.unique(top[top >= 0])) / num_items
     return RankingFigures(**means, coverage_full=coverage), by_user
 
 

@@ -19,6 +19,7 @@ from pfr_jax.algorithms import Buckets, Federation, FederationState
 from pfr_jax.client.block import ClientState, take_slots
 from pfr_jax.client.host_memory import in_parts
 from pfr_jax.data.population import Bucket, Population
+from pfr_jax.evaluation.cold import Fallback
 from pfr_jax.model import Params, score_pairs
 from pfr_jax.sharding import (
     BY_CLIENT,
@@ -50,14 +51,22 @@ class Scorer:
     hidden: jax.Array  # f[U, H], what the output layer sees
     output: Params  # item_kernel f[I, H], item_bias f[I]: the rows common to all clients
     own: tuple[OwnRows, ...]  # per bucket; empty where the decoder is shared
+    fallback: Fallback | None = None  # scores of cold pairs; None: no user or item is cold
 
 
-def make_scorer(federation: Federation, state: FederationState, population: Population) -> Scorer:
+def make_scorer(
+    federation: Federation,
+    state: FederationState,
+    population: Population,
+    fallback: Fallback | None = None,
+) -> Scorer:
     """The scorer of a federation in this state."""
     hidden = _hidden(federation, state, population)
+    fallback = jax.tree.map(lambda leaf: _in_dtype(leaf, hidden.dtype), fallback)
     if "decoder" in state.server.shared:
         # Else every device would score every pair.
-        return on_one_device(Scorer(hidden, state.server.shared["decoder"]["output"], ()))
+        hidden, output = on_one_device((hidden, state.server.shared["decoder"]["output"]))
+        return Scorer(hidden, output, (), fallback)
     bucket_of_user = population.bucket_of[population.client_of_user]
     slot_of_user = population.slot_of[population.client_of_user]
     own = tuple(
@@ -70,7 +79,11 @@ def make_scorer(federation: Federation, state: FederationState, population: Popu
             zip(population.buckets, state.clients, strict=True)
         )
     )
-    return Scorer(hidden, state.start["decoder"]["output"], own)
+    return Scorer(hidden, state.start["decoder"]["output"], own, fallback)
+
+
+def _in_dtype(leaf: np.ndarray, dtype: Any) -> jax.Array:
+    return jnp.asarray(leaf if leaf.dtype == bool else leaf.astype(dtype))
 
 
 def same_for_all(score: np.ndarray, num_users: int) -> Scorer:
@@ -157,7 +170,9 @@ def score_of_pairs(scorer: Scorer, user: jax.Array, item: jax.Array) -> jax.Arra
             correction += bias.at[slot, row].get(mode="clip")
             is_own = (slot >= 0) & (items.at[row].get(mode="clip") == item)
             score += jnp.where(is_own, correction, 0)
-        return score
+        if scorer.fallback is None:
+            return score
+        return _or_fallback(scorer.fallback, score, user, item)
 
     return jax.lax.map(one, (user, item), batch_size=PAIRS_PER_BLOCK)
 
@@ -173,4 +188,15 @@ def score_of_users(scorer: Scorer, users: jax.Array) -> jax.Array:
         correction = jnp.where(slots[:, None] >= 0, correction, 0)
         items = take_slots(own.items, slots)
         scores = scores.at[jnp.arange(len(users))[:, None], items].add(correction, mode="drop")
-    return scores
+    if scorer.fallback is None:
+        return scores
+    every_item = jnp.arange(scores.shape[1])[None, :]
+    return _or_fallback(scorer.fallback, scores, users[:, None], every_item)
+
+
+def _or_fallback(
+    fallback: Fallback, score: jax.Array, user: jax.Array, item: jax.Array
+) -> jax.Array:
+    """``score``; the fallback's where the user or the item is cold. The shapes broadcast."""
+    score = jnp.where(fallback.cold_item[item], fallback.user_score[user], score)
+    return jnp.where(fallback.cold_user[user], fallback.item_score[item], score)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from pfr_jax.report.comparison import SUFFIXES, decile_means
-from pfr_jax.report.paper_table import FIGURE, REFERENCE
+from pfr_jax.report.reference import FIGURE, SIMPLE, best_baseline
 
 matplotlib.use("agg")
 plt.rcParams.update({"figure.figsize": (6.4, 4.0), "figure.dpi": 150, "axes.grid": True})
@@ -37,7 +37,8 @@ class Runs:
             if column not in lines:
                 return pd.DataFrame()
             summary = json.loads((folder / "summary.json").read_text())
-            reference = summary["baselines_validation"][REFERENCE[self.feedback]]
+            baselines = summary["baselines_validation"]
+            reference = baselines[best_baseline(self.feedback, baselines)]
             clients = summary["num_clients"]
             frame = pd.DataFrame({"round": lines["round"]})
             frame["figure"] = lines[column] - reference[FIGURE[self.feedback]]
@@ -65,8 +66,9 @@ class Runs:
 def draw(systems: Sequence[Runs], folder: Path, stem: str) -> list[Path]:
     """All plots that these runs have data for, as ``STEM_NAME.png``; their paths."""
     feedback = systems[0].feedback
-    figure, reference = FIGURE[feedback].upper(), REFERENCE[feedback].replace("_", "-")
-    less = f"validation {figure} less {reference}"
+    simple = [name.replace("_", "-") for name in SIMPLE[feedback]]
+    reference = simple[0] if len(simple) == 1 else f"the better of {' and '.join(simple)}"
+    less = f"validation {FIGURE[feedback].upper()} less {reference}"
     plots = (
         ("curves", "round", "figure", "round", less),
         ("bytes", "bytes", "figure", "bytes per client, up and down, so far", less),

@@ -4,14 +4,17 @@ from typing import Any
 
 import pandas as pd
 
-FIGURE = {"explicit": "rmse", "implicit": "ndcg_heldout"}  # that systems are compared by
-REFERENCE = {"explicit": "bias_only", "implicit": "popularity"}
+from pfr_jax.report.reference import FIGURE, SIMPLE, best_baseline
+
+WITH_ROWS = ("bias_only", "item_mean", "popularity")  # baselines that the table has rows of
 SHOWN = {
     "explicit": ("rmse", "rmse_less_bias_only", "rmse_last_less_bias_only", "rmse_per_user"),
     "implicit": (
         "ndcg_heldout",
+        "ndcg_heldout_less_best",
+        "ndcg_heldout_last_less_best",
         "ndcg_heldout_less_popularity",
-        "ndcg_heldout_last_less_popularity",
+        "ndcg_heldout_mixed",
         "map_heldout",
         "ndcg_full",
         "recall_full",
@@ -26,15 +29,13 @@ def table_figures(summary: dict[str, Any], feedback: str) -> dict[str, Any]:
     """
     figures = summary.get("test_retrained") or summary["test"] or summary["test_last"]
     baselines = summary.get("baselines_retrained") or summary["baselines"]
-    reference = REFERENCE[feedback]
-    first = SHOWN[feedback][0]
+    last, baselines_last = summary["test_last"], summary["baselines"]
     return {
         "round": summary["selected_round"] or summary["rounds"],
         **figures,
-        f"{first}_less_{reference}": figures[first] - baselines[reference][first],
-        f"{first}_last_less_{reference}": summary["test_last"][first]
-        - summary["baselines"][reference][first],
-        **{f"{reference}_{name}": v for name, v in baselines[reference].items()},
+        **_differences(figures, baselines, feedback),
+        **_differences(last, baselines_last, feedback, "_last"),
+        **{f"{name}_{f}": v for name in SIMPLE[feedback] for f, v in baselines[name].items()},
         "bytes_up_total": summary["bytes_up_total"],
         "bytes_down_total": summary["bytes_down_total"],
         "reached_round": (summary["reached"] or {}).get("round"),
@@ -43,6 +44,37 @@ def table_figures(summary: dict[str, Any], feedback: str) -> dict[str, Any]:
         **(summary["client_costs"] or {}),
         "train_seconds": summary["seconds"]["train"],
     }
+
+
+def baseline_figures(summary: dict[str, Any], feedback: str) -> dict[str, dict[str, Any]]:
+    """As ``table_figures``, of the baselines: what to call each -> its figures."""
+    retrained = summary.get("baselines_retrained")
+    baselines, more = retrained or summary["baselines"], ", validation too" if retrained else ""
+    return {
+        name.replace("_", " ") + more: {
+            **baselines[name],
+            **_differences(baselines[name], baselines, feedback),
+        }
+        for name in WITH_ROWS
+        if name in baselines
+    }
+
+
+def _differences(
+    figures: dict[str, Any], baselines: dict[str, Any], feedback: str, suffix: str = ""
+) -> dict[str, Any]:
+    """The first figure less that of each simple baseline.
+
+    If there are several, also less that of the best, whose name is ``best_baseline``.
+    """
+    first, best = FIGURE[feedback], best_baseline(feedback, baselines)
+    less = {name: figures[first] - baselines[name][first] for name in SIMPLE[feedback]}
+    columns = {f"{first}{suffix}_less_{name}": value for name, value in less.items()}
+    if len(less) > 1:
+        columns[f"{first}{suffix}_less_best"] = less[best]
+        if not suffix:
+            columns["best_baseline"] = best
+    return columns
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -54,17 +86,29 @@ def markdown(table: pd.DataFrame) -> str:
             continue
         seeds = rows["seed"].nunique()
         parts += [
-            f"{feedback} feedback, {seeds} seeds, mean (standard deviation)\n",
+            f"{feedback} feedback, {seeds} seeds, mean (standard deviation){_best(rows)}\n",
             "| system | " + " | ".join(columns) + " |",
             "|---" * (len(columns) + 1) + "|",
         ]
         for system in rows["system"].unique():
-            figures = rows[rows["system"] == system][list(columns)]
+            # A baseline has no last round, and runs of earlier versions lack some figures.
+            figures = rows[rows["system"] == system].reindex(columns=list(columns)).astype(float)
             mean, spread = figures.mean(), figures.std()
             cells = (
                 f"{mean[name]:{'+' if 'less' in name else ''}.4f} ({spread[name]:.4f})"
+                if figures[name].notna().any()
+                else ""
                 for name in columns
             )
             parts.append(f"| {system} | " + " | ".join(cells) + " |")
         parts.append("")
     return "\n".join(parts)
+
+
+def _best(rows: pd.DataFrame) -> str:
+    """Which baseline is the best, where that depends on the ratings."""
+    if "best_baseline" not in rows:
+        return ""
+    seeds = rows.groupby("best_baseline")["seed"].nunique()
+    names = [f"{name} ({count} seeds)" for name, count in seeds.items()]
+    return f"; the best simple baseline is {', '.join(names)}"

@@ -141,6 +141,8 @@ def _pack(name: str, reported: Reported | None, arrays: Arrays) -> dict[str, Any
         "improved": evaluation.improved,
         "validation": _fields(evaluation.validation),
         "test": _fields(evaluation.test),
+        "validation_warm": _fields(evaluation.validation_warm),
+        "test_warm": _fields(evaluation.test_warm),
         "new_users": {encoder: _fields(f) for encoder, f in evaluation.new_users.items()},
         # Figures by user are arrays, which come back in no particular order.
         "figures_by_user": {encoder: list(by_user) for encoder, by_user in all_by_user.items()},
@@ -167,6 +169,8 @@ def _unpack(
         test_by_user=by_user.pop("") or None,
         new_users={encoder: kind(**fields) for encoder, fields in plain["new_users"].items()},
         new_by_user=by_user,
+        validation_warm=figures(plain["validation_warm"]),
+        test_warm=figures(plain["test_warm"]),
     )
     return Reported(plain["round"], evaluation)
 

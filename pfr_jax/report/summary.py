@@ -1,6 +1,5 @@
 """What a finished run leaves: a row per user, quantiles over users, and the summary."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -8,10 +7,12 @@ import numpy as np
 
 from pfr_jax.evaluation.evaluate import AnyFigures, ByUser, Evaluation
 from pfr_jax.report.environment import peak_rss_bytes
+from pfr_jax.report.held_out import cold_counts, kinds_of_test_users
 from pfr_jax.report.progress import Reached, Reported, Totals
 from pfr_jax.simulation import Simulation, costs_of_clients
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+Baselines = dict[str, AnyFigures]
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,18 @@ class Retrained:
 
     last: Reported  # its last round
     totals: Totals
-    baselines: Mapping[str, AnyFigures]  # fitted to the same ratings
+    baselines: Baselines  # fitted to the same ratings
+    baselines_warm: Baselines
+
+
+@dataclass(frozen=True)
+class References:
+    """Figures of the simple baselines, each {} where there is no such part."""
+
+    validation: Baselines
+    test: Baselines
+    test_warm: Baselines  # over warm ratings alone; {} where all are warm or none is
+    new_users: Baselines
 
 
 @dataclass(frozen=True)
@@ -68,9 +80,12 @@ def per_user(simulation: Simulation, totals: Totals, outcome: Outcome) -> dict[s
 
 def encoder_of_user(simulation: Simulation, rounds: np.ndarray) -> np.ndarray:
     """What encodes each user's ratings in ``test`` figures, text[U]."""
+    encoder = np.where(rounds > 0, "private, trained", "private, never trained")
     if "encoder" in simulation.algorithm.shared:
-        return np.full(len(rounds), "shared")
-    return np.where(rounds > 0, "private, trained", "private, never trained")
+        encoder = np.full(len(rounds), "shared")
+    if simulation.fallback is None:
+        return encoder
+    return np.where(simulation.fallback.cold_user, "none, no ratings", encoder)
 
 
 def user_quantiles(by_user: ByUser) -> dict[str, dict[str, float]]:
@@ -94,9 +109,7 @@ def summary(
     simulation: Simulation,
     totals: Totals,
     outcome: Outcome,
-    baselines: Mapping[str, AnyFigures],
-    new_user_baselines: Mapping[str, AnyFigures],
-    validation_baselines: Mapping[str, AnyFigures],
+    references: References,
     reached: Reached | None,
 ) -> dict[str, Any]:
     """The content of summary.json."""
@@ -125,6 +138,8 @@ def summary(
     }
     for suffix, evaluation in outcome.evaluations.items():
         content[f"test{suffix}"] = _fields(evaluation.test)
+        if evaluation.test_warm:
+            content[f"test_warm{suffix}"] = _fields(evaluation.test_warm)
         content[f"test_over_users{suffix}"] = user_quantiles(evaluation.test_by_user or {})
         if evaluation.new_users:
             content[f"new_users{suffix}"] = {
@@ -132,23 +147,34 @@ def summary(
             }
     content.setdefault("test", None)
     if again := outcome.retrained:
-        content["baselines_retrained"] = {n: _fields(f) for n, f in again.baselines.items()}
+        content["baselines_retrained"] = _fields_of_all(again.baselines)
+        if again.baselines_warm:
+            content["baselines_warm_retrained"] = _fields_of_all(again.baselines_warm)
         content["bytes_up_total_retrained"] = again.totals.traffic.up
         content["bytes_down_total_retrained"] = again.totals.traffic.down
         content["seconds_retrained"] = again.totals.seconds
+    if references.test_warm:
+        content["baselines_warm"] = _fields_of_all(references.test_warm)
+    if simulation.implicit:
+        content["heldout_users"] = asdict(kinds_of_test_users(simulation))
     return {
         **content,
-        "baselines": {name: _fields(figures) for name, figures in baselines.items()},
-        "new_user_baselines": {name: _fields(f) for name, f in new_user_baselines.items()},
+        "cold": {part: asdict(counts) for part, counts in cold_counts(simulation).items()},
+        "baselines": _fields_of_all(references.test),
+        "new_user_baselines": _fields_of_all(references.new_users),
         "clients_not_taken": asdict(totals.faults),
         "bytes_up_total": totals.traffic.up,
         "bytes_down_total": totals.traffic.down,
-        "baselines_validation": {n: _fields(f) for n, f in validation_baselines.items()},
+        "baselines_validation": _fields_of_all(references.validation),
         "reached": asdict(reached) if reached else None,
         "client_costs": asdict(costs) if costs else None,
         "seconds": totals.seconds,
         "peak_rss_bytes": peak_rss_bytes(),
     }
+
+
+def _fields_of_all(baselines: Baselines) -> dict[str, Any]:
+    return {name: _fields(figures) for name, figures in baselines.items()}
 
 
 def _fields(figures: AnyFigures | None) -> dict[str, float] | None:

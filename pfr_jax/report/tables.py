@@ -1,5 +1,6 @@
 """Tables for the terminal."""
 
+import math
 from collections.abc import Iterator, Mapping
 
 from rich.box import SIMPLE_HEAD
@@ -15,6 +16,7 @@ from pfr_jax.evaluation.evaluate import AnyFigures
 EXPLICIT = {"rmse": "RMSE", "rmse_per_user": "RMSE per user", "mae": "MAE"}
 IMPLICIT = {
     "ndcg_heldout": "held-out\nNDCG",
+    "ndcg_heldout_mixed": "mixed\nNDCG",
     "map_heldout": "held-out\nMAP",
     "ndcg_full": "full\nNDCG",
     "recall_full": "full\nRecall",
@@ -87,8 +89,8 @@ def results_table(
 
     ``columns`` are the ``headings``.
     """
-    # Narrow, so that eight columns of figures fit a terminal of 80 characters.
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    # Narrow, so that nine columns of figures fit a terminal of 80 characters.
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
     table.add_column("", overflow="fold", min_width=12)
     first, *others = columns
     less = f"less\n{reference.replace('_', '-')}"
@@ -98,9 +100,9 @@ def results_table(
         difference = getattr(figures, first) - getattr(results[reference], first)
         table.add_row(
             name.replace("_", " "),
-            f"{getattr(figures, first):.4f}",
+            _digits(getattr(figures, first)),
             "" if name == reference else f"{difference:+.4f}",
-            *(f"{getattr(figures, other):.4f}" for other in others),
+            *(_digits(getattr(figures, other)) for other in others),
         )
     return Fitted(title, table)
 
@@ -112,6 +114,10 @@ def bytes_text(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} TB"
+
+
+def _digits(figure: float) -> str:
+    return "-" if math.isnan(figure) else f"{figure:.4f}"
 
 
 def _text(value: object) -> str:

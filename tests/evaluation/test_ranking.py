@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from ir_measures import AP, RR, R, Success, calc, nDCG
 
 from pfr_jax.evaluation import ranking
-from pfr_jax.evaluation.ranking import HeldOut, list_figures, rank_held_out, top_items
+from pfr_jax.evaluation.ranking import (
+    HeldOut,
+    KindsOfUsers,
+    figures_of_lists,
+    list_figures,
+    rank_held_out,
+    top_items,
+    top_lists,
+)
 from pfr_jax.evaluation.scoring import Scorer, same_for_all
 
 MEASURES = {"ndcg": nDCG, "map": AP, "recall": R, "hr": Success}
@@ -85,6 +93,10 @@ def test_figures_equal_trec_evals_own(seed: int, k: int, block: int) -> None:
             if expected:
                 mean = getattr(means, f"{figure}_{protocol}")
                 assert mean == pytest.approx(np.mean(list(expected.values())))
+    mixed = [u for u in range(num_users) if (state[u] == 3).any() and (state[u] == 2).any()]
+    for figure in ("ndcg_heldout", "map_heldout"):
+        mean = by_user[figure][mixed].mean() if mixed else np.nan
+        assert getattr(means, f"{figure}_mixed") == pytest.approx(mean, nan_ok=True)
 
 
 def test_lists_by_hand() -> None:
@@ -96,6 +108,40 @@ def test_lists_by_hand() -> None:
     assert figures["recall"] == pytest.approx([1, 0, 3 / 5])
     assert figures["hr"].tolist() == [1, 0, 1]
     assert figures["mrr"].tolist() == [1, 0, 1]
+
+
+# Held out: user 0 positives only, user 1 a positive below a low rating, user 2 a low rating only.
+KINDS = HeldOut(
+    np.array([0, 0, 1, 1, 2]), np.array([0, 3, 1, 2, 0]), np.array([1, 1, 0, 1, 0], bool)
+)
+
+
+def test_users_with_one_kind_of_ratings_are_counted_and_left_out_of_mixed_figures() -> None:
+    kinds = KINDS.kinds_of_users(num_users=4)
+    assert kinds == KindsOfUsers(ranked=2, mixed=1, only_positives=1, only_negatives=1)
+    nobody = np.array([], int), np.array([], int)
+    scorer, score = same_for_all(np.array([4.0, 3.0, 2.0, 1.0]), 4), 4.0 - KINDS.item
+    figures, by_user = rank_held_out(scorer, KINDS, score, nobody, k=10)
+    assert by_user["ndcg_heldout"][:2] == pytest.approx([1, 1 / np.log2(3)])
+    assert figures.ndcg_heldout_mixed == pytest.approx(1 / np.log2(3))
+    assert figures.ndcg_heldout == pytest.approx((1 + 1 / np.log2(3)) / 2)
+    assert (figures.map_heldout_mixed, figures.map_heldout) == (0.5, 0.75)
+    assert set(by_user) & {"ndcg_heldout_mixed", "map_heldout_mixed"} == set()
+    without, _ = rank_held_out(scorer, KINDS.only(KINDS.user != 1), score[[0, 1, 4]], nobody, 10)
+    assert np.isnan(without.ndcg_heldout_mixed) and without.ndcg_heldout == 1
+
+
+def test_figures_of_some_held_out_pairs_are_of_the_same_lists() -> None:
+    """A pair that is left out is no hit, and a user whose positives all are has no figure."""
+    scorer, score = same_for_all(np.array([4.0, 3.0, 2.0, 1.0]), 4), 4.0 - KINDS.item
+    nobody = np.array([], int), np.array([], int)
+    lists = top_lists(scorer, KINDS, nobody, k=2)
+    assert lists.users.tolist() == [0, 1] and lists.items.tolist() == [[0, 1]] * 2
+    some = np.array([False, True, True, False, True])
+    figures, by_user = figures_of_lists(KINDS.only(some), score[some], lists)
+    assert by_user["hr_full"].tolist()[:1] == [0]  # item 3 is not listed, item 0 is left out
+    assert np.isnan(by_user["hr_full"][1:]).all()
+    assert figures.coverage_full == 2 / 4
 
 
 def test_seen_items_are_never_listed_and_short_lists_end_in_minus_one() -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parents[2]
+BASELINES = "bias only", "item mean"
 TINY = ("--set=hidden_sizes=8,4", "--set=max_buckets=1", "--set=local_epochs=1")
 
 
@@ -36,7 +37,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_row_per_run_and_plots(place: Path) -> None:
     table = pd.read_csv(place / "out" / "synthetic_paper_recipes_explicit_table.csv")
     systems = list(table["system"])
-    assert len(systems) == len(set(systems)) == 11 and set(table["seed"]) == {0}
+    baselines = {f"{name}{more}" for name in BASELINES for more in ("", ", validation too")}
+    assert len(systems) == len(set(systems)) == 11 + 4 and set(table["seed"]) == {0}
+    assert baselines < set(systems)
     assert table["rmse"].between(0.5, 5).all()
     tuned = table[table["system"].str.contains("tuned")]
     assert tuned["resident_bytes"].notna().sum() == 2  # but for joint, who has no clients

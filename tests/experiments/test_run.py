@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 ENVIRONMENT = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "JAX_PLATFORMS": "cpu"}
 FAST = ["--hidden_sizes=8,4", "--rounds=4", "--eval_every=2", "--max_buckets=1", "--local_epochs=1"]
 FIGURES = {"rmse", "rmse_per_user", "mae"}
-RANKING = {f"{name}_heldout" for name in ("ndcg", "map")} | {
+RANKING = {f"{name}_heldout{kind}" for name in ("ndcg", "map") for kind in ("", "_mixed")} | {
     f"{name}_full" for name in ("ndcg", "recall", "hr", "mrr", "coverage")
 }
 NUM_USERS, NUM_ITEMS = 40, 30
@@ -167,6 +167,7 @@ def test_summary(runs):
         "test_last",
         "test_over_users",
         "test_over_users_last",
+        "cold",
         "baselines",
         "new_user_baselines",
         "baselines_validation",

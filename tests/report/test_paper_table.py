@@ -3,7 +3,8 @@
 import pandas as pd
 import pytest
 
-from pfr_jax.report.paper_table import markdown, table_figures
+from pfr_jax.report.paper_table import baseline_figures, markdown, table_figures
+from pfr_jax.report.reference import best_baseline
 
 
 def summary(test: dict | None) -> dict:
@@ -51,3 +52,71 @@ def test_means_and_standard_deviations_by_hand() -> None:
         in text
     )
     assert text.startswith("explicit feedback, 2 seeds")
+
+
+def implicit_summary(popularity: float, item_mean: float) -> dict:
+    def figures(ndcg: float) -> dict[str, float]:
+        return {"ndcg_heldout": ndcg, "ndcg_heldout_mixed": ndcg - 0.1, "map_heldout": 0.5}
+
+    return {
+        **summary(figures(0.86)),
+        "test_last": figures(0.85),
+        "baselines": {
+            "popularity": figures(popularity),
+            "item_mean": figures(item_mean),
+            "random": figures(0.99),  # by luck; it is not what anybody compares with
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("popularity", "item_mean", "best", "less"),
+    [(0.83, 0.87, "item_mean", -0.01), (0.84, 0.8, "popularity", 0.02)],
+)
+def test_implicit_figures_stand_beside_the_best_simple_baseline(
+    popularity: float, item_mean: float, best: str, less: float
+) -> None:
+    one = implicit_summary(popularity, item_mean)
+    assert best_baseline("implicit", one["baselines"]) == best
+    row = table_figures(one, "implicit")
+    assert row["best_baseline"] == best
+    assert row["ndcg_heldout_less_best"] == pytest.approx(less)
+    assert row["ndcg_heldout_last_less_best"] == pytest.approx(less - 0.01)
+    assert row["ndcg_heldout_less_popularity"] == pytest.approx(0.86 - popularity)
+    assert row["ndcg_heldout_less_item_mean"] == pytest.approx(0.86 - item_mean)
+    assert row["item_mean_ndcg_heldout"] == item_mean
+
+
+def test_the_baseline_of_stars_is_bias_only_though_another_be_better() -> None:
+    better = {"bias_only": {"rmse": 1.0}, "item_mean": {"rmse": 0.9}}
+    assert best_baseline("explicit", better) == "bias_only"
+
+
+def test_a_baseline_without_a_figure_is_not_the_best() -> None:
+    """As in summary.json of ratings without a held-out positive."""
+    nothing = {"popularity": {"ndcg_heldout": None}, "item_mean": {"ndcg_heldout": 0.5}}
+    assert best_baseline("implicit", nothing) == "item_mean"
+
+
+def test_baselines_have_rows_and_the_table_names_the_best() -> None:
+    rows = []
+    for seed, item_mean in enumerate((0.87, 0.89)):
+        one = implicit_summary(0.84, item_mean)
+        common = {"feedback": "implicit", "seed": seed}
+        rows.append({**common, "system": "personalfr", **table_figures(one, "implicit")})
+        for name, figures in baseline_figures(one, "implicit").items():
+            rows.append({**common, "system": name, **figures})
+    text = markdown(pd.DataFrame(rows))
+    assert "the best simple baseline is item_mean (2 seeds)" in text
+    cells = [cell.strip() for cell in text.split("| item mean |")[1].split("\n")[0].split("|")]
+    # Itself the best; it has no last round, and 0.04 more than popularity in the mean.
+    assert cells[:4] == ["0.8800 (0.0141)", "+0.0000 (0.0000)", "", "+0.0400 (0.0141)"]
+    assert "| personalfr | 0.8600 (0.0000) | -0.0200 (0.0141) | -0.0300 (0.0141) |" in text
+    assert "| random |" not in text
+
+
+def test_baselines_fitted_to_validation_ratings_too_say_so() -> None:
+    one = summary(None)
+    assert list(baseline_figures(one, "explicit")) == ["bias only"]
+    again = {**one, "baselines_retrained": one["baselines"]}
+    assert list(baseline_figures(again, "explicit")) == ["bias only, validation too"]

@@ -1,0 +1,89 @@
+"""Users and items without training ratings ("cold"), and what scores their pairs.
+
+Nothing has trained what a model would say of them: the output row of a cold item is as it began,
+and a cold user's features come from an empty input. So a mean is their score, on purpose. A client
+that no round has asked is not cold, nor is an item that others have trained.
+
+Legend: U users, I items, N ratings, T pairs.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+from scipy.special import logit
+
+from pfr_jax.data.splits import Split
+from pfr_jax.data.table import Ratings
+from pfr_jax.evaluation.baselines import ITEM_SHRINKAGE, USER_SHRINKAGE, shrunken_mean
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Fallback:
+    """Scores of cold pairs, in the unit of the model's output: centred stars, or logits."""
+
+    cold_user: np.ndarray  # bool[U], without a rating that its client trains or adapts on
+    cold_item: np.ndarray  # bool[I], without a rating that any client trains on
+    user_score: np.ndarray  # f64[U], of a warm user for a cold item
+    item_score: np.ndarray  # f64[I], of a cold user for an item; of a cold item: the global mean
+
+
+@dataclass(frozen=True)
+class ColdCounts:
+    """What is cold in a held-out part."""
+
+    users: int  # different cold users
+    items: int  # different cold items
+    ratings: int  # of cold users, of cold items, or of both
+    ratings_of_cold_users: int
+    ratings_of_cold_items: int
+    ratings_of_both: int
+
+
+def fit_fallback(
+    ratings: Ratings, split: Split, target: np.ndarray, center: np.ndarray, implicit: bool
+) -> Fallback | None:
+    """The fallback of this split; None where every user and item has training ratings.
+
+    ``target`` f64[N] are stars, or 0 and 1; ``center`` f64[U] is what clients subtract from them.
+    """
+    train, held = split.train, np.concatenate([split.train, split.support])
+    num_users, num_items = ratings.num_users, ratings.num_items
+    cold_user = np.bincount(ratings.user[held], minlength=num_users) == 0
+    cold_item = np.bincount(ratings.item[train], minlength=num_items) == 0
+    if not (cold_user.any() or cold_item.any()):
+        return None
+    mean = target[train].mean()
+    of_item = mean + shrunken_mean(
+        ratings.item[train], target[train] - mean, num_items, ITEM_SHRINKAGE
+    )
+    of_user = mean + shrunken_mean(
+        ratings.user[held], target[held] - mean, num_users, USER_SHRINKAGE
+    )
+    if implicit:  # shrunken towards a share that is neither 0 nor 1
+        return Fallback(cold_user, cold_item, logit(of_user), logit(of_item))
+    of_cold_users = center[cold_user][0] if cold_user.any() else 0.0  # one for all: no ratings
+    return Fallback(cold_user, cold_item, of_user - center, of_item - of_cold_users)
+
+
+def warm_pairs(fallback: Fallback | None, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+    """Which of the pairs i[T], i[T] are of a user and an item with training ratings, bool[T]."""
+    if fallback is None:
+        return np.ones(len(user), bool)
+    return ~(fallback.cold_user[user] | fallback.cold_item[item])
+
+
+def count_cold(fallback: Fallback | None, user: np.ndarray, item: np.ndarray) -> ColdCounts:
+    """Counts among the pairs i[T], i[T] of a held-out part."""
+    if fallback is None:
+        return ColdCounts(0, 0, 0, 0, 0, 0)
+    of_user, of_item = fallback.cold_user[user], fallback.cold_item[item]
+    return ColdCounts(
+        users=len(np.unique(user[of_user])),
+        items=len(np.unique(item[of_item])),
+        ratings=int((of_user | of_item).sum()),
+        ratings_of_cold_users=int(of_user.sum()),
+        ratings_of_cold_items=int(of_item.sum()),
+        ratings_of_both=int((of_user & of_item).sum()),
+    )

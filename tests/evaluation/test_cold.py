@@ -1,0 +1,230 @@
+"""Users and items without training ratings: what scores them, by hand, and how they are counted."""
+
+import dataclasses
+import json
+import math
+
+import jax
+import numpy as np
+import pytest
+from federations import ragged_ratings, simulation_of, small_config
+
+from pfr_jax.data.splits import Split
+from pfr_jax.data.table import Ratings, Scale
+from pfr_jax.evaluation.cold import ColdCounts, count_cold, fit_fallback
+from pfr_jax.evaluation.evaluate import NOTHING, evaluate, judge_baselines
+from pfr_jax.evaluation.ranking import top_items
+from pfr_jax.evaluation.scoring import Scorer, make_scorer, score_of_pairs, score_of_users
+from pfr_jax.ledger import Traffic
+from pfr_jax.preparation import Simulation, prepare
+from pfr_jax.report.held_out import cold_counts, held_out_sentences
+from pfr_jax.report.progress import Reported, RunProgress, Totals
+from pfr_jax.simulation import initial_state
+
+# Users 0 and 1 have training ratings, and so have items 0 and 1; user 2 and item 2 have none.
+#                  train       test: warm, cold user twice, cold item twice, both
+USER = np.array([0, 0, 1] + [1, 2, 2, 0, 1, 2])
+ITEM = np.array([0, 1, 0] + [1, 0, 1, 2, 2, 2])
+STARS = np.array([5, 5, 2] + [3, 4, 1, 2, 5, 3])
+TEST = np.arange(3, 9)
+# The mean is 4. Item means are shrunk by 10 ratings, user means by 15.
+ITEM_0, ITEM_1 = 4 + (1 - 2) / (2 + 10), 4 + 1 / (1 + 10)
+USER_0, USER_1 = 4 + (1 + 1) / (2 + 15), 4 - 2 / (1 + 15)
+EXPECTED = [ITEM_0, ITEM_1, USER_0, USER_1, 4.0]  # of the test ratings but for the warm one
+
+
+def ratings_with_cold() -> Ratings:
+    ratings = Ratings.from_columns(USER, ITEM, STARS.astype(np.float32), Scale(1, 5, 1), "cold")
+    return dataclasses.replace(ratings, threshold=4.0)
+
+
+def cold_simulation(parts: Split | None = None, **settings: object) -> Simulation:
+    split = parts or Split(np.arange(3), np.array([], int), TEST)
+    return prepare(small_config(**settings), ratings_with_cold(), split)
+
+
+def scorer_of(simulation: Simulation, fallback: bool = True) -> Scorer:
+    """Of the state before the first round."""
+    return make_scorer(
+        simulation.federation,
+        initial_state(simulation),
+        simulation.population,
+        simulation.fallback if fallback else None,
+    )
+
+
+@pytest.mark.parametrize("center", ["none", "global", "user"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"algorithm": "fedavg", "num_clients": 2, "partial_compression": False},
+        {"algorithm": "local"},
+        {"algorithm": "joint"},
+    ],
+    ids=str,
+)
+def test_stars_of_cold_pairs_by_hand(settings: dict, center: str) -> None:
+    simulation = cold_simulation(center=center, **settings)
+    stars = score_of_pairs(scorer_of(simulation), USER[TEST], ITEM[TEST])
+    stars = np.asarray(stars) + simulation.center[USER[TEST]]
+    np.testing.assert_allclose(stars[1:], EXPECTED, rtol=1e-6)
+    raw = score_of_pairs(scorer_of(simulation, fallback=False), USER[TEST], ITEM[TEST])
+    raw = np.asarray(raw) + simulation.center[USER[TEST]]
+    # The warm pair has the model's; without a fallback the others but the last would have, too.
+    assert np.isclose(stars, raw)[:5].tolist() == [True, False, False, False, False]
+
+
+def test_logits_of_cold_pairs_by_hand() -> None:
+    """Two of three training ratings are positive: shares are shrunk towards 2/3."""
+    simulation = cold_simulation(feedback="implicit")
+    logits = score_of_pairs(scorer_of(simulation), USER[TEST], ITEM[TEST])
+    shares = [
+        2 / 3 + (1 / 3 - 2 / 3) / 12,
+        2 / 3 + 1 / 3 / 11,
+        2 / 3 + (1 / 3 + 1 / 3) / 17,
+        2 / 3 - 2 / 3 / 16,
+        2 / 3,
+    ]
+    expected = [math.log(share / (1 - share)) for share in shares]
+    np.testing.assert_allclose(logits[1:], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("algorithm", ["personalfr", "local"])
+@pytest.mark.parametrize("feedback", ["explicit", "implicit"])
+def test_the_full_ranking_has_the_scores_of_the_pairs(feedback: str, algorithm: str) -> None:
+    simulation = cold_simulation(feedback=feedback, algorithm=algorithm)
+    scorer = scorer_of(simulation)
+    user, item = np.divmod(np.arange(9), 3)
+    pairs = np.asarray(score_of_pairs(scorer, user, item)).reshape(3, 3)
+    rows = jax.jit(score_of_users)(scorer, np.arange(3))
+    np.testing.assert_allclose(rows, pairs, rtol=1e-5)
+    # A cold user's list is that of the items' means: item 1 (5 stars), item 2 (none), item 0.
+    nobody = np.array([], int), np.array([], int)
+    assert top_items(scorer, np.array([2]), *nobody, k=3).tolist() == [[1, 2, 0]]
+
+
+def test_new_users_are_warm_by_what_they_bring() -> None:
+    """User 1 is new, and its rating is no training rating of item 0; user 2 brings nothing."""
+    ratings = ratings_with_cold()
+    split = Split(
+        train=np.array([0, 1]),
+        validation=np.array([], int),
+        test=np.array([], int),
+        support=np.array([2]),
+        query=np.array([3, 4]),
+    )
+    target, center = ratings.rating.astype(float), np.zeros(3)
+    fallback = fit_fallback(ratings, split, target, center, implicit=False)
+    assert fallback is not None
+    assert fallback.cold_user.tolist() == [False, False, True]
+    assert fallback.cold_item.tolist() == [False, False, True]
+    np.testing.assert_allclose(fallback.item_score, [5, 5, 5])  # 2 stars are not trained on
+    assert fallback.user_score[1] == pytest.approx(5 + (2 - 5) / (1 + 15))
+
+
+def test_nothing_cold_leaves_the_scorer_as_it_was() -> None:
+    """No fallback is an empty branch of the pytree: the compiled programs are the same, too."""
+    simulation = simulation_of(small_config(test_fraction=0.02), ragged_ratings())
+    assert simulation.fallback is None
+    scorer = scorer_of(simulation)
+    assert len(jax.tree.leaves(scorer)) == 3  # hidden features, output kernel and bias
+    found = evaluate(simulation, initial_state(simulation), best=0.0, last=True)
+    assert found.test is not None and found.test_warm is None
+    assert held_out_sentences(simulation) == []
+
+
+def test_figures_of_warm_ratings_alone() -> None:
+    """Among the test ratings one is warm."""
+    simulation = cold_simulation()
+    found = evaluate(simulation, initial_state(simulation), best=0.0, last=True)
+    raw = float(score_of_pairs(scorer_of(simulation), USER[3:4], ITEM[3:4])[0])
+    assert found.test is not None and found.test_warm is not None
+    assert found.test_warm.rmse == pytest.approx(abs(raw - 3), rel=1e-6)
+    errors = np.array([raw, *EXPECTED]) - STARS[TEST]
+    assert found.test.rmse == pytest.approx(np.sqrt(np.mean(errors**2)), rel=1e-6)
+    split = simulation.split
+    judged = judge_baselines(simulation, split.train, split.test, split.train)["item_mean"]
+    assert judged.num_warm == 1 and judged.warm is not None
+    assert judged.warm.rmse == pytest.approx(5 - 3)  # the mean of item 1, not shrunk
+
+
+def test_without_a_warm_validation_rating_no_round_is_selected() -> None:
+    split = Split(train=np.arange(3), validation=TEST[1:3], test=TEST[:1])
+    simulation = cold_simulation(split)
+    found = evaluate(simulation, initial_state(simulation), best=math.inf, last=False)
+    assert found.validation is not None and not found.improved
+    assert any("no round can be selected" in line for line in held_out_sentences(simulation))
+    split = dataclasses.replace(split, validation=TEST[:2], test=TEST[2:])
+    simulation = cold_simulation(split)
+    assert evaluate(simulation, initial_state(simulation), math.inf, last=False).improved
+
+
+def test_counts_and_sentences() -> None:
+    simulation = cold_simulation()
+    counts = cold_counts(simulation)
+    assert counts == {
+        "validation": ColdCounts(0, 0, 0, 0, 0, 0),
+        "test": ColdCounts(
+            users=1,
+            items=1,
+            ratings=5,
+            ratings_of_cold_users=3,
+            ratings_of_cold_items=3,
+            ratings_of_both=1,
+        ),
+    }
+    assert count_cold(None, USER, ITEM) == counts["validation"]
+    assert held_out_sentences(simulation) == [
+        "Test: 3 of 6 ratings (50 %) are of 1 user without training ratings; these are scored by "
+        "the item's mean.",
+        "Test: 3 of 6 ratings (50 %) are of 1 item without training ratings; these are scored by "
+        "the user's mean.",
+        "Test: 1 of 6 ratings (16.7 %) are of such a user and such an item alike; these are "
+        "scored by the mean of all training ratings instead.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "warnings"),
+    [
+        ({"validation_fraction": 0.05}, ["--validation_fraction=0.05 leaves no rating"]),
+        ({"validation_fraction": 0.0}, []),
+        ({"test_file": "t.csv"}, []),  # a validation file was not asked for
+        ({"validation_file": "v.csv"}, ["--validation_file=v.csv leaves no rating"]),
+    ],
+    ids=str,
+)
+def test_a_part_that_was_asked_for_and_is_empty(settings: dict, warnings: list[str]) -> None:
+    simulation = cold_simulation(**settings)
+    found = [line for line in held_out_sentences(simulation) if line.startswith("Warning")]
+    assert len(found) == len(warnings)
+    for line, start in zip(found, warnings, strict=True):
+        assert start in line and "the last one is reported" in line
+
+
+def test_no_test_rating_is_a_warning_too() -> None:
+    empty = np.array([], int)
+    simulation = cold_simulation(Split(np.arange(3), empty, empty), test_fraction=0.1)
+    assert "there will be no test figures" in held_out_sentences(simulation)[0]
+
+
+@pytest.mark.parametrize("feedback", ["explicit", "implicit"])
+def test_warm_figures_survive_a_checkpoint(feedback: str) -> None:
+    """Those of ranking without a mixed user are NaN there, and stay so."""
+    split = Split(train=np.arange(3), validation=TEST[[0, 1, 5]], test=TEST[2:5])
+    simulation = cold_simulation(split, feedback=feedback)
+    found = evaluate(simulation, initial_state(simulation), best=math.inf, last=True)
+    assert found.validation_warm is not None and found.test_warm is None
+    found = dataclasses.replace(found, test_warm=found.validation_warm)
+    progress, restored = (
+        RunProgress(simulation, Totals(Traffic(), {}, np.zeros(3, int))) for _ in range(2)
+    )
+    progress.selected, progress.last = Reported(1, found), Reported(2, NOTHING)
+    plain, arrays = progress.content()
+    restored.take_over(json.loads(json.dumps(plain)), arrays)
+    assert restored.selected and restored.last
+    for name in ("validation", "validation_warm", "test_warm"):
+        one, other = (getattr(p.selected.evaluation, name) for p in (progress, restored))
+        np.testing.assert_equal(dataclasses.asdict(one), dataclasses.asdict(other))
+    assert restored.last.evaluation.test_warm is None
