@@ -10,7 +10,7 @@ from pfr_jax.evaluation.ranking import RankingFigures
 from pfr_jax.report.tables import facts_table, headings, results_table
 
 RESULTS = {
-    name: RankingFigures(*(0.1234 + 0.01 * row + 0.1 * column for column in range(7)))
+    name: RankingFigures(*(0.1234 + 0.01 * row + 0.1 * column for column in range(9)))
     for row, name in enumerate(
         (
             "personalfr, round 20000 (last, selected on validation)",
