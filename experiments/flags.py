@@ -25,7 +25,10 @@ def define_config_flags() -> None:
     for section in SECTIONS.values():
         hints = typing.get_type_hints(section)
         for setting in dataclasses.fields(section):
-            _define(setting.name, hints[setting.name], setting.default, setting.metadata["help"])
+            hint = hints[setting.name]
+            if choices := setting.metadata["choices"]:
+                hint = typing.Literal[choices]
+            _define(setting.name, hint, setting.default, setting.metadata["help"])
 
 
 def config_from_flags(values: flags.FlagValues) -> Config:

@@ -122,7 +122,7 @@ def _all_to_train_on(split: Split) -> Split:
 def engine_facts(simulation: Simulation) -> dict[str, object]:
     """How the clients will be computed, and why so."""
     federation = simulation.federation
-    if simulation.joint:
+    if simulation.spec.centralized:
         size = min(simulation.config.client.batch_size, simulation.ratings.num_users)
         return {"engine": f"one trainer, minibatches of {size} users"}
     kept = "bfloat16, rounded stochastically" if federation.side.store else "float32"

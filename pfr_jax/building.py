@@ -7,18 +7,18 @@ from typing import Any
 import jax
 
 from pfr_jax import objectives, optimizers
-from pfr_jax.algorithms import FEDERATED, Algorithm, Federation, federated
-from pfr_jax.client.block import ClientSide
+from pfr_jax.algorithms.centralized import Trainer, centralized
+from pfr_jax.algorithms.federated import Algorithm, Federation, federated
+from pfr_jax.algorithms.spec import AlgorithmSpec
+from pfr_jax.client.block import ClientSide, Wanted
 from pfr_jax.client.engines import block_sizes, choose_engine
-from pfr_jax.client.factored import FACTORED
 from pfr_jax.client.storage import BITS
 from pfr_jax.client.training import LocalTraining, Parts
 from pfr_jax.config import Config
 from pfr_jax.data.population import Population
 from pfr_jax.errors import InputError
 from pfr_jax.fixed_point import scale_for
-from pfr_jax.joint import Trainer, joint
-from pfr_jax.model import AutoEncoder, init_params
+from pfr_jax.model import AutoEncoder, init_params, parts_on
 from pfr_jax.rows import tree_bytes
 from pfr_jax.sampling import cohort_size
 from pfr_jax.server import DENOMINATORS
@@ -29,7 +29,7 @@ FULL_PRECISION_BYTES = 4 * 2**30  # all clients' states together, up to which th
 
 
 def build_federation(
-    config: Config, model: AutoEncoder, population: Population
+    spec: AlgorithmSpec, config: Config, model: AutoEncoder, population: Population
 ) -> tuple[Federation, str]:
     """The static description of clients and server, and why it has the engine it has."""
     client = config.client
@@ -40,19 +40,25 @@ def build_federation(
         loss=objectives.masked_cross_entropy if implicit else objectives.masked_squared_error,
         dropout=config.model.dropout,
         clip_norm=client.clip_norm,
-        moves=_moves(config),
+        moves=Parts(*spec.schedule(client.private_epochs, client.local_epochs)),
         proximal=client.proximal,
         input_offset=config.model.input_offset,
     )
-    stateless = config.run.algorithm == "fedrecon"
     carry = Parts(client.private_momentum == "carry", client.shared_momentum == "carry")
-    engine, why = choose_engine(config, population)
+    wanted = Wanted(
+        shared=parts_on(spec.shared),
+        centralized=spec.centralized,
+        optimizer=client.client_optimizer,
+        partial_compression=client.partial_compression,
+        one_user=all(bucket.users.shape[1] == 1 for bucket in population.buckets),
+    )
+    engine, why = choose_engine(client.engine, wanted, spec.name)
     clients = cohort_size(len(population.trainable), config.run.cohort_fraction)
     side = ClientSide(
         training,
         client.partial_compression,
         carry,
-        stateless=stateless,
+        stateless=spec.stateless,
         max_update_norm=config.faults.max_update_norm,
         fixed_point=scale_for(clients) if config.server.deterministic_sum else None,
     )
@@ -62,40 +68,35 @@ def build_federation(
         server_optimizer=optimizers.server_optimizer(config.server),
         denominator=DENOMINATORS[config.server.denominator],
         learning_rate=optimizers.client_learning_rate(client, config.run.rounds),
-        block_sizes=block_sizes(config, engine, population.buckets),
+        block_sizes=block_sizes(client, config.model.hidden_sizes, engine, population.buckets),
         mesh=population.mesh,
         on_host=False,
     )
-    return _with_store(config, federation, population), why
+    return _with_store(spec, config, federation, population), why
 
 
-def _moves(config: Config) -> Parts:
-    """Which part moves in which local epoch."""
-    epochs, first = config.client.local_epochs, config.client.private_epochs
-    if config.run.algorithm in ("fedalt", "fedrecon"):
-        return Parts((True,) * first + (False,) * epochs, (False,) * first + (True,) * epochs)
-    return Parts((True,) * epochs, (True,) * epochs)
-
-
-def _with_store(config: Config, federation: Federation, population: Population) -> Federation:
+def _with_store(
+    spec: AlgorithmSpec, config: Config, federation: Federation, population: Population
+) -> Federation:
     """With the type in which --state_dtype keeps matrices, and where --state_memory does.
 
     The numbers of a run depend on the type, so what ``auto`` makes of it does not depend on the
     machine; the place changes none.
     """
     dtype, place = config.client.state_dtype, config.client.state_memory
-    if federation.engine is not FACTORED:
+    if not federation.engine.has_store:
+        name = federation.engine.name
         if dtype == "bfloat16":
-            raise InputError("--state_dtype=bfloat16: only the factored engine keeps 16 bits")
+            raise InputError(f"--state_dtype=bfloat16: the {name} engine does not keep 16 bits")
         if place == "host":
-            raise InputError("--state_memory=host: only the factored engine keeps clients there")
+            raise InputError(f"--state_memory=host: the {name} engine keeps no clients there")
         return federation
-    whole = _bytes_of_clients(config, federation, population)
+    whole = _bytes_of_clients(spec, config, federation, population)
     if dtype == "bfloat16" or (dtype == "auto" and whole > FULL_PRECISION_BYTES):
         side = dataclasses.replace(federation.side, store=BITS)
         federation = dataclasses.replace(federation, side=side)
     there = device_bytes(federation.mesh) * MOST_OF_A_DEVICE
-    too_many = there and _bytes_of_clients(config, federation, population) > there
+    too_many = there and _bytes_of_clients(spec, config, federation, population) > there
     on_host = place == "host" or (place == "auto" and bool(too_many))
     if on_host and jax.process_count() > 1:
         raise InputError(
@@ -105,9 +106,11 @@ def _with_store(config: Config, federation: Federation, population: Population) 
     return dataclasses.replace(federation, on_host=on_host)
 
 
-def _bytes_of_clients(config: Config, federation: Federation, population: Population) -> int:
+def _bytes_of_clients(
+    spec: AlgorithmSpec, config: Config, federation: Federation, population: Population
+) -> int:
     """Of the states of all clients."""
-    algorithm, buckets = build_algorithm(config, federation), population.buckets
+    algorithm, buckets = build_algorithm(spec, config, federation), population.buckets
     model, dtype = federation.side.training.model, buckets[0].values.dtype
     clients = jax.eval_shape(
         lambda key: algorithm.init(init_params(model, key, dtype=dtype), buckets).clients,
@@ -116,22 +119,22 @@ def _bytes_of_clients(config: Config, federation: Federation, population: Popula
     return tree_bytes(clients)
 
 
-def build_algorithm(config: Config, federation: Federation) -> Algorithm:
-    """The algorithm that ``--algorithm`` names."""
-    if config.run.algorithm == "joint":
+def build_algorithm(spec: AlgorithmSpec, config: Config, federation: Federation) -> Algorithm:
+    """The rounds of the algorithm that the record describes."""
+    if spec.centralized:
         training, batch_size = federation.side.training, config.client.batch_size
-        return joint(Trainer(training, batch_size, federation.learning_rate))
-    return FEDERATED[config.run.algorithm](federation)
+        return centralized(Trainer(training, batch_size, federation.learning_rate))
+    return federated(federation, parts_on(spec.shared))
 
 
 def build_adaptation(
-    config: Config, federation: Federation, newcomers: Population, epochs: int
+    spec: AlgorithmSpec, config: Config, federation: Federation, newcomers: Population, epochs: int
 ) -> Algorithm | None:
     """Rounds that move nothing but the private part, at a constant rate; for new users.
 
     None if nothing is private.
     """
-    if config.run.algorithm in ("fedavg", "joint"):
+    if not spec.has_private:
         return None
     side = federation.side
     moves = Parts((True,) * epochs, (False,) * epochs)
@@ -140,9 +143,11 @@ def build_adaptation(
         federation,
         side=dataclasses.replace(side, training=training, stateless=False),
         learning_rate=partial(_constant, config.client.client_learning_rate),
-        block_sizes=block_sizes(config, federation.engine, newcomers.buckets),
+        block_sizes=block_sizes(
+            config.client, config.model.hidden_sizes, federation.engine, newcomers.buckets
+        ),
     )
-    return federated(frozen, FEDERATED[config.run.algorithm](federation).shared)
+    return federated(frozen, parts_on(spec.shared))
 
 
 def _constant(value: float, index: Any) -> float:

@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from pfr_jax.algorithms.catalog import ALGORITHMS, PERSONALFR
 from pfr_jax.errors import InputError
 
 Momentum = Literal["carry", "restart"]
@@ -29,9 +30,11 @@ READING = frozenset(
 FROM_HERE_ON = frozenset({"eval_every", "top_k"})
 
 
-def option(default: Any, help: str) -> Any:
-    """A dataclass field with a default and the help text its flag will show."""
-    return field(default=default, metadata={"help": help})
+def option(default: Any, help: str, choices: tuple[str, ...] = ()) -> Any:
+    """A dataclass field with a default, the help text its flag will show and, where its type does
+    not say so, the values it can have.
+    """
+    return field(default=default, metadata={"help": help, "choices": choices})
 
 
 def require(condition: bool, message: str) -> None:
@@ -367,15 +370,10 @@ class FaultConfig:
 class RunConfig:
     """The round loop."""
 
-    algorithm: Literal["personalfr", "fedsim", "fedalt", "fedrecon", "fedavg", "local", "joint"] = (
-        option(
-            "personalfr",
-            "personalfr: private encoder, shared decoder, both trained at once (fedsim is another "
-            "name for it); fedalt: first the private part, then the shared one; fedrecon: so too, "
-            "and no client keeps its private part; fedavg: everything shared; local: nothing "
-            "shared; joint: one trainer holds all ratings (centralised), a round is --local_epochs "
-            "passes over all users, and the clients' optimizer settings are the trainer's.",
-        )
+    algorithm: str = option(
+        PERSONALFR.name,
+        "; ".join(f"{spec.name}: {spec.description}" for spec in ALGORITHMS.values()) + ".",
+        choices=tuple(ALGORITHMS),
     )
     rounds: int = option(300, "Communication rounds (paper: 800).")
     cohort_fraction: float = option(0.1, "Share of the clients in a round, rounded up.")
@@ -416,6 +414,11 @@ class RunConfig:
     )
 
     def __post_init__(self) -> None:
+        require(
+            self.algorithm in ALGORITHMS,
+            f"--algorithm={self.algorithm}: want one of {', '.join(ALGORITHMS)}; a record of one's "
+            "own is given to prepare()",
+        )
         positive = "rounds", "eval_every", "adaptation_epochs", "top_k", "keep_checkpoints"
         require_positive(self, *positive)
         every = self.checkpoint_every
@@ -444,13 +447,14 @@ class Config:
     faults: FaultConfig = field(default_factory=FaultConfig)
 
     def __post_init__(self) -> None:
+        centralized, name = ALGORITHMS[self.run.algorithm].centralized, self.run.algorithm
         require(
-            self.run.algorithm != "joint" or self.data.num_clients in (0, 1),
-            f"--num_clients={self.data.num_clients}: --algorithm=joint has one, leave it out",
+            not centralized or self.data.num_clients in (0, 1),
+            f"--num_clients={self.data.num_clients}: --algorithm={name} has one, leave it out",
         )
         require(
-            self.run.algorithm != "joint" or self.faults == FaultConfig(),
-            "--algorithm=joint has no clients that could fail; see --dropout_rate, "
+            not centralized or self.faults == FaultConfig(),
+            f"--algorithm={name} has no clients that could fail; see --dropout_rate, "
             "--straggler_rate, --deadline, --over_selection and --max_update_norm",
         )
 

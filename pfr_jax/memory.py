@@ -12,7 +12,6 @@ from pathlib import Path
 
 import jax
 
-from pfr_jax.client.factored import FACTORED
 from pfr_jax.errors import InputError
 from pfr_jax.initial import initial_params
 from pfr_jax.preparation import Simulation
@@ -64,7 +63,7 @@ def estimate(simulation: Simulation) -> MemoryEstimate:
     server = 4 * tree_bytes(params) + tree_bytes(state.server.opt_state)
     federation = simulation.federation
     on_cpu = federation.mesh.devices.flat[0].platform == "cpu"
-    lazy = federation.engine is FACTORED and (on_cpu or federation.on_host)
+    lazy = federation.engine.has_store and (on_cpu or federation.on_host)
     adapted = 0
     for algorithm, those in (
         (simulation.adaptation, simulation.newcomers),
@@ -99,10 +98,9 @@ def check(simulation: Simulation, needed: MemoryEstimate) -> None:
     if needed.of_run <= limit:
         return
     client, shared = simulation.config.client, simulation.algorithm.shared
-    private = "encoder" not in shared
-    factored, clients = federation.engine is FACTORED, not simulation.joint
+    private, clients = simulation.spec.has_private, not simulation.spec.centralized
     ways = {
-        "--state_dtype=bfloat16": factored and federation.side.store is None,
+        "--state_dtype=bfloat16": federation.engine.has_store and federation.side.store is None,
         "--shared_momentum=restart": clients and client.shared_momentum == "carry" and shared,
         "--private_momentum=restart": private and client.private_momentum == "carry",
         "--engine=auto": clients and client.engine == "active_rows",

@@ -10,7 +10,7 @@ and on a client's view of L of them: the first and the last layer take their ite
 parameters they are given. The only file that uses Flax.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
@@ -18,7 +18,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from pfr_jax.algorithms.spec import Side
+
 Params = dict[str, Any]
+
+# The model's parts -> the side that each is on (``pfr_jax.algorithms.spec``). The profile encoder
+# is averaged with the decoder, as in the authors' code.
+SIDES: Mapping[str, Side] = {"encoder": "user", "decoder": "item", "profile": "item"}
 
 NORM_EPSILON = 1e-5
 _xavier = nn.initializers.xavier_uniform
@@ -152,6 +158,11 @@ class AutoEncoder(nn.Module):
     def features(self, ratings: jax.Array, profile: jax.Array) -> jax.Array:
         """What the output layer sees, without dropout: f[hidden_sizes[0]]."""
         return self.decoder.features(self.code(ratings, profile))
+
+
+def parts_on(sides: Iterable[Side]) -> tuple[str, ...]:
+    """The names of the model's parts on these sides."""
+    return tuple(part for part, side in SIDES.items() if side in set(sides))
 
 
 def init_params(

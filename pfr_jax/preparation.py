@@ -10,7 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from pfr_jax.algorithms import Algorithm, Federation
+from pfr_jax.algorithms import ALGORITHMS, AlgorithmSpec
+from pfr_jax.algorithms.federated import Algorithm, Federation
 from pfr_jax.building import build_adaptation, build_algorithm, build_federation
 from pfr_jax.config import Config, DataConfig
 from pfr_jax.data import load
@@ -40,6 +41,7 @@ class Simulation:
     """One experiment, ready to run: everything that does not change from round to round."""
 
     config: Config
+    spec: AlgorithmSpec
     ratings: Ratings
     split: Split
     target: np.ndarray  # f64[N], what every rating is trained on: stars, or 0 and 1
@@ -48,7 +50,7 @@ class Simulation:
     fallback: Fallback | None  # where users or items have no training ratings; None: all have some
     population: Population
     newcomers: Population | None  # the clients of the new users once more, to be adapted
-    data: Any  # what a round reads: the population's buckets, or for joint the interactions
+    data: Any  # what a round reads: the population's buckets, or the interactions if centralised
     model: AutoEncoder
     federation: Federation
     engine_choice: str  # why this engine
@@ -57,13 +59,9 @@ class Simulation:
     reconstruction: Algorithm | None  # the same for all clients, where they keep nothing
 
     @property
-    def joint(self) -> bool:
-        return self.config.run.algorithm == "joint"
-
-    @property
     def num_clients(self) -> int:
-        """Clients that may take part in a round; a joint trainer counts as one."""
-        return 1 if self.joint else len(self.population.trainable)
+        """Clients that may take part in a round; a centralised trainer counts as one."""
+        return 1 if self.spec.centralized else len(self.population.trainable)
 
     @property
     def cohort_size(self) -> int:
@@ -139,6 +137,7 @@ def _columns(texts: tuple[str, ...]) -> Columns | None:
 class Dealt:
     """Ratings split, centred and dealt to clients: what is done before anything is stacked."""
 
+    spec: AlgorithmSpec
     config: Config
     ratings: Ratings
     split: Split
@@ -176,22 +175,32 @@ class Dealt:
         return client_sizes(user, item, client_of_user, self.ratings.num_items)
 
 
-def prepare(config: Config, ratings: Ratings, split: Split, dtype: type = np.float32) -> Simulation:
+def prepare(
+    config: Config,
+    ratings: Ratings,
+    split: Split,
+    dtype: type = np.float32,
+    spec: AlgorithmSpec | None = None,
+) -> Simulation:
     """Deals users to clients, centres their targets and builds the algorithm.
 
-    ``dtype`` is that of data, parameters and optimizer states.
+    ``dtype`` is that of data, parameters and optimizer states; ``spec`` an algorithm of one's own,
+    instead of the one that the settings name.
     """
-    return prepare_alike([(config, ratings, split)], dtype)[0]
+    return prepare_alike([(config, ratings, split)], dtype, spec)[0]
 
 
 def prepare_alike(
-    runs: Sequence[tuple[Config, Ratings, Split]], dtype: type = np.float32
+    runs: Sequence[tuple[Config, Ratings, Split]],
+    dtype: type = np.float32,
+    spec: AlgorithmSpec | None = None,
 ) -> list[Simulation]:
     """Simulations that differ in seeds and splits, as ``prepare`` makes them one by one.
 
     All are of the same shapes and share their compiled programs.
     """
-    dealt = [deal(*run) for run in runs]
+    spec = spec or ALGORITHMS[runs[0][0].run.algorithm]
+    dealt = [deal(spec, *run) for run in runs]
     client, ratings = dealt[0].config.client, dealt[0].ratings
     max_buckets = client.max_buckets or (4 if ratings.num_users < 10_000 else 6)
     layout = common_layout([one.sizes for one in dealt], client.batch_size, max_buckets)
@@ -204,7 +213,7 @@ def prepare_alike(
     return simulations
 
 
-def deal(config: Config, ratings: Ratings, split: Split) -> Dealt:
+def deal(spec: AlgorithmSpec, config: Config, ratings: Ratings, split: Split) -> Dealt:
     """Splits off the new users, centres the targets and deals the users to clients."""
     data = config.data
     new_users = choose_new_users(ratings.num_users, data.holdout_users, data.split_seed)
@@ -220,8 +229,8 @@ def deal(config: Config, ratings: Ratings, split: Split) -> Dealt:
         )
     held = np.sort(np.concatenate([split.train, split.support]))
     center = user_centers(ratings.user[held], target[held], ratings.num_users, data.center, mean)
-    profile, client = user_profiles(data, ratings), _clients_of_users(config, new_users)
-    return Dealt(config, ratings, split, target, center, profile, new_users, client)
+    profile, client = user_profiles(data, ratings), _clients_of_users(spec, config, new_users)
+    return Dealt(spec, config, ratings, split, target, center, profile, new_users, client)
 
 
 def _assemble(
@@ -232,10 +241,10 @@ def _assemble(
     ``layouts`` are that of all clients and that of new users' clients once more.
     """
     config, ratings, split, profile = dealt.config, dealt.ratings, dealt.split, dealt.profile
-    joint, value = config.run.algorithm == "joint", dealt.value
-    if config.run.algorithm in ("joint", "local") and jax.process_count() > 1:
-        raise InputError(f"--algorithm={config.run.algorithm} runs in one process only")
-    mesh = client_mesh(1 if joint else config.run.num_devices)
+    spec, value = dealt.spec, dealt.value
+    if (spec.centralized or "item" not in spec.shared) and jax.process_count() > 1:
+        raise InputError(f"--algorithm={spec.name} runs in one process only")
+    mesh = client_mesh(1 if spec.centralized else config.run.num_devices)
 
     def stack(rows: np.ndarray, client: np.ndarray, **settings: Any) -> Population:
         return build_population(
@@ -253,13 +262,14 @@ def _assemble(
     if len(split.query):
         newcomers = stack(split.support, dealt.newcomers, layout=layouts[1])
     read: Any = population.buckets
-    if joint:
+    if spec.centralized:
         train = split.train
         read = build_interactions(
             ratings.user[train], ratings.item[train], value[train], profile, dtype
         )
     return Simulation(
         config=config,
+        spec=spec,
         ratings=ratings,
         split=split,
         target=dealt.target,
@@ -271,11 +281,12 @@ def _assemble(
         population=population,
         newcomers=newcomers,
         data=read,
-        **_programs(config, ratings.num_items, profile.shape[1], population, newcomers, like),
+        **_programs(spec, config, ratings.num_items, profile.shape[1], population, newcomers, like),
     )
 
 
 def _programs(
+    spec: AlgorithmSpec,
     config: Config,
     num_items: int,
     profile_size: int,
@@ -287,15 +298,15 @@ def _programs(
     if like is not None:
         return {name: getattr(like, name) for name in PROGRAMS}
     model = AutoEncoder(config.model.hidden_sizes, num_items, profile_size)
-    federation, why = build_federation(config, model, population)
-    algorithm = build_algorithm(config, federation)
+    federation, why = build_federation(spec, config, model, population)
+    algorithm = build_algorithm(spec, config, federation)
     adaptation, reconstruction = None, None
     if newcomers:
         epochs = config.run.adaptation_epochs
-        adaptation = build_adaptation(config, federation, newcomers, epochs)
+        adaptation = build_adaptation(spec, config, federation, newcomers, epochs)
     if federation.side.stateless:
         epochs = config.client.private_epochs
-        reconstruction = build_adaptation(config, federation, population, epochs)
+        reconstruction = build_adaptation(spec, config, federation, population, epochs)
     made = model, federation, why, algorithm, adaptation, reconstruction
     return dict(zip(PROGRAMS, made, strict=True))
 
@@ -316,13 +327,13 @@ def user_profiles(config: DataConfig, ratings: Ratings) -> np.ndarray:
     return ratings.profile
 
 
-def _clients_of_users(config: Config, new_users: np.ndarray) -> np.ndarray:
+def _clients_of_users(spec: AlgorithmSpec, config: Config, new_users: np.ndarray) -> np.ndarray:
     """The client of each user, i64[U]."""
     data, num_trained = config.data, int((~new_users).sum())
     if data.num_clients > num_trained:
         raise InputError(
             f"--num_clients={data.num_clients}: there are only {num_trained} users to train"
         )
-    # The users of a joint trainer are evaluated one by one.
-    num_clients = 0 if config.run.algorithm == "joint" else data.num_clients
+    # The users of a centralised trainer are evaluated one by one.
+    num_clients = 0 if spec.centralized else data.num_clients
     return deal_with_new_users(new_users, num_clients, data.split_seed)

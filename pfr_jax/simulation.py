@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from pfr_jax.algorithms import FederationState, RoundReport
+from pfr_jax.algorithms.federated import FederationState, RoundReport
 from pfr_jax.client import host_memory
 from pfr_jax.client.coefficients import num_moments
 from pfr_jax.client.training import Parts
@@ -76,7 +76,7 @@ class RoundRecord:
     round: int
     loss: float
     learning_rate: float
-    clients: np.ndarray  # i64[C], whose updates arrived in time; joint: the users
+    clients: np.ndarray  # i64[C], whose updates arrived in time; centralised: the users
     taken: int  # of their updates
     faults: Faults
     fruitless: int  # rounds on end, up to this one, in which all updates that came were rejected
@@ -101,7 +101,7 @@ def initial_state(simulation: Simulation, params: Params | None = None) -> Feder
     init = simulation.algorithm.init
     initial = host_memory.initial if simulation.federation.on_host else jax.jit
     params, population = params or initial_params(simulation), simulation.population
-    if not simulation.joint:
+    if not simulation.spec.centralized:
         params = put(params, population.mesh, EVERYWHERE)
     return initial(init)(params, population.buckets)
 
@@ -136,10 +136,10 @@ def _compiled(round: Callable[..., Any], tree: Any, shapes: tuple[Any, ...]) -> 
 def sample_cohort(simulation: Simulation, round: int) -> np.ndarray:
     """The clients that a round (counted from 0) asks, i64[...], without replacement.
 
-    Joint: all users.
+    Centralised: all users.
     """
     trainable = simulation.population.trainable
-    if simulation.joint:
+    if simulation.spec.centralized:
         return trainable
     asked = asked_clients(simulation.cohort_size, len(trainable), simulation.config.faults)
     order = permutation(len(trainable), Stream.COHORT, simulation.config.run.seed, round)
@@ -149,7 +149,7 @@ def sample_cohort(simulation: Simulation, round: int) -> np.ndarray:
 def fates_of_round(simulation: Simulation, round: int) -> Fates:
     """What becomes of the clients that a round asks."""
     asked = sample_cohort(simulation, round)
-    if simulation.joint:
+    if simulation.spec.centralized:
         return Fates(asked, asked, 0, 0, 0)
     config, clients = simulation.config, simulation.population.num_clients
     return fates(asked, simulation.cohort_size, clients, config.faults, config.run.seed, round)
@@ -158,13 +158,13 @@ def fates_of_round(simulation: Simulation, round: int) -> Fates:
 def key_of_round(simulation: Simulation, round: int) -> jax.Array:
     """Of the clients' random numbers in a round (counted from 0)."""
     key = jax.random.fold_in(seed_keys(simulation.config.run.seed)[1], round)
-    return key if simulation.joint else put(key, simulation.population.mesh, EVERYWHERE)
+    return key if simulation.spec.centralized else put(key, simulation.population.mesh, EVERYWHERE)
 
 
 def traffic_ledger(simulation: Simulation) -> Ledger:
     params = jax.eval_shape(lambda: initial_params(simulation))
     shared = {name: part for name, part in params.items() if name in simulation.algorithm.shared}
-    if simulation.joint:  # its ratings are where it is
+    if simulation.spec.centralized:  # its ratings are where it is
         shared = {}
     return shared_ledger(
         shared, simulation.model.num_items, simulation.config.client.partial_compression
@@ -172,8 +172,8 @@ def traffic_ledger(simulation: Simulation) -> Ledger:
 
 
 def costs_of_clients(simulation: Simulation) -> ClientCosts | None:
-    """What a client's device computes and keeps; None for a joint trainer, who has no clients."""
-    if simulation.joint:
+    """What a client's device computes and keeps; None for a centralised trainer, without any."""
+    if simulation.spec.centralized:
         return None
     params = jax.eval_shape(lambda: initial_params(simulation))
     side, shared = simulation.federation.side, simulation.algorithm.shared
@@ -219,7 +219,7 @@ def simulate(
     started = time.perf_counter()
     begin = begin or Begin(initial_state(simulation))
     state, best = begin.state, begin.best
-    room = len(population.trainable) if simulation.joint else simulation.cohort_size
+    room = len(population.trainable) if simulation.spec.centralized else simulation.cohort_size
     cohort = population.cohort(sample_cohort(simulation, 0)[:room], block_sizes, room)
     step = compile_round(simulation, state, cohort, key_of_round(simulation, 0))
     evaluate(simulation, state, math.inf, last=True)  # compiles what evaluations run
@@ -241,7 +241,11 @@ def simulate(
             raise InputError(_what_to_lower(index + 1, loss, rejected))
         rows = population.rows
         traffic = ledger.round_traffic(rows[fate.asked], rows[fate.delivered])
-        if index == 0 and simulation.config.model.output_bias == "item" and not simulation.joint:
+        if (
+            index == 0
+            and simulation.config.model.output_bias == "item"
+            and not simulation.spec.centralized
+        ):
             traffic += ledger.start_traffic(rows[population.trainable])
         evaluation, last = None, index + 1 == num_rounds
         if last or (index + 1) % run.eval_every == 0:

@@ -16,7 +16,7 @@ from federations import (
     unpacked,
 )
 
-from pfr_jax import algorithms
+from pfr_jax.algorithms import federated
 from pfr_jax.client.block import Payload
 from pfr_jax.initial import seed_keys
 from pfr_jax.preparation import Simulation
@@ -148,13 +148,13 @@ def test_the_server_receives_payloads_only(monkeypatch: pytest.MonkeyPatch, algo
     """Every argument of the server's code during a round, taken apart."""
     received: list[tuple[Any, ...]] = []
     for name in ("empty_sum", "add_payload", "server_step"):
-        original = getattr(algorithms, name)
+        original = getattr(federated, name)
 
         def spy(*args: Any, original: Any = original) -> Any:
             received.append(args)
             return original(*args)
 
-        monkeypatch.setattr(algorithms, name, spy)
+        monkeypatch.setattr(federated, name, spy)
     simulation = small_simulation(algorithm=algorithm, max_buckets=1, user_profile=True)
     state = initial_state(simulation)
     cohort = simulation.population.cohort(COHORT, simulation.federation.block_sizes)

@@ -8,8 +8,8 @@ import pytest
 from federations import leaves_by_name, small_simulation
 from oracle import gradient
 
+from pfr_jax.algorithms.centralized import epoch_batches
 from pfr_jax.initial import initial_params, seed_keys
-from pfr_jax.joint import epoch_batches
 from pfr_jax.simulation import initial_state, sample_cohort, simulate
 
 SETTINGS = {

@@ -15,6 +15,7 @@ from pfr_jax.simulation import initial_state
 
 SHARED = {
     "personalfr": ("decoder", "profile"),
+    "fedper": ("encoder",),
     "fedavg": ("encoder", "decoder", "profile"),
     "local": (),
 }

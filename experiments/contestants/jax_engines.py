@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from experiments.contestants.workload import Workload
-from pfr_jax.algorithms import FederationState
+from pfr_jax.algorithms.federated import FederationState
 from pfr_jax.config import (
     ClientConfig,
     Config,

@@ -34,7 +34,9 @@ def identity(simulation: Simulation, leaf_types: dict[str, str]) -> Content:
         "ratings": facts_of_ratings(simulation.ratings, simulation.target),
         "split": _fingerprint(*rows),
         "clients": _fingerprint(simulation.population.bucket_of),
-        "engine": "joint" if simulation.joint else simulation.federation.engine.name,
+        "engine": simulation.spec.name
+        if simulation.spec.centralized
+        else simulation.federation.engine.name,
         "a client's state": leaf_types,
     }
 

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from pfr_jax.algorithms import FederationState
+from pfr_jax.algorithms.federated import FederationState
 from pfr_jax.checkpoint import clients, steps
 from pfr_jax.checkpoint.identity import differences, identity
 from pfr_jax.checkpoint.steps import DamagedStep, Step

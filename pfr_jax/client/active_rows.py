@@ -142,4 +142,16 @@ def unpack(
     return state
 
 
-ACTIVE_ROWS = Engine("active_rows", init, take_slots, train_block, features_of_users, unpack)
+ACTIVE_ROWS = Engine(
+    name="active_rows",
+    obstacle=lambda wanted: "",
+    reason="computes anything",
+    least_block=1,
+    cpu_block=lambda hidden_sizes, rows, carried: 4,
+    has_store=False,
+    init=init,
+    take=take_slots,
+    train_block=train_block,
+    features=features_of_users,
+    unpack=unpack,
+)

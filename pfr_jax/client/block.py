@@ -107,10 +107,31 @@ class ClientSide:
         return items if self.partial_compression else None
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What an algorithm and its settings ask of an engine."""
+
+    shared: tuple[str, ...]  # parts of the model that the server averages
+    centralized: bool  # there are no clients; an engine only evaluates
+    optimizer: str  # of the clients' local steps
+    partial_compression: bool
+    one_user: bool  # every client has one user
+
+
 class Engine(NamedTuple):
     """How blocks of clients are computed. Not what: both engines give the same numbers."""
 
     name: str
+    # Why it cannot compute what is wanted, a clause; "": it can
+    obstacle: Callable[[Wanted], str]
+    reason: str  # why it is taken where it can
+    least_block: int  # clients of a block
+    # (hidden sizes, rows of a client, moments carried of the private and the shared part) -> the
+    # clients of a block that suit a CPU
+    cpu_block: Callable[[tuple[int, ...], int, Parts], int]
+    # Whether --state_dtype and --state_memory have a choice, and a client that was never asked
+    # costs no memory.
+    has_store: bool
     # (side, bucket, start) -> the stacked states of its clients before the first round
     init: Callable[[ClientSide, Bucket, Parts], ClientState]
     # (states, slots i32[B]) -> the states of these slots, for ``features``

@@ -1,69 +1,49 @@
 """Which engine trains the clients, and in blocks of how many."""
 
-import math
-
 import jax
 
 from pfr_jax.client.active_rows import ACTIVE_ROWS
-from pfr_jax.client.block import Engine
+from pfr_jax.client.block import Engine, Wanted
 from pfr_jax.client.factored import FACTORED
-from pfr_jax.config import Config
-from pfr_jax.data.population import Bucket, Population
+from pfr_jax.client.training import Parts
+from pfr_jax.config import ClientConfig
+from pfr_jax.data.population import Bucket
 from pfr_jax.errors import InputError
 
-BLOCK_BYTES = 8 * 2**20  # of what a block of factored clients works on; measured (BUILD_NOTES)
+ENGINES = (FACTORED, ACTIVE_ROWS)  # the first that can is taken
+ACCELERATOR_BLOCK = 256  # clients
 
 
-def choose_engine(config: Config, population: Population) -> tuple[Engine, str]:
-    """The engine that ``--engine`` asks for, and why. Raises InputError if it is not exact here."""
-    obstacle = _obstacle(config, population)
-    wanted = config.client.engine
-    if wanted == "factored" and obstacle:
-        raise InputError(f"--engine=factored: {obstacle}; use --engine=auto or active_rows")
-    if wanted == "active_rows":
-        return ACTIVE_ROWS, "as --engine asks"
-    if obstacle:
-        return ACTIVE_ROWS, obstacle
-    return FACTORED, "exact for SGD with one user per client"
+def choose_engine(name: str, wanted: Wanted, algorithm: str) -> tuple[Engine, str]:
+    """The engine that ``name`` (of --engine) asks for, and why it is that one.
 
-
-def _obstacle(config: Config, population: Population) -> str:
-    """Why the factored engine would not be exact; empty if it is."""
-    if config.run.algorithm in ("local", "joint"):
-        return f"--algorithm={config.run.algorithm} is not what the factored engine computes"
-    if config.client.client_optimizer != "sgd":
-        return f"--client_optimizer={config.client.client_optimizer} is not linear in gradients"
-    if not config.client.partial_compression:
-        return "--nopartial_compression trains rows of items that a client has not rated"
-    if any(bucket.users.shape[1] != 1 for bucket in population.buckets):
-        return "some client has several users"
-    return ""
-
-
-def block_sizes(config: Config, engine: Engine, buckets: tuple[Bucket, ...]) -> tuple[int, ...]:
-    """Clients of a block, per bucket: --block_size, or what suits the engine and the platform.
-
-    At least two for the factored engine: reading one client is a slice, which XLA delays until
-    after the writing, and then it copies the whole stack for it, in every block.
+    Raises InputError if it cannot compute what is ``wanted``, or with "auto" if none can;
+    ``algorithm`` is what the message calls it.
     """
-    if config.client.block_size:
-        least = 2 if engine is FACTORED else 1
-        return (max(least, config.client.block_size),) * len(buckets)
+    obstacles = {engine.name: engine.obstacle(wanted) for engine in ENGINES}
+    able = [engine for engine in ENGINES if not obstacles[engine.name]]
+    if name == "auto" and able:
+        passed_over = [obstacle for obstacle in obstacles.values() if obstacle]
+        return able[0], passed_over[0] if passed_over else able[0].reason
+    for engine in able:
+        if engine.name == name:
+            return engine, "as --engine asks"
+    wrong = {n: text for n, text in obstacles.items() if name in ("auto", n)}
+    reasons = "; ".join(f"{engine}: {text}" for engine, text in wrong.items())
+    others = " or ".join(engine.name for engine in able)
+    hint = f"; use --engine=auto or {others}" if able else ""
+    raise InputError(f"--engine={name} cannot compute --algorithm={algorithm}: {reasons}{hint}")
+
+
+def block_sizes(
+    config: ClientConfig, hidden_sizes: tuple[int, ...], engine: Engine, buckets: tuple[Bucket, ...]
+) -> tuple[int, ...]:
+    """Clients of a block, per bucket: --block_size, or what suits the engine and the platform."""
+    if config.block_size:
+        return (max(engine.least_block, config.block_size),) * len(buckets)
     if jax.default_backend() != "cpu":
-        return (256,) * len(buckets)
-    if engine is ACTIVE_ROWS:
-        return (4,) * len(buckets)
-    return tuple(_cached_block(config, bucket.items.shape[1]) for bucket in buckets)
-
-
-def _cached_block(config: Config, length: int) -> int:
-    """The power of two of factored clients with ``length`` rows that a CPU's caches serve well.
-
-    Other numbers of clients are up to twice as slow: XLA's loops have remainders then.
-    """
-    sizes, client = config.model.hidden_sizes, config.client
-    hidden = sum(n * m for n, m in zip(sizes, sizes[1:], strict=False))
-    carried = (client.private_momentum == "carry") + (client.shared_momentum == "carry")
-    copies_of_rows = 3 + (client.shared_momentum == "carry")
-    floats = (1 + carried) * hidden + copies_of_rows * length * sizes[0]
-    return 2 ** min(6, int(math.log2(max(2, BLOCK_BYTES // (4 * floats)))))
+        return (ACCELERATOR_BLOCK,) * len(buckets)
+    carried = Parts(config.private_momentum == "carry", config.shared_momentum == "carry")
+    return tuple(
+        engine.cpu_block(hidden_sizes, bucket.items.shape[1], carried) for bucket in buckets
+    )

@@ -11,6 +11,7 @@ over clients is summed there. A local step is in ``factored_step``. Legend as in
 local steps.
 """
 
+import math
 from functools import partial
 
 import jax
@@ -23,6 +24,7 @@ from pfr_jax.client.block import (
     ClientState,
     Engine,
     Payload,
+    Wanted,
     hand_over,
     put_slots,
     take_slots,
@@ -50,6 +52,8 @@ from pfr_jax.client.unpack import unpack
 from pfr_jax.data.population import Bucket
 from pfr_jax.model import features
 from pfr_jax.rows import Tree, nest, take_rows
+
+BLOCK_BYTES = 8 * 2**20  # of what a block of clients works on; measured (BUILD_NOTES)
 
 
 def train_block(
@@ -225,4 +229,43 @@ def features_of_user(
     return features(side.training.model, params, x, profile[0], layers)[None]
 
 
-FACTORED = Engine("factored", init, storage.take, train_block, features_of_user, unpack)
+def obstacle(wanted: Wanted) -> str:
+    """See ``Engine.obstacle``."""
+    if wanted.centralized:
+        return "centralised training has no clients"
+    if "decoder" not in wanted.shared:
+        return "a private decoder is not what the factored engine computes"
+    if wanted.optimizer != "sgd":
+        return f"--client_optimizer={wanted.optimizer} is not linear in gradients"
+    if not wanted.partial_compression:
+        return "--nopartial_compression trains rows of items that a client has not rated"
+    return "" if wanted.one_user else "some client has several users"
+
+
+def cpu_block(hidden_sizes: tuple[int, ...], rows: int, carried: Parts) -> int:
+    """The power of two of clients with so many rows that a CPU's caches serve well.
+
+    Other numbers of clients are up to twice as slow: XLA's loops have remainders then. ``carried``
+    is whether the private and the shared part's momenta are.
+    """
+    hidden = sum(n * m for n, m in zip(hidden_sizes, hidden_sizes[1:], strict=False))
+    copies_of_rows = 3 + carried.shared
+    floats = (1 + sum(carried)) * hidden + copies_of_rows * rows * hidden_sizes[0]
+    return 2 ** min(6, int(math.log2(max(2, BLOCK_BYTES // (4 * floats)))))
+
+
+FACTORED = Engine(
+    name="factored",
+    obstacle=obstacle,
+    reason="exact for SGD with one user per client",
+    # Reading one client is a slice, which XLA delays until after the writing, and then it copies
+    # the whole stack for it, in every block.
+    least_block=2,
+    cpu_block=cpu_block,
+    has_store=True,
+    init=init,
+    take=storage.take,
+    train_block=train_block,
+    features=features_of_user,
+    unpack=unpack,
+)

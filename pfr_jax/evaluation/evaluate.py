@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pfr_jax.algorithms import Algorithm, FederationState
+from pfr_jax.algorithms.federated import Algorithm, FederationState
 from pfr_jax.client.engines import block_sizes
 from pfr_jax.data.population import Population
 from pfr_jax.data.splits import Split
@@ -197,7 +197,7 @@ def adapt(
     They begin where all began; the server's part is that of ``state`` and stays.
     """
     engine, config = simulation.federation.engine, simulation.config
-    sizes = block_sizes(config, engine, population.buckets)
+    sizes = block_sizes(config.client, config.model.hidden_sizes, engine, population.buckets)
     cohort = population.cohort(population.trainable, sizes)
     _, rounds_key = seed_keys(config.run.seed)
     # Rounds fold in 0, 1, ...; this counts down from the top of uint32.

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pfr_jax.algorithms import Buckets, Federation, FederationState
+from pfr_jax.algorithms.federated import Buckets, Federation, FederationState
 from pfr_jax.client.block import ClientState, take_slots
 from pfr_jax.client.host_memory import in_parts
 from pfr_jax.data.population import Bucket, Population

@@ -59,7 +59,7 @@ def per_user(simulation: Simulation, totals: Totals, outcome: Outcome) -> dict[s
     rounds = totals.participations[client]
     columns = {
         "user": ratings.user_ids,
-        "client": np.zeros_like(client) if simulation.joint else client,
+        "client": np.zeros_like(client) if simulation.spec.centralized else client,
         "new_user": simulation.new_users,
         "encoder": encoder_of_user(simulation, rounds),
         "rounds": rounds,
@@ -123,7 +123,9 @@ def summary(
         "algorithm": config.run.algorithm,
         "dataset": config.data.dataset,
         "feedback": config.data.feedback,
-        "engine": "joint" if simulation.joint else simulation.federation.engine.name,
+        "engine": simulation.spec.name
+        if simulation.spec.centralized
+        else simulation.federation.engine.name,
         "num_users": simulation.ratings.num_users,
         "num_new_users": int(simulation.new_users.sum()),
         "num_items": simulation.ratings.num_items,

@@ -22,7 +22,7 @@ NOTE = {"note": np.arange(3)}
 
 def copied(simulation: Simulation, state: Any) -> Any:
     """``everything`` for later; where clients keep nothing, the server's state."""
-    if simulation.federation.side.stateless or simulation.joint:
+    if simulation.federation.side.stateless or simulation.spec.centralized:
         return jax.tree.map(np.array, (state.server, []))
     return jax.tree.map(np.array, everything(simulation, state))
 

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from pfr_jax.algorithms import Algorithm, Buckets, FederationState, RoundReport
+from pfr_jax.algorithms.federated import Algorithm, Buckets, FederationState, RoundReport
 from pfr_jax.client.block import ClientState
 from pfr_jax.client.training import (
     ClientData,
@@ -24,10 +24,8 @@ from pfr_jax.client.training import (
 )
 from pfr_jax.data.interactions import Interactions, dense_rows
 from pfr_jax.data.population import Cohort
-from pfr_jax.model import Params
+from pfr_jax.model import SIDES, Params
 from pfr_jax.server import ServerState
-
-SHARED = ("encoder", "decoder", "profile")
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Trainer:
     learning_rate: Callable[[Any], Any]  # round index -> learning rate
 
 
-def joint(trainer: Trainer) -> Algorithm:
+def centralized(trainer: Trainer) -> Algorithm:
     """Centralised training as an (init, round) pair; ``data`` of a round are ``Interactions``."""
     training = trainer.training
     optimizer = training.optimizer.shared
@@ -81,7 +79,7 @@ def joint(trainer: Trainer) -> Algorithm:
             losses.mean(), learning_rate, jnp.ones((), dtype), jnp.zeros((2,), jnp.int32)
         )
 
-    return Algorithm(init, round, SHARED)
+    return Algorithm(init, round, tuple(SIDES))
 
 
 def epoch_batches(data: Interactions, batch_size: int, epochs: int, key: jax.Array) -> jax.Array:

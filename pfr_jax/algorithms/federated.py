@@ -1,8 +1,8 @@
-"""PersonalFR, FedAvg and purely local training, each an (init, round) pair of pure functions.
+"""A federation as an (init, round) pair of pure functions.
 
-An algorithm says which part of the model is shared; client training and the server are the
-same. It does not own the loop: ``pfr_jax.simulation`` does. Centralised training, which has no
-clients, is in ``pfr_jax.joint``.
+Which parts of the model are shared is all that it is told of the algorithm's record; client
+training and the server are the same for all. It does not own the loop: ``pfr_jax.simulation`` does.
+Centralised training, which has no clients, is in ``centralized``.
 """
 
 from collections.abc import Callable
@@ -52,7 +52,7 @@ class RoundReport:
 class Algorithm(NamedTuple):
     """``init(params, buckets)`` and ``round(state, data, cohort, key)``.
 
-    ``data`` are the buckets, or for joint training ``pfr_jax.data.interactions.Interactions``.
+    ``data`` are the buckets, or ``pfr_jax.data.interactions.Interactions`` if centralised.
     """
 
     init: Callable[[Params, Buckets], FederationState]
@@ -62,7 +62,7 @@ class Algorithm(NamedTuple):
 
 @dataclass(frozen=True)
 class Federation:
-    """The static description that every algorithm is made from."""
+    """The static description that every federation is made from."""
 
     engine: Engine
     side: ClientSide
@@ -72,37 +72,6 @@ class Federation:
     block_sizes: tuple[int, ...]  # clients of a block, per bucket
     mesh: Mesh  # the devices that the clients are divided among
     on_host: bool  # clients' states are kept in the host's memory (client/host_memory.py)
-
-
-def personalfr(federation: Federation) -> Algorithm:
-    """PersonalFR: the encoder stays on the client, the decoder is averaged (component PFL).
-
-    An encoder of user profiles is averaged with the decoder, as in the authors' code.
-    """
-    return federated(federation, shared=("decoder", "profile"))
-
-
-def fedavg(federation: Federation) -> Algorithm:
-    """FedAvg: the whole model is averaged; a client keeps only optimizer state."""
-    return federated(federation, shared=("encoder", "decoder", "profile"))
-
-
-def local(federation: Federation) -> Algorithm:
-    """Nothing is shared: every client trains a model of its own on its own ratings.
-
-    Output rows of items that the client has not rated stay where they started.
-    """
-    return federated(federation, shared=())
-
-
-FEDERATED: dict[str, Callable[[Federation], Algorithm]] = {
-    "personalfr": personalfr,
-    "fedsim": personalfr,
-    "fedalt": personalfr,  # differs in what moves when
-    "fedrecon": personalfr,  # and in that clients keep nothing
-    "fedavg": fedavg,
-    "local": local,
-}
 
 
 def train_block(
