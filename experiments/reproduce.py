@@ -21,6 +21,7 @@ from absl import app, flags
 
 from experiments.flags import one_line_errors, parse_flags
 from pfr_jax.errors import InputError
+from pfr_jax.evaluation.tasks import TASKS
 from pfr_jax.report.figures import Runs, draw
 from pfr_jax.report.paper_table import baseline_figures, markdown, table_figures
 
@@ -43,7 +44,7 @@ _PARTS = flags.DEFINE_list(
     "paper: the paper's table; recipes: the tuned ones; effects: the default recipe with one "
     "setting changed at a time.",
 )
-_FEEDBACK = flags.DEFINE_list("feedback", ["explicit", "implicit"], "Which feedback.")
+_FEEDBACK = flags.DEFINE_list("feedback", list(TASKS), "Which feedback.")
 _RUNS_DIR = flags.DEFINE_string("runs_dir", "runs/reproduce", "Folder of the runs.")
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", "experiments/results", "Tables and plots.")
 _SEEDS = flags.DEFINE_integer("num_seeds", 4, "Seeds 0, 1, ... of training and split.", 1)
@@ -153,17 +154,17 @@ def run_cell(system: System, feedback: str) -> Runs:
             raise InputError(f"{folder.name}: {done.stderr.strip()}")
         stamp.write_text(made_of)
         print(f"{folder.name}: done", flush=True)
-    return Runs(system.name, feedback, folders)
+    return Runs(system.name, TASKS[feedback], folders)
 
 
 def rows_of(runs: Runs) -> list[dict[str, Any]]:
     """A row of the table per seed."""
     return [
         {
-            "feedback": runs.feedback,
+            "feedback": runs.task.name,
             "system": runs.name,
             "seed": seed,
-            **table_figures(summary, runs.feedback),
+            **table_figures(summary, runs.task),
         }
         for seed, summary in _summaries(runs)
     ]
@@ -174,8 +175,8 @@ def rows_of_baselines(systems: Sequence[Runs]) -> list[dict[str, Any]]:
     rows: dict[tuple[str, int], dict[str, Any]] = {}
     for runs in systems:
         for seed, summary in _summaries(runs):
-            for name, figures in baseline_figures(summary, runs.feedback).items():
-                known = {"feedback": runs.feedback, "system": name, "seed": seed}
+            for name, figures in baseline_figures(summary, runs.task).items():
+                known = {"feedback": runs.task.name, "system": name, "seed": seed}
                 rows.setdefault((name, seed), {**known, **figures})
     return [rows[key] for key in sorted(rows)]
 
@@ -205,7 +206,7 @@ def main(argv: Sequence[str]) -> None:
         stem = "_".join([Path(_DATASET.value).stem, *_PARTS.value])
         output.mkdir(parents=True, exist_ok=True)
         for feedback in _FEEDBACK.value:
-            shown = [runs for runs in made if runs.feedback == feedback]
+            shown = [runs for runs in made if runs.task.name == feedback]
             name = f"{stem}_{feedback}"
             rows = [row for runs in shown for row in rows_of(runs)]
             table = pd.DataFrame(rows + rows_of_baselines(shown))

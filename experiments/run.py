@@ -29,14 +29,13 @@ from pfr_jax.checkpoint.identity import facts_of_ratings
 from pfr_jax.config import Config
 from pfr_jax.data.splits import Split
 from pfr_jax.errors import InputError
-from pfr_jax.evaluation.evaluate import AnyFigures
 from pfr_jax.evaluation.metrics import Figures
+from pfr_jax.evaluation.task import AnyFigures
 from pfr_jax.report.environment import environment, peak_rss_bytes
 from pfr_jax.report.held_out import held_out_sentences
-from pfr_jax.report.paper_table import SHOWN, table_figures
-from pfr_jax.report.reference import SIMPLE, best_baseline
+from pfr_jax.report.paper_table import table_figures
 from pfr_jax.report.run_folder import RunFolder, new_folder
-from pfr_jax.report.tables import bytes_text, facts_table, headings, results_table
+from pfr_jax.report.tables import bytes_text, facts_table, results_table
 from pfr_jax.sharding import divide_cpu, join_processes
 from pfr_jax.simulation import Simulation, load_ratings, prepare_alike
 
@@ -139,9 +138,8 @@ def engine_facts(simulation: Simulation) -> dict[str, object]:
 
 def _print_results(console: Console, report: Report) -> None:
     simulation, outcome, references = report.simulation, report.outcome, report.references
-    name, feedback = simulation.config.run.algorithm, simulation.config.data.feedback
-    columns = headings(simulation.implicit)
-    lists = f" (lists of {simulation.config.run.top_k})" if simulation.implicit else ""
+    name, task = simulation.spec.name, simulation.task
+    lists = f" (lists of {simulation.config.run.top_k})" if task.lists else ""
     results: dict[str, AnyFigures] = {}
     of_warm: dict[str, AnyFigures] = {}
     new_users: dict[str, AnyFigures] = {}
@@ -160,8 +158,8 @@ def _print_results(console: Console, report: Report) -> None:
 
     def show(title: str, rows: dict[str, AnyFigures], baselines: dict[str, AnyFigures]) -> None:
         if baselines:
-            reference = best_baseline(feedback, baselines)
-            table = results_table(f"{title}{lists}", rows | baselines, reference, columns)
+            reference = task.best_reference(baselines)
+            table = results_table(f"{title}{lists}", rows | baselines, reference, task.headings)
             console.print(table)
 
     show("Test figures", results, references.test)
@@ -172,25 +170,25 @@ def _print_results(console: Console, report: Report) -> None:
         label = f"{name}, round {again.last.round}"
         title = "Test figures, trained again on training and validation ratings"
         rows = {label: again.last.evaluation.test}
-        show(title, rows, {name: again.baselines[name] for name in SIMPLE[feedback]})
+        show(title, rows, {name: again.baselines[name] for name in task.references})
     show("New users, never trained on", new_users, references.new_users)
     floor = references.test.get("noise_floor")
     selected = outcome.selected.evaluation if outcome.selected else None
     if isinstance(floor, Figures) and selected and isinstance(selected.test, Figures):
-        bias_only = references.test["bias_only"].criterion
+        bias_only = task.criterion(references.test["bias_only"])
         closed = (bias_only - selected.test.rmse) / (bias_only - floor.rmse)
-        console.print(f"{closed:.0%} of the gap between bias-only and the noise floor is closed.")
+        if closed > 0:
+            gap = "the gap between bias-only and the noise floor"
+            console.print(f"{closed:.0%} of {gap} is closed.")
 
 
 def _print_seeds(console: Console, reports: list[Report]) -> None:
     """Means and standard deviations over the seeds of what each one's table starts with."""
-    implicit = reports[0].simulation.implicit
-    feedback = "implicit" if implicit else "explicit"
+    task = reports[0].simulation.task
     if not reports[0].references.test:
         return  # no test ratings
-    table = pd.DataFrame([table_figures(report.summary, feedback) for report in reports])
-    columns = SHOWN[feedback]
-    facts = {name: f"{table[name].mean():.4f} ({table[name].std():.4f})" for name in columns}
+    table = pd.DataFrame([table_figures(report.summary, task) for report in reports])
+    facts = {name: f"{table[name].mean():.4f} ({table[name].std():.4f})" for name in task.shown}
     if "best_baseline" in table:
         facts["best_baseline"] = ", ".join(table["best_baseline"].unique()).replace("_", " ")
     title = f"Test figures, mean (standard deviation) of {len(reports)} seeds"

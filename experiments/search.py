@@ -136,8 +136,10 @@ def try_out(settings: Settings) -> list[float]:
             evaluations = [r.evaluation for r in simulate(simulation) if r.evaluation]
         except InputError:  # the loss is no longer finite
             return [float("nan")] * _SEEDS.value
-        found = [e.validation.criterion for e in evaluations if e.validation]
-        figures.append(float(np.nanmin(found)) - reference["bias_only"].figures.criterion)
+        criterion = simulation.task.criterion
+        found = [criterion(e.validation) for e in evaluations if e.validation]
+        bias_only = criterion(reference["bias_only"].figures)
+        figures.append(float(np.nanmin(found)) - bias_only)
     return figures
 
 

@@ -19,10 +19,8 @@ from pfr_jax.evaluation.evaluate import (
 )
 from pfr_jax.ledger import Traffic
 from pfr_jax.report.progress import RunProgress, Totals
-from pfr_jax.report.reference import best_baseline
 from pfr_jax.report.run_folder import RunFolder, flat_figures
 from pfr_jax.report.summary import Baselines, Outcome, References, Retrained, per_user, summary
-from pfr_jax.report.tables import headings
 from pfr_jax.simulation import Begin, RoundRecord, Simulation, simulate
 
 
@@ -150,7 +148,7 @@ class Training:
     def _other_lists(self, saved: Saved) -> str:
         """How the lists that are ranked have changed since; empty if they have not."""
         before, now = saved.settings["top_k"], self._simulation.config.run.top_k
-        changed = self._simulation.implicit and before != now
+        changed = self._simulation.task.lists and before != now
         return f"--top_k was {before}, is {now}" if changed else ""
 
     def run(self, what: str, to_reach: Baselines) -> None:
@@ -163,11 +161,9 @@ class Training:
             self._console.print(f"Going on after round {done}.")
             state = self._checkpoints.restore(self.saved)
             begin = Begin(state, done, self.progress.best, self.progress.fruitless)
-        config = self._simulation.config
-        run, feedback = config.run, config.data.feedback
-        reference = to_reach[best_baseline(feedback, to_reach)] if to_reach else None
-        figure, heading = next(iter(headings(self._simulation.implicit).items()))
-        watch = display(self._console, what, heading.replace("\n", " "), done, rounds)
+        run, task = self._simulation.config.run, self._simulation.task
+        reference = to_reach[task.best_reference(to_reach)] if to_reach else None
+        watch = display(self._console, what, task.heading, done, rounds)
         # Without checkpoints nothing is gained by going on to the end of a round.
         with Stop(active=run.checkpoints) as stop, watch as show:
             cost = self._checkpoints.expected_seconds if self._checkpoints else 0.0
@@ -178,7 +174,7 @@ class Training:
                 if record.evaluation and self._logs:
                     _log(self._folder, record, self.progress.totals)
                 found = record.evaluation.validation if record.evaluation else None
-                show(record, getattr(found, figure) if found else None)
+                show(record, getattr(found, task.figure) if found else None)
                 if self._checkpoints:
                     self._checkpoint(record, schedule)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from pfr_jax import objectives, optimizers
+from pfr_jax import optimizers
 from pfr_jax.algorithms.centralized import Trainer, centralized
 from pfr_jax.algorithms.federated import Algorithm, Federation, federated
 from pfr_jax.algorithms.spec import AlgorithmSpec
@@ -17,6 +17,7 @@ from pfr_jax.client.training import LocalTraining, Parts
 from pfr_jax.config import Config
 from pfr_jax.data.population import Population
 from pfr_jax.errors import InputError
+from pfr_jax.evaluation.task import Task
 from pfr_jax.fixed_point import scale_for
 from pfr_jax.model import AutoEncoder, init_params, parts_on
 from pfr_jax.rows import tree_bytes
@@ -29,15 +30,14 @@ FULL_PRECISION_BYTES = 4 * 2**30  # all clients' states together, up to which th
 
 
 def build_federation(
-    spec: AlgorithmSpec, config: Config, model: AutoEncoder, population: Population
+    spec: AlgorithmSpec, task: Task, config: Config, model: AutoEncoder, population: Population
 ) -> tuple[Federation, str]:
     """The static description of clients and server, and why it has the engine it has."""
     client = config.client
-    implicit = config.data.feedback == "implicit"
     training = LocalTraining(
         model=model,
         optimizer=optimizers.client_optimizers(client),
-        loss=objectives.masked_cross_entropy if implicit else objectives.masked_squared_error,
+        loss=task.loss,
         dropout=config.model.dropout,
         clip_norm=client.clip_norm,
         moves=Parts(*spec.schedule(client.private_epochs, client.local_epochs)),

@@ -28,14 +28,15 @@ def _output_bias(simulation: Simulation) -> np.ndarray | float:
     if kind == "zero":
         return 0.0
     ratings, target = simulation.ratings, simulation.target[train]
-    value = target if simulation.implicit else target - simulation.center[ratings.user[train]]
+    task = simulation.task
+    value = target - simulation.center[ratings.user[train]] if task.adds_center else target
     bias = value.mean()
     if kind == "item":
         item, size = ratings.item[train], ratings.num_items
         count = np.bincount(item, minlength=size)
         total = np.bincount(item, value, minlength=size)
         bias = (total + ITEM_SHRINKAGE * bias) / (count + ITEM_SHRINKAGE)
-    return np.log(bias / (1 - bias)) if simulation.implicit else bias
+    return task.link(bias)
 
 
 _init_params = jax.jit(init_params, static_argnums=(0, 3))

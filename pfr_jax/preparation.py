@@ -25,9 +25,11 @@ from pfr_jax.data.premade import read_premade
 from pfr_jax.data.sources import is_known
 from pfr_jax.data.splits import Split, choose_new_users, hold_out_users, random_split
 from pfr_jax.data.table import Ratings, Scale
-from pfr_jax.data.targets import explicit_targets, implicit_targets, user_centers
+from pfr_jax.data.targets import user_centers
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.cold import Fallback, fit_fallback
+from pfr_jax.evaluation.task import Task
+from pfr_jax.evaluation.tasks import TASKS
 from pfr_jax.model import AutoEncoder
 from pfr_jax.paths import expanded
 from pfr_jax.sampling import cohort_size
@@ -42,6 +44,7 @@ class Simulation:
 
     config: Config
     spec: AlgorithmSpec
+    task: Task
     ratings: Ratings
     split: Split
     target: np.ndarray  # f64[N], what every rating is trained on: stars, or 0 and 1
@@ -67,10 +70,6 @@ class Simulation:
     def cohort_size(self) -> int:
         """Clients in a round, that is, whose updates it wants."""
         return cohort_size(self.num_clients, self.config.run.cohort_fraction)
-
-    @property
-    def implicit(self) -> bool:
-        return self.config.data.feedback == "implicit"
 
 
 def load_ratings(config: DataConfig) -> tuple[Ratings, Split]:
@@ -138,6 +137,7 @@ class Dealt:
     """Ratings split, centred and dealt to clients: what is done before anything is stacked."""
 
     spec: AlgorithmSpec
+    task: Task
     config: Config
     ratings: Ratings
     split: Split
@@ -220,17 +220,14 @@ def deal(spec: AlgorithmSpec, config: Config, ratings: Ratings, split: Split) ->
     split = hold_out_users(split, ratings.user, new_users)
     if not len(split.train):
         raise InputError("no rating is left to train on; hold out fewer users or ratings")
-    target = training_targets(data, ratings)
+    task = TASKS[data.feedback]
+    target = task.targets(ratings, data.implicit_threshold)
     mean = float(target[split.train].mean())
-    if data.feedback == "implicit" and not 0 < mean < 1:
-        raise InputError(
-            f"--feedback=implicit: {'every' if mean else 'no'} training rating is a positive; "
-            "implicit feedback needs positives and negatives. See --implicit_threshold"
-        )
+    task.check(mean)
     held = np.sort(np.concatenate([split.train, split.support]))
     center = user_centers(ratings.user[held], target[held], ratings.num_users, data.center, mean)
     profile, client = user_profiles(data, ratings), _clients_of_users(spec, config, new_users)
-    return Dealt(spec, config, ratings, split, target, center, profile, new_users, client)
+    return Dealt(spec, task, config, ratings, split, target, center, profile, new_users, client)
 
 
 def _assemble(
@@ -241,7 +238,7 @@ def _assemble(
     ``layouts`` are that of all clients and that of new users' clients once more.
     """
     config, ratings, split, profile = dealt.config, dealt.ratings, dealt.split, dealt.profile
-    spec, value = dealt.spec, dealt.value
+    spec, task, value = dealt.spec, dealt.task, dealt.value
     if (spec.centralized or "item" not in spec.shared) and jax.process_count() > 1:
         raise InputError(f"--algorithm={spec.name} runs in one process only")
     mesh = client_mesh(1 if spec.centralized else config.run.num_devices)
@@ -270,23 +267,27 @@ def _assemble(
     return Simulation(
         config=config,
         spec=spec,
+        task=task,
         ratings=ratings,
         split=split,
         target=dealt.target,
         center=dealt.center,
         new_users=new,
         fallback=fit_fallback(
-            ratings, split, dealt.target, dealt.center, config.data.feedback == "implicit"
+            ratings, split, dealt.target, dealt.center, task.adds_center, task.link
         ),
         population=population,
         newcomers=newcomers,
         data=read,
-        **_programs(spec, config, ratings.num_items, profile.shape[1], population, newcomers, like),
+        **_programs(
+            spec, task, config, ratings.num_items, profile.shape[1], population, newcomers, like
+        ),
     )
 
 
 def _programs(
     spec: AlgorithmSpec,
+    task: Task,
     config: Config,
     num_items: int,
     profile_size: int,
@@ -298,7 +299,7 @@ def _programs(
     if like is not None:
         return {name: getattr(like, name) for name in PROGRAMS}
     model = AutoEncoder(config.model.hidden_sizes, num_items, profile_size)
-    federation, why = build_federation(spec, config, model, population)
+    federation, why = build_federation(spec, task, config, model, population)
     algorithm = build_algorithm(spec, config, federation)
     adaptation, reconstruction = None, None
     if newcomers:
@@ -309,13 +310,6 @@ def _programs(
         reconstruction = build_adaptation(spec, config, federation, population, epochs)
     made = model, federation, why, algorithm, adaptation, reconstruction
     return dict(zip(PROGRAMS, made, strict=True))
-
-
-def training_targets(config: DataConfig, ratings: Ratings) -> np.ndarray:
-    """What every rating is trained on, f64[N]: stars, or 0 and 1."""
-    if config.feedback == "implicit":
-        return implicit_targets(ratings, config.implicit_threshold)
-    return explicit_targets(ratings)
 
 
 def user_profiles(config: DataConfig, ratings: Ratings) -> np.ndarray:

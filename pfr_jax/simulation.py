@@ -251,7 +251,7 @@ def simulate(
         if last or (index + 1) % run.eval_every == 0:
             evaluation = evaluate(simulation, state, best, last)
             if evaluation.improved and evaluation.validation:
-                best = evaluation.validation.criterion
+                best = simulation.task.criterion(evaluation.validation)
         yield RoundRecord(
             round=index + 1,
             loss=loss,

@@ -7,11 +7,12 @@ that no round has asked is not cold, nor is an item that others have trained.
 Legend: U users, I items, N ratings, T pairs.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
-from scipy.special import logit
 
 from pfr_jax.data.splits import Split
 from pfr_jax.data.table import Ratings
@@ -42,11 +43,17 @@ class ColdCounts:
 
 
 def fit_fallback(
-    ratings: Ratings, split: Split, target: np.ndarray, center: np.ndarray, implicit: bool
+    ratings: Ratings,
+    split: Split,
+    target: np.ndarray,
+    center: np.ndarray,
+    adds_center: bool,
+    link: Callable[[Any], Any],
 ) -> Fallback | None:
     """The fallback of this split; None where every user and item has training ratings.
 
-    ``target`` f64[N] are stars, or 0 and 1; ``center`` f64[U] is what clients subtract from them.
+    ``target`` f64[N] is what ratings are trained on, ``center`` f64[U] what clients subtract from
+    it; for the others see ``Task``.
     """
     train, held = split.train, np.concatenate([split.train, split.support])
     num_users, num_items = ratings.num_users, ratings.num_items
@@ -61,10 +68,10 @@ def fit_fallback(
     of_user = mean + shrunken_mean(
         ratings.user[held], target[held] - mean, num_users, USER_SHRINKAGE
     )
-    if implicit:  # shrunken towards a share that is neither 0 nor 1
-        return Fallback(cold_user, cold_item, logit(of_user), logit(of_item))
+    if not adds_center:
+        return Fallback(cold_user, cold_item, link(of_user), link(of_item))
     of_cold_users = center[cold_user][0] if cold_user.any() else 0.0  # one for all: no ratings
-    return Fallback(cold_user, cold_item, of_user - center, of_item - of_cold_users)
+    return Fallback(cold_user, cold_item, link(of_user) - center, link(of_item) - of_cold_users)
 
 
 def warm_pairs(fallback: Fallback | None, user: np.ndarray, item: np.ndarray) -> np.ndarray:

@@ -12,17 +12,12 @@ from pfr_jax.algorithms.federated import Algorithm, FederationState
 from pfr_jax.client.engines import block_sizes
 from pfr_jax.data.population import Population
 from pfr_jax.data.splits import Split
-from pfr_jax.evaluation.baselines import fit_baselines, item_scores
 from pfr_jax.evaluation.cold import warm_pairs
-from pfr_jax.evaluation.metrics import Figures, errors_by_user, rating_figures
-from pfr_jax.evaluation.ranking import HeldOut, RankingFigures, figures_of_lists, top_lists
-from pfr_jax.evaluation.scoring import Scorer, make_scorer, same_for_all, score_of_pairs
+from pfr_jax.evaluation.scoring import Scorer, make_scorer, score_of_pairs
+from pfr_jax.evaluation.task import AnyFigures, ByUser, HeldOutPart, Judged
 from pfr_jax.initial import seed_keys
 from pfr_jax.preparation import Simulation
 from pfr_jax.sharding import EVERYWHERE, put
-
-AnyFigures = Figures | RankingFigures
-ByUser = dict[str, np.ndarray]  # figure -> f64[U], NaN where it is not defined
 
 
 @dataclass(frozen=True)
@@ -41,17 +36,6 @@ class Evaluation:
     # Over warm ratings alone; None where all are warm or none is.
     validation_warm: AnyFigures | None = None
     test_warm: AnyFigures | None = None
-
-
-@dataclass(frozen=True)
-class Judged:
-    """Figures over a held-out part."""
-
-    figures: AnyFigures
-    by_user: ByUser
-    # Over the ratings of users and items with training ratings; None where all are or none is.
-    warm: AnyFigures | None
-    num_warm: int  # such ratings
 
 
 NOTHING = Evaluation(None, False, None, None, {}, {})
@@ -80,7 +64,7 @@ def evaluate(simulation: Simulation, state: FederationState, best: float, last: 
             found,
             validation=judged.figures,
             validation_warm=judged.warm,
-            improved=judged.num_warm > 0 and judged.figures.criterion < best,
+            improved=judged.num_warm > 0 and simulation.task.criterion(judged.figures) < best,
         )
     if not reports or not (found.improved or last):
         return found
@@ -102,61 +86,25 @@ def judge(simulation: Simulation, scorer: Scorer, part: np.ndarray, seen: np.nda
 
     ``seen`` are the ratings that are no candidates of a full ranking.
     """
-    user, item = simulation.ratings.user[part], simulation.ratings.item[part]
-    score = np.asarray(score_of_pairs(scorer, jnp.asarray(user), jnp.asarray(item)), np.float64)
-    if simulation.implicit:
-        return _judge_ranking(simulation, scorer, score, part, seen)
-    return _judge_stars(simulation, score + simulation.center[user], part)
+    held = part_of(simulation, part, seen)
+    user, item = jnp.asarray(held.user), jnp.asarray(held.item)
+    outputs = np.asarray(score_of_pairs(scorer, user, item), np.float64)
+    return simulation.task.judge(held, scorer, outputs)
 
 
-def warm_ratings(simulation: Simulation, part: np.ndarray) -> np.ndarray:
-    """Which of the rows i64[T] are of a user and an item with training ratings, bool[T]."""
-    ratings = simulation.ratings
-    return warm_pairs(simulation.fallback, ratings.user[part], ratings.item[part])
-
-
-def _judge_stars(simulation: Simulation, stars: np.ndarray, part: np.ndarray) -> Judged:
-    """Figures of predictions ``stars`` f64[T] for the ratings of a part."""
-    ratings = simulation.ratings
-    if simulation.config.run.clip_predictions:
-        stars = np.clip(stars, ratings.scale.low, ratings.scale.high)
-    user, rating = ratings.user[part], ratings.rating[part]
-    warm = warm_ratings(simulation, part)
-    of_warm = None
-    if warm.any() and not warm.all():
-        of_warm = rating_figures(user[warm], rating[warm], stars[warm])
-    return Judged(
-        figures=rating_figures(user, rating, stars),
-        by_user=errors_by_user(user, rating, stars, ratings.num_users),
-        warm=of_warm,
-        num_warm=int(warm.sum()),
+def part_of(simulation: Simulation, part: np.ndarray, seen: np.ndarray) -> HeldOutPart:
+    """The rows ``part`` i64[T] of the table as a judge needs them."""
+    ratings, run = simulation.ratings, simulation.config.run
+    return HeldOutPart(
+        ratings=ratings,
+        rows=part,
+        target=simulation.target,
+        center=simulation.center,
+        warm=warm_pairs(simulation.fallback, ratings.user[part], ratings.item[part]),
+        seen=seen,
+        clip=run.clip_predictions,
+        top_k=run.top_k,
     )
-
-
-def _judge_ranking(
-    simulation: Simulation, scorer: Scorer, score: np.ndarray, part: np.ndarray, seen: np.ndarray
-) -> Judged:
-    """Figures of scores f64[T] for the ratings of a part, and of the scorer's best items.
-
-    In the warm figures only warm ratings are to be found, but in the same lists: cold items stay
-    candidates of the full ranking.
-    """
-    ratings = simulation.ratings
-    held_out = held_out_of(simulation, part)
-    candidates_not = ratings.user[seen], ratings.item[seen]
-    lists = top_lists(scorer, held_out, candidates_not, simulation.config.run.top_k)
-    figures, by_user = figures_of_lists(held_out, score, lists)
-    warm = warm_ratings(simulation, part)
-    of_warm = None
-    if warm.any() and not warm.all():
-        of_warm, _ = figures_of_lists(held_out.only(warm), score[warm], lists)
-    return Judged(figures, by_user, of_warm, num_warm=int(warm.sum()))
-
-
-def held_out_of(simulation: Simulation, part: np.ndarray) -> HeldOut:
-    """The rows i64[T] of a part, as a ranking sees them."""
-    ratings = simulation.ratings
-    return HeldOut(ratings.user[part], ratings.item[part], simulation.target[part] > 0)
 
 
 def seen_in_test(split: Split) -> np.ndarray:
@@ -212,24 +160,7 @@ def adapt(
 def judge_baselines(
     simulation: Simulation, fitted: np.ndarray, part: np.ndarray, seen: np.ndarray
 ) -> dict[str, Judged]:
-    """Figures of simple predictors, fitted on the rows ``fitted``, over a part; {} if it is empty.
-
-    Explicit feedback: those of ``fit_baselines`` and, for synthetic ratings, the noise floor: the
-    planted means, which no predictor can beat but by luck. Implicit: those of ``item_scores``.
-    """
-    ratings = simulation.ratings
-    user, item = ratings.user[part], ratings.item[part]
+    """Figures of simple predictors, fitted on these rows, over a part; {} if it is empty."""
     if not len(part):
         return {}
-    if simulation.implicit:
-        scores = item_scores(ratings.item[fitted], simulation.target[fitted], ratings.num_items)
-        return {
-            name: _judge_ranking(
-                simulation, same_for_all(score, ratings.num_users), score[item], part, seen
-            )
-            for name, score in scores.items()
-        }
-    stars = {name: fit(user, item) for name, fit in fit_baselines(ratings, fitted).items()}
-    if ratings.expected is not None:
-        stars["noise_floor"] = ratings.expected[part].astype(np.float64)
-    return {name: _judge_stars(simulation, values, part) for name, values in stars.items()}
+    return simulation.task.baselines(part_of(simulation, part, seen), fitted)

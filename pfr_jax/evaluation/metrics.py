@@ -13,11 +13,6 @@ class Figures:
     rmse_per_user: float  # mean of the users' RMSE, weighted by their held-out ratings (paper)
     mae: float  # over all held-out ratings
 
-    @property
-    def criterion(self) -> float:
-        """What rounds are selected by; lower is better."""
-        return self.rmse
-
 
 def rating_figures(user: np.ndarray, rating: np.ndarray, prediction: np.ndarray) -> Figures:
     """Figures for user i[T], rating f[T] and prediction f[T]; at least one rating."""

@@ -39,11 +39,6 @@ class RankingFigures:
     mrr_full: float  # 1 / rank of the first hit, 0 without one
     coverage_full: float  # share of all items that are on anybody's list
 
-    @property
-    def criterion(self) -> float:
-        """What rounds are selected by; lower is better."""
-        return -self.ndcg_heldout
-
 
 @dataclass(frozen=True)
 class HeldOut:

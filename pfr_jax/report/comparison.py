@@ -7,9 +7,10 @@ import pandas as pd
 from scipy.stats import wilcoxon
 
 from pfr_jax.errors import InputError
+from pfr_jax.evaluation.task import Task
+from pfr_jax.evaluation.tasks import TASKS
 
 SUFFIXES = ("_retrained", "", "_last")  # of figures in per_user.csv, the one that counts first
-FIGURES = {"rmse": -1, "ndcg_full": 1}  # what users are compared by, and which sign is better
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Comparison:
 
 def compare(first: pd.DataFrame, second: pd.DataFrame) -> Comparison:
     """Arguments are tables like per_user.csv, of runs on one split."""
-    figure, columns = _common_figure(first, second)
+    task, columns = _common_task(first, second)
     both = first.merge(second, on="user", suffixes=("_first", "_second"), validate="1:1")
     same = both["test_ratings_first"] == both["test_ratings_second"]
     if len(both) != len(first) or len(both) != len(second) or not same.all():
@@ -42,9 +43,9 @@ def compare(first: pd.DataFrame, second: pd.DataFrame) -> Comparison:
     activity, difference = both["train_ratings_first"].to_numpy()[has], difference[has]
     if not len(difference):
         raise InputError("no user has test figures in both runs")
-    gain = FIGURES[figure] * difference
+    gain = difference if task.higher_is_better else -difference
     return Comparison(
-        figure=figure,
+        figure=task.figure,
         users=len(difference),
         better=float((gain > 0).mean()),
         worse=float((gain < 0).mean()),
@@ -61,13 +62,15 @@ def decile_means(activity: np.ndarray, values: np.ndarray) -> tuple[float, ...]:
     return tuple(float(part.mean()) for part in np.array_split(values[order], 10) if len(part))
 
 
-def _common_figure(first: pd.DataFrame, second: pd.DataFrame) -> tuple[str, list[str]]:
-    """The figure that both have, and its column in each: retrained, selected or last."""
-    for figure in FIGURES:
+def _common_task(first: pd.DataFrame, second: pd.DataFrame) -> tuple[Task, list[str]]:
+    """The task of both, and its figure's column in each: retrained, selected or last."""
+    for task in TASKS.values():
         found = [
-            next((c for s in SUFFIXES if (c := f"test_{figure}{s}") in table), None)
+            next((c for s in SUFFIXES if (c := f"test_{task.figure}{s}") in table), None)
             for table in (first, second)
         ]
         if all(found):
-            return figure, [str(column) for column in found]
-    raise InputError("the runs have no test figure in common: one explicit and one implicit?")
+            return task, [str(column) for column in found]
+    raise InputError(
+        f"the runs have no test figure in common: one of each of {' and '.join(TASKS)} feedback?"
+    )

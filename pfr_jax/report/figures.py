@@ -11,8 +11,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from pfr_jax.evaluation.task import Task
 from pfr_jax.report.comparison import SUFFIXES, decile_means
-from pfr_jax.report.reference import FIGURE, SIMPLE, best_baseline
 
 matplotlib.use("agg")
 plt.rcParams.update({"figure.figsize": (6.4, 4.0), "figure.dpi": 150, "axes.grid": True})
@@ -23,7 +23,7 @@ class Runs:
     """A system's runs, one per seed."""
 
     name: str
-    feedback: str  # explicit or implicit
+    task: Task
     folders: tuple[Path, ...]
 
     def curves(self) -> pd.DataFrame:
@@ -33,15 +33,15 @@ class Runs:
         frames = []
         for folder in self.folders:
             lines = pd.read_json(folder / "metrics.jsonl", lines=True)
-            column = f"validation_{FIGURE[self.feedback]}"
+            column = f"validation_{self.task.figure}"
             if column not in lines:
                 return pd.DataFrame()
             summary = json.loads((folder / "summary.json").read_text())
             baselines = summary["baselines_validation"]
-            reference = baselines[best_baseline(self.feedback, baselines)]
+            reference = baselines[self.task.best_reference(baselines)]
             clients = summary["num_clients"]
             frame = pd.DataFrame({"round": lines["round"]})
-            frame["figure"] = lines[column] - reference[FIGURE[self.feedback]]
+            frame["figure"] = lines[column] - reference[self.task.figure]
             frame["bytes"] = (lines["bytes_up_total"] + lines["bytes_down_total"]) / clients
             if summary["client_costs"]:
                 whole = summary["client_costs"]["ranking_download_bytes"] * summary["cohort_size"]
@@ -52,7 +52,7 @@ class Runs:
 
     def users(self) -> tuple[np.ndarray, np.ndarray]:
         """Training ratings and test figure of every user who has one, all seeds' together."""
-        figure = {"explicit": "rmse", "implicit": "ndcg_heldout"}[self.feedback]
+        figure = self.task.figure
         activity, values = [], []
         for folder in self.folders:
             table = pd.read_csv(folder / "per_user.csv")
@@ -65,10 +65,10 @@ class Runs:
 
 def draw(systems: Sequence[Runs], folder: Path, stem: str) -> list[Path]:
     """All plots that these runs have data for, as ``STEM_NAME.png``; their paths."""
-    feedback = systems[0].feedback
-    simple = [name.replace("_", "-") for name in SIMPLE[feedback]]
+    task = systems[0].task
+    simple = [name.replace("_", "-") for name in task.references]
     reference = simple[0] if len(simple) == 1 else f"the better of {' and '.join(simple)}"
-    less = f"validation {FIGURE[feedback].upper()} less {reference}"
+    less = f"validation {task.heading} less {reference}"
     plots = (
         ("curves", "round", "figure", "round", less),
         ("bytes", "bytes", "figure", "bytes per client, up and down, so far", less),
@@ -81,7 +81,7 @@ def draw(systems: Sequence[Runs], folder: Path, stem: str) -> list[Path]:
         if shown:
             made.append(_save(folder / f"{stem}_{name}.png", _lines, shown, x, y, x_label, y_label))
     users = {runs.name: runs.users() for runs in systems}
-    label = f"test {'RMSE' if feedback == 'explicit' else 'NDCG'} of a user"
+    label = f"test {task.heading} of a user"
     made.append(_save(folder / f"{stem}_users.png", _boxes, users, label))
     made.append(_save(folder / f"{stem}_activity.png", _deciles, users, label))
     return made

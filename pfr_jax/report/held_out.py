@@ -1,7 +1,7 @@
 """What the held-out ratings are, in sentences: cold users and items, users with one kind only."""
 
 from pfr_jax.evaluation.cold import ColdCounts, count_cold
-from pfr_jax.evaluation.evaluate import held_out_of, warm_ratings
+from pfr_jax.evaluation.evaluate import part_of, seen_in_test
 from pfr_jax.evaluation.ranking import KindsOfUsers
 from pfr_jax.simulation import Simulation
 
@@ -19,10 +19,10 @@ def cold_counts(simulation: Simulation) -> dict[str, ColdCounts]:
     return counts
 
 
-def kinds_of_test_users(simulation: Simulation) -> KindsOfUsers:
-    """Of implicit feedback's test ratings."""
-    held_out = held_out_of(simulation, simulation.split.test)
-    return held_out.kinds_of_users(simulation.ratings.num_users)
+def kinds_of_test_users(simulation: Simulation) -> KindsOfUsers | None:
+    """Of the test ratings, where the task tells kinds of users apart."""
+    split, kinds = simulation.split, simulation.task.kinds_of_users
+    return kinds(part_of(simulation, split.test, seen_in_test(split))) if kinds else None
 
 
 def held_out_sentences(simulation: Simulation) -> list[str]:
@@ -30,8 +30,9 @@ def held_out_sentences(simulation: Simulation) -> list[str]:
     lines = _empty_parts(simulation)
     for part, counts in cold_counts(simulation).items():
         lines += _cold_sentences(simulation, part, counts)
-    if simulation.implicit and len(simulation.split.test):
-        lines += _one_kind(kinds_of_test_users(simulation))
+    kinds = kinds_of_test_users(simulation)
+    if kinds and len(simulation.split.test):
+        lines += _one_kind(kinds)
     return lines
 
 
@@ -80,7 +81,7 @@ def _cold_sentences(simulation: Simulation, part: str, counts: ColdCounts) -> li
             f"{where}: {_share(counts.ratings_of_both, total)} are of such a user and such an "
             "item alike; these are scored by the mean of all training ratings instead."
         )
-    if total and not warm_ratings(simulation, rows).any():
+    if total and counts.ratings == total:
         follows = ", so no round can be selected and the last one is reported"
         lines.append(
             f"{where}: no rating is of a user and an item with training ratings"

@@ -4,25 +4,13 @@ from typing import Any
 
 import pandas as pd
 
-from pfr_jax.report.reference import FIGURE, SIMPLE, best_baseline
+from pfr_jax.evaluation.task import Task
+from pfr_jax.evaluation.tasks import TASKS
 
 WITH_ROWS = ("bias_only", "item_mean", "popularity")  # baselines that the table has rows of
-SHOWN = {
-    "explicit": ("rmse", "rmse_less_bias_only", "rmse_last_less_bias_only", "rmse_per_user"),
-    "implicit": (
-        "ndcg_heldout",
-        "ndcg_heldout_less_best",
-        "ndcg_heldout_last_less_best",
-        "ndcg_heldout_less_popularity",
-        "ndcg_heldout_mixed",
-        "map_heldout",
-        "ndcg_full",
-        "recall_full",
-    ),
-}
 
 
-def table_figures(summary: dict[str, Any], feedback: str) -> dict[str, Any]:
+def table_figures(summary: dict[str, Any], task: Task) -> dict[str, Any]:
     """The test figures reported: retrained, else of the round selected on validation, else last.
 
     The ``_last_`` figure is of the last round in any case.
@@ -33,9 +21,9 @@ def table_figures(summary: dict[str, Any], feedback: str) -> dict[str, Any]:
     return {
         "round": summary["selected_round"] or summary["rounds"],
         **figures,
-        **_differences(figures, baselines, feedback),
-        **_differences(last, baselines_last, feedback, "_last"),
-        **{f"{name}_{f}": v for name in SIMPLE[feedback] for f, v in baselines[name].items()},
+        **_differences(figures, baselines, task),
+        **_differences(last, baselines_last, task, "_last"),
+        **{f"{name}_{f}": v for name in task.references for f, v in baselines[name].items()},
         "bytes_up_total": summary["bytes_up_total"],
         "bytes_down_total": summary["bytes_down_total"],
         "reached_round": (summary["reached"] or {}).get("round"),
@@ -46,14 +34,14 @@ def table_figures(summary: dict[str, Any], feedback: str) -> dict[str, Any]:
     }
 
 
-def baseline_figures(summary: dict[str, Any], feedback: str) -> dict[str, dict[str, Any]]:
+def baseline_figures(summary: dict[str, Any], task: Task) -> dict[str, dict[str, Any]]:
     """As ``table_figures``, of the baselines: what to call each -> its figures."""
     retrained = summary.get("baselines_retrained")
     baselines, more = retrained or summary["baselines"], ", validation too" if retrained else ""
     return {
         name.replace("_", " ") + more: {
             **baselines[name],
-            **_differences(baselines[name], baselines, feedback),
+            **_differences(baselines[name], baselines, task),
         }
         for name in WITH_ROWS
         if name in baselines
@@ -61,14 +49,14 @@ def baseline_figures(summary: dict[str, Any], feedback: str) -> dict[str, dict[s
 
 
 def _differences(
-    figures: dict[str, Any], baselines: dict[str, Any], feedback: str, suffix: str = ""
+    figures: dict[str, Any], baselines: dict[str, Any], task: Task, suffix: str = ""
 ) -> dict[str, Any]:
     """The first figure less that of each simple baseline.
 
     If there are several, also less that of the best, whose name is ``best_baseline``.
     """
-    first, best = FIGURE[feedback], best_baseline(feedback, baselines)
-    less = {name: figures[first] - baselines[name][first] for name in SIMPLE[feedback]}
+    first, best = task.figure, task.best_reference(baselines)
+    less = {name: figures[first] - baselines[name][first] for name in task.references}
     columns = {f"{first}{suffix}_less_{name}": value for name, value in less.items()}
     if len(less) > 1:
         columns[f"{first}{suffix}_less_best"] = less[best]
@@ -80,8 +68,8 @@ def _differences(
 def markdown(table: pd.DataFrame) -> str:
     """Means and, in brackets, standard deviations over the seeds; a table per feedback."""
     parts = []
-    for feedback, columns in SHOWN.items():
-        rows = table[table["feedback"] == feedback]
+    for feedback, task in TASKS.items():
+        rows, columns = table[table["feedback"] == feedback], task.shown
         if rows.empty:
             continue
         seeds = rows["seed"].nunique()

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from pfr_jax.evaluation.evaluate import AnyFigures, Evaluation
-from pfr_jax.evaluation.metrics import Figures
-from pfr_jax.evaluation.ranking import RankingFigures
+from pfr_jax.evaluation.evaluate import Evaluation
+from pfr_jax.evaluation.task import AnyFigures
 from pfr_jax.ledger import Traffic
 from pfr_jax.simulation import Faults, RoundRecord, Simulation, costs_of_clients
 
@@ -72,7 +71,7 @@ class RunProgress:
     def best(self) -> float:
         """The lowest criterion on validation so far."""
         validation = self.selected.evaluation.validation if self.selected else None
-        return validation.criterion if validation else math.inf
+        return self.simulation.task.criterion(validation) if validation else math.inf
 
     def add(self, record: RoundRecord, reference: AnyFigures | None) -> None:
         """Takes a round in; ``reference`` are the simple baseline's figures on validation."""
@@ -83,8 +82,13 @@ class RunProgress:
         self.last = Reported(record.round, record.evaluation)
         if record.evaluation.improved:
             self.selected = self.last
-        found = record.evaluation.validation
-        if self.reached is None and found and reference and found.criterion <= reference.criterion:
+        found, criterion = record.evaluation.validation, self.simulation.task.criterion
+        if (
+            found
+            and reference
+            and self.reached is None
+            and criterion(found) <= criterion(reference)
+        ):
             self.reached = self._reach(record.round)
 
     def select_anew(self) -> None:
@@ -115,7 +119,7 @@ class RunProgress:
 
     def take_over(self, plain: dict[str, Any], arrays: Any) -> None:
         """Becomes what ``content`` was made from."""
-        kind = RankingFigures if self.simulation.implicit else Figures
+        kind = self.simulation.task.figures
         reached = plain["reached"]
         self.totals.traffic = Traffic(**plain["traffic"])
         self.totals.seconds.update(plain["seconds"])

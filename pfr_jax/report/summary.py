@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from pfr_jax.evaluation.evaluate import AnyFigures, ByUser, Evaluation
+from pfr_jax.evaluation.evaluate import Evaluation
+from pfr_jax.evaluation.task import AnyFigures, ByUser
 from pfr_jax.report.environment import peak_rss_bytes
 from pfr_jax.report.held_out import cold_counts, kinds_of_test_users
 from pfr_jax.report.progress import Reached, Reported, Totals
@@ -81,7 +82,7 @@ def per_user(simulation: Simulation, totals: Totals, outcome: Outcome) -> dict[s
 def encoder_of_user(simulation: Simulation, rounds: np.ndarray) -> np.ndarray:
     """What encodes each user's ratings in ``test`` figures, text[U]."""
     encoder = np.where(rounds > 0, "private, trained", "private, never trained")
-    if "encoder" in simulation.algorithm.shared:
+    if "user" in simulation.spec.shared:
         encoder = np.full(len(rounds), "shared")
     if simulation.fallback is None:
         return encoder
@@ -120,9 +121,9 @@ def summary(
     kinds, counts = np.unique(encoder, return_counts=True)
     selected = outcome.selected.evaluation if outcome.selected else None
     content: dict[str, Any] = {
-        "algorithm": config.run.algorithm,
+        "algorithm": simulation.spec.name,
         "dataset": config.data.dataset,
-        "feedback": config.data.feedback,
+        "feedback": simulation.task.name,
         "engine": simulation.spec.name
         if simulation.spec.centralized
         else simulation.federation.engine.name,
@@ -157,8 +158,8 @@ def summary(
         content["seconds_retrained"] = again.totals.seconds
     if references.test_warm:
         content["baselines_warm"] = _fields_of_all(references.test_warm)
-    if simulation.implicit:
-        content["heldout_users"] = asdict(kinds_of_test_users(simulation))
+    if kinds_of_users := kinds_of_test_users(simulation):
+        content["heldout_users"] = asdict(kinds_of_users)
     return {
         **content,
         "cold": {part: asdict(counts) for part, counts in cold_counts(simulation).items()},

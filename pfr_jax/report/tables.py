@@ -10,24 +10,7 @@ from rich.padding import Padding
 from rich.table import Column, Table
 from rich.text import Text
 
-from pfr_jax.evaluation.evaluate import AnyFigures
-
-# Figure -> heading; the first one is also shown as a difference. Coverage is in the files only.
-EXPLICIT = {"rmse": "RMSE", "rmse_per_user": "RMSE per user", "mae": "MAE"}
-IMPLICIT = {
-    "ndcg_heldout": "held-out\nNDCG",
-    "ndcg_heldout_mixed": "mixed\nNDCG",
-    "map_heldout": "held-out\nMAP",
-    "ndcg_full": "full\nNDCG",
-    "recall_full": "full\nRecall",
-    "hr_full": "full\nHR",
-    "mrr_full": "full\nMRR",
-}
-
-
-def headings(implicit: bool) -> dict[str, str]:
-    """Figure -> heading, the figure that rounds are selected by first."""
-    return IMPLICIT if implicit else EXPLICIT
+from pfr_jax.evaluation.task import AnyFigures
 
 
 class Fitted:
@@ -87,7 +70,7 @@ def results_table(
 ) -> Fitted:
     """A row of figures per predictor, and its first figure less that of ``reference``.
 
-    ``columns`` are the ``headings``.
+    ``columns`` are the task's ``headings``.
     """
     # Narrow, so that nine columns of figures fit a terminal of 80 characters.
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)

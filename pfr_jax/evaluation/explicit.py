@@ -1,0 +1,63 @@
+"""Explicit feedback: stars are predicted, squared error is minimised, errors are told."""
+
+import numpy as np
+
+from pfr_jax.data.targets import explicit_targets
+from pfr_jax.evaluation.baselines import fit_baselines
+from pfr_jax.evaluation.metrics import Figures, errors_by_user, rating_figures
+from pfr_jax.evaluation.scoring import Scorer
+from pfr_jax.evaluation.task import HeldOutPart, Judged, Task
+from pfr_jax.objectives import masked_squared_error
+
+
+def judge(part: HeldOutPart, scorer: Scorer, outputs: np.ndarray) -> Judged:
+    """See ``Task.judge``."""
+    del scorer
+    return judge_stars(part, outputs + part.center[part.user])
+
+
+def judge_stars(part: HeldOutPart, stars: np.ndarray) -> Judged:
+    """Figures of predictions ``stars`` f64[T] for the ratings of a part."""
+    ratings, user, warm = part.ratings, part.user, part.warm
+    if part.clip:
+        stars = np.clip(stars, ratings.scale.low, ratings.scale.high)
+    rating = ratings.rating[part.rows]
+    of_warm = None
+    if warm.any() and not warm.all():
+        of_warm = rating_figures(user[warm], rating[warm], stars[warm])
+    return Judged(
+        figures=rating_figures(user, rating, stars),
+        by_user=errors_by_user(user, rating, stars, ratings.num_users),
+        warm=of_warm,
+        num_warm=int(warm.sum()),
+    )
+
+
+def baselines(part: HeldOutPart, fitted: np.ndarray) -> dict[str, Judged]:
+    """Those of ``fit_baselines`` and, for synthetic ratings, the noise floor: the planted means,
+    which no predictor can beat but by luck.
+    """
+    ratings = part.ratings
+    predictors = fit_baselines(ratings, fitted)
+    stars = {name: predict(part.user, part.item) for name, predict in predictors.items()}
+    if ratings.expected is not None:
+        stars["noise_floor"] = ratings.expected[part.rows].astype(np.float64)
+    return {name: judge_stars(part, values) for name, values in stars.items()}
+
+
+EXPLICIT = Task(
+    name="explicit",
+    targets=lambda ratings, threshold: explicit_targets(ratings),
+    check=lambda mean: None,
+    loss=masked_squared_error,
+    adds_center=True,
+    link=lambda mean: mean,
+    judge=judge,
+    baselines=baselines,
+    figures=Figures,
+    headings={"rmse": "RMSE", "rmse_per_user": "RMSE per user", "mae": "MAE"},
+    higher_is_better=False,
+    lists=False,
+    references=("bias_only",),  # it knows users and items
+    shown=("rmse", "rmse_less_bias_only", "rmse_last_less_bias_only", "rmse_per_user"),
+)

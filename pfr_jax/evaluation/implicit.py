@@ -1,0 +1,100 @@
+"""Implicit feedback: whether a rating is positive, binary cross entropy, figures of rankings."""
+
+import numpy as np
+from scipy.special import logit
+
+from pfr_jax.data.targets import implicit_targets
+from pfr_jax.errors import InputError
+from pfr_jax.evaluation.baselines import item_scores
+from pfr_jax.evaluation.ranking import (
+    HeldOut,
+    KindsOfUsers,
+    RankingFigures,
+    figures_of_lists,
+    top_lists,
+)
+from pfr_jax.evaluation.scoring import Scorer, same_for_all
+from pfr_jax.evaluation.task import HeldOutPart, Judged, Task
+from pfr_jax.objectives import masked_cross_entropy
+
+
+def check(mean: float) -> None:
+    """See ``Task.check``: the mean is the share of positives."""
+    if not 0 < mean < 1:
+        raise InputError(
+            f"--feedback=implicit: {'every' if mean else 'no'} training rating is a positive; "
+            "implicit feedback needs positives and negatives. See --implicit_threshold"
+        )
+
+
+def judge(part: HeldOutPart, scorer: Scorer, outputs: np.ndarray) -> Judged:
+    """Figures of scores f64[T] for the ratings of a part, and of the scorer's best items.
+
+    In the warm figures only warm ratings are to be found, but in the same lists: cold items stay
+    candidates of the full ranking.
+    """
+    ratings, seen, warm = part.ratings, part.seen, part.warm
+    held_out = held_out_of(part)
+    lists = top_lists(scorer, held_out, (ratings.user[seen], ratings.item[seen]), part.top_k)
+    figures, by_user = figures_of_lists(held_out, outputs, lists)
+    of_warm = None
+    if warm.any() and not warm.all():
+        of_warm, _ = figures_of_lists(held_out.only(warm), outputs[warm], lists)
+    return Judged(figures, by_user, of_warm, num_warm=int(warm.sum()))
+
+
+def held_out_of(part: HeldOutPart) -> HeldOut:
+    """The ratings of a part, as a ranking sees them."""
+    return HeldOut(part.user, part.item, part.target[part.rows] > 0)
+
+
+def kinds_of_users(part: HeldOutPart) -> KindsOfUsers:
+    """See ``Task.kinds_of_users``."""
+    return held_out_of(part).kinds_of_users(part.ratings.num_users)
+
+
+def baselines(part: HeldOutPart, fitted: np.ndarray) -> dict[str, Judged]:
+    """Those of ``item_scores``: orders that are the same for everybody."""
+    ratings = part.ratings
+    scores = item_scores(ratings.item[fitted], part.target[fitted], ratings.num_items)
+    return {
+        name: judge(part, same_for_all(score, ratings.num_users), score[part.item])
+        for name, score in scores.items()
+    }
+
+
+IMPLICIT = Task(
+    name="implicit",
+    targets=implicit_targets,
+    check=check,
+    loss=masked_cross_entropy,
+    adds_center=False,
+    link=logit,
+    judge=judge,
+    baselines=baselines,
+    figures=RankingFigures,
+    headings={  # coverage is in the files only
+        "ndcg_heldout": "held-out\nNDCG",
+        "ndcg_heldout_mixed": "mixed\nNDCG",
+        "map_heldout": "held-out\nMAP",
+        "ndcg_full": "full\nNDCG",
+        "recall_full": "full\nRecall",
+        "hr_full": "full\nHR",
+        "mrr_full": "full\nMRR",
+    },
+    higher_is_better=True,
+    lists=True,
+    # Which order that is the same for everybody is best depends on the ratings.
+    references=("popularity", "item_mean"),
+    shown=(
+        "ndcg_heldout",
+        "ndcg_heldout_less_best",
+        "ndcg_heldout_last_less_best",
+        "ndcg_heldout_less_popularity",
+        "ndcg_heldout_mixed",
+        "map_heldout",
+        "ndcg_full",
+        "recall_full",
+    ),
+    kinds_of_users=kinds_of_users,
+)

@@ -1,0 +1,128 @@
+"""What a task is, as a record: what is predicted, what is minimised, and what is told of it.
+
+Everything that depends on the kind of feedback is in one of these; no other file asks for its name.
+Legend: U users, N ratings, T ratings of a held-out part.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from pfr_jax.data.table import Ratings
+from pfr_jax.evaluation.metrics import Figures
+from pfr_jax.evaluation.ranking import KindsOfUsers, RankingFigures
+from pfr_jax.evaluation.scoring import Scorer
+
+AnyFigures = Figures | RankingFigures
+ByUser = dict[str, np.ndarray]  # figure -> f64[U], NaN where it is not defined
+Loss = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+
+
+@dataclass(frozen=True)
+class HeldOutPart:
+    """What a judge needs to know of a part, besides the scores."""
+
+    ratings: Ratings
+    rows: np.ndarray  # i64[T] of the table
+    target: np.ndarray  # f64[N]
+    center: np.ndarray  # f64[U]
+    warm: np.ndarray  # bool[T], of a user and an item with training ratings
+    seen: np.ndarray  # i64[...], rows that are no candidates of a full ranking
+    clip: bool  # predictions of stars are clipped to the scale
+    top_k: int  # length of ranked lists
+
+    @property
+    def user(self) -> np.ndarray:
+        return self.ratings.user[self.rows]
+
+    @property
+    def item(self) -> np.ndarray:
+        return self.ratings.item[self.rows]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Figures over a held-out part."""
+
+    figures: AnyFigures
+    by_user: ByUser
+    # Over the ratings of users and items with training ratings; None where all are or none is.
+    warm: AnyFigures | None
+    num_warm: int  # such ratings
+
+
+@dataclass(frozen=True)
+class Task:
+    """A kind of feedback.
+
+    Attributes:
+      name: what --feedback calls it.
+      targets: (ratings, threshold of positives or None) -> what every rating is trained on, f64[N].
+      check: raises InputError for a mean of training targets that nothing can be learned from.
+      loss: (outputs f[n, L], centred targets f[n, L], observed bool[n, L]) -> f[], the mean over
+        what is observed.
+      adds_center: the model's outputs are centred like the targets, so the centre is added back.
+      link: means of targets -> the outputs that predict them.
+      judge: (part, scorer, outputs f64[T] for the part's pairs) -> figures.
+      baselines: (part, rows i64[...] to fit on) -> what simple predictors reach.
+      figures: the record of figures.
+      headings: figure -> heading of a column of the results; the first one selects rounds, compares
+        systems and is drawn.
+      higher_is_better: of that first one.
+      lists: the figures are of lists of --top_k.
+      references: the simple baselines that "less ..." may be less than: the best of them is.
+      shown: columns of tables over seeds.
+      kinds_of_users: counts of users of a part that a reader should know; None: nothing to tell.
+    """
+
+    name: str
+    targets: Callable[[Ratings, float | None], np.ndarray]
+    check: Callable[[float], None]
+    loss: Loss
+    adds_center: bool
+    link: Callable[[Any], Any]
+    judge: Callable[[HeldOutPart, Scorer, np.ndarray], Judged]
+    baselines: Callable[[HeldOutPart, np.ndarray], dict[str, Judged]]
+    figures: type[AnyFigures]
+    headings: Mapping[str, str]
+    higher_is_better: bool
+    lists: bool
+    references: tuple[str, ...]
+    shown: tuple[str, ...]
+    kinds_of_users: Callable[[HeldOutPart], KindsOfUsers] | None = None
+
+    @property
+    def figure(self) -> str:
+        """The figure that selects rounds, compares systems and is drawn."""
+        return next(iter(self.headings))
+
+    @property
+    def heading(self) -> str:
+        """What to call it, on one line."""
+        return self.headings[self.figure].replace("\n", " ")
+
+    def criterion(self, figures: AnyFigures) -> float:
+        """What rounds are selected by; lower is better."""
+        value = float(getattr(figures, self.figure))
+        return -value if self.higher_is_better else value
+
+    def best_reference(self, baselines: Mapping[str, Any]) -> str:
+        """The name of the simple baseline with the best figure: what "less ..." is less than.
+
+        ``baselines`` have figures by name, as records or as summary.json has them.
+        """
+
+        def loss(name: str) -> float:
+            figures = baselines[name]
+            is_map = isinstance(figures, Mapping)
+            found = figures[self.figure] if is_map else getattr(figures, self.figure)
+            # Nobody had a held-out positive.
+            if found is None or math.isnan(found):
+                return math.inf
+            return -found if self.higher_is_better else found
+
+        return min(self.references, key=loss)
