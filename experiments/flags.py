@@ -68,6 +68,10 @@ def one_line_errors() -> Iterator[None]:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         sys.exit(f"error: {where}{error.strerror or error}")
+    except RuntimeError as error:  # JAX has no class of its own for a device that is not there
+        if not str(error).startswith("Unable to initialize backend"):
+            raise
+        sys.exit(f"error: {str(error).splitlines()[0]}")
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         sys.exit(128 + stopped.signal)

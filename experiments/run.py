@@ -219,10 +219,6 @@ def set_up_jax(config: Config) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     # float32 is float32, also on accelerators that would round products' inputs.
     jax.config.update("jax_default_matmul_precision", "highest")
-    try:
-        jax.devices()
-    except RuntimeError as error:
-        raise InputError(f"{str(error).splitlines()[0]}; see JAX_PLATFORMS") from error
 
 
 def main(argv: Sequence[str]) -> None:
