@@ -50,7 +50,8 @@ _NUM_SEEDS = flags.DEFINE_integer(
 _RESUME = flags.DEFINE_bool(
     "resume",
     False,
-    "Go on with the run in --output_dir from its last good checkpoint; begin it if there is none.",
+    "Go on with the run in --output_dir from its last good checkpoint; begin it if there is none. "
+    "From there on --eval_every and --top_k may be others, and with --schedule=constant --rounds.",
 )
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", "", "Several processes: host:port of the first, for the others to find it."
