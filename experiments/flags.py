@@ -3,8 +3,10 @@
 import contextlib
 import dataclasses
 import difflib
+import os
 import signal
 import sys
+import threading
 import typing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -64,6 +66,7 @@ def one_line_errors() -> Iterator[None]:
     """Ends the program with one line and a non-zero status instead of a traceback."""
     if signal.getsignal(signal.SIGINT) is experiments.end_at_once:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # there is something to clear up
+    before, sys.unraisablehook = sys.unraisablehook, _interrupt_again
     try:
         yield
     except InputError as error:
@@ -71,12 +74,30 @@ def one_line_errors() -> Iterator[None]:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         sys.exit(f"error: {where}{error.strerror or error}")
+    except RuntimeError as error:  # JAX has no class of its own for a device that is not there
+        if not str(error).startswith("Unable to initialize backend"):
+            raise
+        sys.exit(f"error: {str(error).splitlines()[0]}")
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         sys.exit(128 + stopped.signal)
     except KeyboardInterrupt:
         print(experiments.INTERRUPTED, file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
+    finally:
+        sys.unraisablehook = before
+
+
+def _interrupt_again(lost: "sys.UnraisableHookArgs") -> None:
+    """Sends a Ctrl-C once more that fell into a callback which cannot raise it, such as the one
+    that JAX has called at every garbage collection.
+    """
+    if lost.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(lost)
+        return
+    again = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
+    again.daemon = True
+    again.start()
 
 
 def _with_flagfiles(arguments: Sequence[str]) -> list[str]:

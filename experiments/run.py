@@ -52,7 +52,8 @@ _NUM_SEEDS = flags.DEFINE_integer(
 _RESUME = flags.DEFINE_bool(
     "resume",
     False,
-    "Go on with the run in --output_dir from its last good checkpoint; begin it if there is none.",
+    "Go on with the run in --output_dir from its last good checkpoint; begin it if there is none. "
+    "From there on --eval_every and --top_k may be others, and with --schedule=constant --rounds.",
 )
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", "", "Several processes: host:port of the first, for the others to find it."
@@ -240,10 +241,6 @@ def set_up_jax(config: Config) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     # float32 is float32, also on accelerators that would round products' inputs.
     jax.config.update("jax_default_matmul_precision", "highest")
-    try:
-        jax.devices()
-    except RuntimeError as error:
-        raise InputError(f"{str(error).splitlines()[0]}; see JAX_PLATFORMS") from error
 
 
 def main(argv: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from federations import leaves_by_name, small_simulation
 from oracle import gradient
 
 from pfr_jax.algorithms.centralized import epoch_batches
+from pfr_jax.evaluation.implicit import IMPLICIT
 from pfr_jax.initial import initial_params, seed_keys
 from pfr_jax.simulation import initial_state, sample_cohort, simulate
 
@@ -43,7 +44,7 @@ def adam_loop(simulation: Any, rounds: int, key: Any) -> tuple[dict[str, np.ndar
             x, count = values[users], count + 1
             nobody, mask = np.zeros((len(users), 0)), np.ones((len(users), 5))
             offset = simulation.config.model.input_offset
-            g = gradient(w, x, observed[users], nobody, mask, simulation.implicit, offset)
+            g = gradient(w, x, observed[users], nobody, mask, simulation.task is IMPLICIT, offset)
             g = {name: np.asarray(leaf) for name, leaf in g.items()}
             factor = min(1.0, 1 / np.sqrt(sum((leaf**2).sum() for leaf in g.values())))
             for name in w:

@@ -9,6 +9,7 @@ import pytest
 from federations import leaves_by_name, small_simulation, unpacked
 from oracle import Client, Settings, is_shared, run_round
 
+from pfr_jax.evaluation.implicit import IMPLICIT
 from pfr_jax.initial import initial_params, seed_keys
 from pfr_jax.preparation import Simulation
 from pfr_jax.simulation import initial_state
@@ -90,7 +91,7 @@ def oracle_settings(simulation: Simulation) -> Settings:
         dropout=config.model.dropout,
         batch_size=config.client.batch_size,
         rounds=config.run.rounds,
-        implicit=simulation.implicit,
+        implicit=simulation.task is IMPLICIT,
         input_offset=config.model.input_offset,
     )
 

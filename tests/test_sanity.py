@@ -65,22 +65,22 @@ JOINT = {
 @jax.numpy_dtype_promotion("standard")  # optax's Adam counts steps in integers
 def test_joint_training_beats_bias_only(ratings: Ratings) -> None:
     model, baselines = figures(ratings, **JOINT)
-    assert model.criterion < baselines["bias_only"].criterion - 0.01
-    assert model.criterion > baselines["noise_floor"].criterion
+    assert model.rmse < baselines["bias_only"].rmse - 0.01
+    assert model.rmse > baselines["noise_floor"].rmse
 
 
 def test_a_client_alone_is_far_from_the_federations_best(ratings: Ratings) -> None:
     """Nobody's ratings but one's own: no better than one's own mean, give or take."""
     model, baselines = figures(ratings, algorithm="local")
-    assert model.criterion > baselines["bias_only"].criterion + 0.05
-    assert model.criterion == pytest.approx(baselines["user_mean"].criterion, abs=0.03)
+    assert model.rmse > baselines["bias_only"].rmse + 0.05
+    assert model.rmse == pytest.approx(baselines["user_mean"].rmse, abs=0.03)
 
 
 @pytest.mark.parametrize("algorithm", ["personalfr", "fedavg", "local", "joint"])
 def test_nothing_is_learned_from_shuffled_ratings(ratings: Ratings, algorithm: str) -> None:
     model, baselines = figures(shuffled(ratings), algorithm=algorithm)
     # What bias-only fits is noise too: the best is the mean of all.
-    assert model.criterion > baselines["global_mean"].criterion - 0.002
+    assert model.rmse > baselines["global_mean"].rmse - 0.002
 
 
 def test_shuffled_implicit_ratings_rank_at_chance(ratings: Ratings) -> None:

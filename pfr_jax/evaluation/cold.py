@@ -55,19 +55,17 @@ def fit_fallback(
     ``target`` f64[N] is what ratings are trained on, ``center`` f64[U] what clients subtract from
     it; for the others see ``Task``.
     """
-    train, held = split.train, np.concatenate([split.train, split.support])
+    held = np.concatenate([split.train, split.support])
+    user, item = ratings.user[held], ratings.item[split.train]
     num_users, num_items = ratings.num_users, ratings.num_items
-    cold_user = np.bincount(ratings.user[held], minlength=num_users) == 0
-    cold_item = np.bincount(ratings.item[train], minlength=num_items) == 0
+    cold_user = np.bincount(user, minlength=num_users) == 0
+    cold_item = np.bincount(item, minlength=num_items) == 0
     if not (cold_user.any() or cold_item.any()):
         return None
-    mean = target[train].mean()
-    of_item = mean + shrunken_mean(
-        ratings.item[train], target[train] - mean, num_items, ITEM_SHRINKAGE
-    )
-    of_user = mean + shrunken_mean(
-        ratings.user[held], target[held] - mean, num_users, USER_SHRINKAGE
-    )
+    mean = target[split.train].mean()
+    residual = target[held] - mean
+    of_item = mean + shrunken_mean(item, residual[: len(item)], num_items, ITEM_SHRINKAGE)
+    of_user = mean + shrunken_mean(user, residual, num_users, USER_SHRINKAGE)
     if not adds_center:
         return Fallback(cold_user, cold_item, link(of_user), link(of_item))
     of_cold_users = center[cold_user][0] if cold_user.any() else 0.0  # one for all: no ratings

@@ -13,6 +13,7 @@ from pfr_jax.data.splits import Split
 from pfr_jax.data.table import Ratings, Scale
 from pfr_jax.evaluation.cold import ColdCounts, count_cold, fit_fallback
 from pfr_jax.evaluation.evaluate import NOTHING, evaluate, judge_baselines
+from pfr_jax.evaluation.explicit import EXPLICIT
 from pfr_jax.evaluation.ranking import top_items
 from pfr_jax.evaluation.scoring import Scorer, make_scorer, score_of_pairs, score_of_users
 from pfr_jax.ledger import Traffic
@@ -115,7 +116,7 @@ def test_new_users_are_warm_by_what_they_bring() -> None:
         query=np.array([3, 4]),
     )
     target, center = ratings.rating.astype(float), np.zeros(3)
-    fallback = fit_fallback(ratings, split, target, center, implicit=False)
+    fallback = fit_fallback(ratings, split, target, center, EXPLICIT.adds_center, EXPLICIT.link)
     assert fallback is not None
     assert fallback.cold_user.tolist() == [False, False, True]
     assert fallback.cold_item.tolist() == [False, False, True]
@@ -228,3 +229,22 @@ def test_warm_figures_survive_a_checkpoint(feedback: str) -> None:
         one, other = (getattr(p.selected.evaluation, name) for p in (progress, restored))
         np.testing.assert_equal(dataclasses.asdict(one), dataclasses.asdict(other))
     assert restored.last.evaluation.test_warm is None
+
+
+def test_one_rating_per_user_is_no_worse_than_the_mean_of_all() -> None:
+    """Nobody with a held-out rating has another one: a model's word would be chance."""
+    rng = np.random.default_rng(0)
+    item = np.arange(200) % 5
+    stars = np.clip(1 + item + rng.integers(0, 2, 200), 1, 5).astype(np.float32)
+    ratings = Ratings.from_columns(np.arange(200), item, stars, Scale(1, 5, 1), "one each")
+    config = small_config(algorithm="fedavg", center="user", validation_fraction=0.05)
+    simulation = simulation_of(config, ratings)
+    found = evaluate(simulation, initial_state(simulation), best=math.inf, last=True)
+    split = simulation.split
+    baselines = judge_baselines(simulation, split.train, split.test, split.train)
+    assert found.test is not None and found.test_warm is None and not found.improved
+    assert found.test.rmse < baselines["global_mean"].figures.criterion - 0.2
+    assert any(
+        line.startswith("Test: 20 of 20 ratings (100 %) are of 20 users without training ratings")
+        for line in held_out_sentences(simulation)
+    )

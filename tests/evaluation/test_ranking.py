@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from ir_measures import AP, RR, R, Success, calc, nDCG
 
 from pfr_jax.evaluation import ranking
+from pfr_jax.evaluation.implicit import IMPLICIT
 from pfr_jax.evaluation.ranking import (
     HeldOut,
     KindsOfUsers,
@@ -163,7 +164,7 @@ def test_without_any_positive_there_are_no_figures() -> None:
     held_out = HeldOut(np.array([0]), np.array([1]), np.array([False]))
     nobody = np.array([], int), np.array([], int)
     figures, by_user = rank_held_out(same_for_all(np.zeros(3), 2), held_out, np.zeros(1), nobody, 2)
-    assert np.isnan(figures.criterion) and np.isnan(by_user["hr_full"]).all()
+    assert np.isnan(IMPLICIT.criterion(figures)) and np.isnan(by_user["hr_full"]).all()
 
 
 def test_permuted_scores_rank_at_chance() -> None:

@@ -1,6 +1,8 @@
 """Flags are made from the settings: each has one, with help, and comes back as it was."""
 
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -176,6 +178,30 @@ def test_flag_files_that_cannot_be_read(tmp_path):
         with pytest.raises(SystemExit) as ended:
             parse_flags(["command", f"--flagfile={path}"])
         assert str(ended.value.code).startswith(f"error: {said}")
+
+
+LOST = """
+import gc, signal, time
+from experiments.flags import one_line_errors
+
+def interrupt(phase, info):
+    gc.callbacks.remove(interrupt)
+    signal.raise_signal(signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+with one_line_errors():
+    gc.callbacks.append(interrupt)
+    gc.collect()
+    time.sleep(60)
+"""
+
+
+def test_a_ctrl_c_is_not_lost_in_a_callback():
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", LOST], cwd=root, capture_output=True, text=True, timeout=50
+    )
+    assert (done.returncode, done.stderr) == (130, "interrupted; what was written so far stays\n")
 
 
 @pytest.mark.parametrize(

@@ -277,6 +277,10 @@ def test_implicit_feedback_and_new_users(runs, place):
         assert not (row["test_ndcg_full_last"] and of_query)
     ndcg = [float(row["test_ndcg_full_last"]) for row in rows if row["test_ndcg_full_last"]]
     assert np.mean(ndcg) == pytest.approx(summary["test_last"]["ndcg_full"], rel=1e-4)
+    kinds = summary["heldout_users"]
+    assert kinds["mixed"] + kinds["only_positives"] == kinds["ranked"] == len(ndcg)
+    tested = sum(row["test_ratings"] != "0" for row in rows)
+    assert kinds["ranked"] + kinds["only_negatives"] == tested
     spread = summary["test_over_users_last"]["ndcg_full"]
     assert (spread["users"], spread["mean"]) == (len(ndcg), summary["test_last"]["ndcg_full"])
     assert 0 <= spread["p05"] <= spread["p50"] <= spread["p95"] <= 1

@@ -3,8 +3,9 @@
 import pandas as pd
 import pytest
 
+from pfr_jax.evaluation.explicit import EXPLICIT
+from pfr_jax.evaluation.implicit import IMPLICIT
 from pfr_jax.report.paper_table import baseline_figures, markdown, table_figures
-from pfr_jax.report.reference import best_baseline
 
 
 def summary(test: dict | None) -> dict:
@@ -23,11 +24,11 @@ def summary(test: dict | None) -> dict:
 
 
 def test_the_selected_round_is_reported_where_one_was_selected() -> None:
-    row = table_figures(summary({"rmse": 0.85, "rmse_per_user": 0.75, "mae": 0.6}), "explicit")
+    row = table_figures(summary({"rmse": 0.85, "rmse_per_user": 0.75, "mae": 0.6}), EXPLICIT)
     assert (row["round"], row["rmse"]) == (3, 0.85)
     assert row["rmse_less_bias_only"] == pytest.approx(-0.1)
     assert row["rmse_last_less_bias_only"] == pytest.approx(-0.05)
-    row = table_figures(summary(None), "explicit")
+    row = table_figures(summary(None), EXPLICIT)
     assert (row["round"], row["rmse"]) == (8, 0.9)
     assert row["rmse_less_bias_only"] == pytest.approx(-0.05)
 
@@ -77,8 +78,8 @@ def test_implicit_figures_stand_beside_the_best_simple_baseline(
     popularity: float, item_mean: float, best: str, less: float
 ) -> None:
     one = implicit_summary(popularity, item_mean)
-    assert best_baseline("implicit", one["baselines"]) == best
-    row = table_figures(one, "implicit")
+    assert IMPLICIT.best_reference(one["baselines"]) == best
+    row = table_figures(one, IMPLICIT)
     assert row["best_baseline"] == best
     assert row["ndcg_heldout_less_best"] == pytest.approx(less)
     assert row["ndcg_heldout_last_less_best"] == pytest.approx(less - 0.01)
@@ -89,13 +90,13 @@ def test_implicit_figures_stand_beside_the_best_simple_baseline(
 
 def test_the_baseline_of_stars_is_bias_only_though_another_be_better() -> None:
     better = {"bias_only": {"rmse": 1.0}, "item_mean": {"rmse": 0.9}}
-    assert best_baseline("explicit", better) == "bias_only"
+    assert EXPLICIT.best_reference(better) == "bias_only"
 
 
 def test_a_baseline_without_a_figure_is_not_the_best() -> None:
     """As in summary.json of ratings without a held-out positive."""
     nothing = {"popularity": {"ndcg_heldout": None}, "item_mean": {"ndcg_heldout": 0.5}}
-    assert best_baseline("implicit", nothing) == "item_mean"
+    assert IMPLICIT.best_reference(nothing) == "item_mean"
 
 
 def test_baselines_have_rows_and_the_table_names_the_best() -> None:
@@ -103,8 +104,8 @@ def test_baselines_have_rows_and_the_table_names_the_best() -> None:
     for seed, item_mean in enumerate((0.87, 0.89)):
         one = implicit_summary(0.84, item_mean)
         common = {"feedback": "implicit", "seed": seed}
-        rows.append({**common, "system": "personalfr", **table_figures(one, "implicit")})
-        for name, figures in baseline_figures(one, "implicit").items():
+        rows.append({**common, "system": "personalfr", **table_figures(one, IMPLICIT)})
+        for name, figures in baseline_figures(one, IMPLICIT).items():
             rows.append({**common, "system": name, **figures})
     text = markdown(pd.DataFrame(rows))
     assert "the best simple baseline is item_mean (2 seeds)" in text
@@ -117,6 +118,6 @@ def test_baselines_have_rows_and_the_table_names_the_best() -> None:
 
 def test_baselines_fitted_to_validation_ratings_too_say_so() -> None:
     one = summary(None)
-    assert list(baseline_figures(one, "explicit")) == ["bias only"]
+    assert list(baseline_figures(one, EXPLICIT)) == ["bias only"]
     again = {**one, "baselines_retrained": one["baselines"]}
-    assert list(baseline_figures(again, "explicit")) == ["bias only, validation too"]
+    assert list(baseline_figures(again, EXPLICIT)) == ["bias only, validation too"]

@@ -6,8 +6,9 @@ import re
 import pytest
 from rich.console import Console
 
+from pfr_jax.evaluation.implicit import IMPLICIT
 from pfr_jax.evaluation.ranking import RankingFigures
-from pfr_jax.report.tables import facts_table, headings, results_table
+from pfr_jax.report.tables import facts_table, results_table
 
 RESULTS = {
     name: RankingFigures(*(0.1234 + 0.01 * row + 0.1 * column for column in range(9)))
@@ -39,14 +40,14 @@ def shown(width: int, what: object) -> str:
 @pytest.mark.parametrize("width", [40, 60, 80, 200])
 def test_results(width: int) -> None:
     title = "Test figures of a file with_a_name_that_is_longer_than_forty_characters.csv"
-    text = shown(width, results_table(title, RESULTS, "popularity", headings(implicit=True)))
+    text = shown(width, results_table(title, RESULTS, "popularity", IMPLICIT.headings))
     assert title.replace(" ", "") in re.sub(r"\s", "", text)
     words = re.findall(r"[^\s,]+", text)
     for name, figures in RESULTS.items():
         assert all(word in words for word in re.findall(r"[^\s,]+", name.replace("_", " ")))
-        assert all(f"{getattr(figures, shown):.4f}" in words for shown in headings(True))
+        assert all(f"{getattr(figures, shown):.4f}" in words for shown in IMPLICIT.headings)
     assert "-0.0200" in words and "+0.0100" in words
-    for heading in headings(True).values():
+    for heading in IMPLICIT.headings.values():
         assert set(heading.split()) <= set(words)
     assert "…" not in text
     # One below the other only where they must be.
