@@ -243,7 +243,7 @@ def test_one_rating_per_user_is_no_worse_than_the_mean_of_all() -> None:
     split = simulation.split
     baselines = judge_baselines(simulation, split.train, split.test, split.train)
     assert found.test is not None and found.test_warm is None and not found.improved
-    assert found.test.rmse < baselines["global_mean"].figures.criterion - 0.2
+    assert found.test.rmse < baselines["global_mean"].figures.rmse - 0.2
     assert any(
         line.startswith("Test: 20 of 20 ratings (100 %) are of 20 users without training ratings")
         for line in held_out_sentences(simulation)
