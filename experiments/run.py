@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pandas as pd
-import platformdirs
 from absl import app, flags
 from absl import logging as absl_logging
 from rich.console import Console
@@ -31,12 +29,12 @@ from pfr_jax.data.splits import Split
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.metrics import Figures
 from pfr_jax.evaluation.task import AnyFigures
+from pfr_jax.jax_setup import set_up_jax
 from pfr_jax.report.environment import environment, peak_rss_bytes
 from pfr_jax.report.held_out import held_out_sentences
 from pfr_jax.report.paper_table import table_figures
 from pfr_jax.report.run_folder import RunFolder, new_folder
 from pfr_jax.report.tables import bytes_text, facts_table, results_table
-from pfr_jax.sharding import divide_cpu, join_processes
 from pfr_jax.simulation import Simulation, load_ratings, prepare_alike
 
 _OUTPUT_DIR = flags.DEFINE_string(
@@ -230,19 +228,6 @@ def _output_dir(config: Config) -> Path:
     return new_folder(Path("runs") / f"{name}-{config.run.algorithm}-{moment}")
 
 
-def set_up_jax(config: Config) -> None:
-    """Devices, precision, and where compiled programs are kept: in the user's cache."""
-    divide_cpu(config.run.num_devices, _NUM_PROCESSES.value or 1)
-    if _NUM_PROCESSES.value != 1:
-        join_processes(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS.value)
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        folder = Path(platformdirs.user_cache_dir("pfr_jax")) / "compiled"
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-    # float32 is float32, also on accelerators that would round products' inputs.
-    jax.config.update("jax_default_matmul_precision", "highest")
-
-
 def main(argv: Sequence[str]) -> None:
     del argv
     absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax logs every folder, and what it raises
@@ -250,7 +235,7 @@ def main(argv: Sequence[str]) -> None:
         config = config_from_flags(flags.FLAGS)
         if not _OUTPUT_DIR.value and (_RESUME.value or _NUM_PROCESSES.value != 1):
             raise InputError("--resume and --num_processes: say --output_dir, always the same")
-        set_up_jax(config)
+        set_up_jax(config.run.num_devices, _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS.value)
         configs = [_with_seed(config, more) for more in range(_NUM_SEEDS.value)]
         first = jax.process_index() == 0
         output, console = _output_dir(config), Console(quiet=not first)

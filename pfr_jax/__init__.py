@@ -1,5 +1,93 @@
 """A vectorized JAX simulator of personalized federated recommenders (PersonalFR).
 
-Every user is a federated client with a private encoder; a server averages the shared decoder.
-See ``pfr_jax.simulation`` for the round loop and ``pfr_jax.client`` for local training.
+Every user is a federated client with a private encoder; a server averages the shared decoder. What
+is named here is the public interface; it is imported when it is first asked for.
+
+    import pfr_jax
+
+    config = pfr_jax.Config(run=pfr_jax.RunConfig(rounds=20))
+    ratings, split = pfr_jax.load_ratings(config.data)
+    simulation = pfr_jax.prepare(config, ratings, split)
+    for record in pfr_jax.simulate(simulation):
+        if record.evaluation:
+            print(record.round, record.evaluation.validation.rmse)
 """
+
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pfr_jax.algorithms import ALGORITHMS, AlgorithmSpec
+    from pfr_jax.config import (
+        ClientConfig,
+        Config,
+        DataConfig,
+        FaultConfig,
+        ModelConfig,
+        RunConfig,
+        ServerConfig,
+    )
+    from pfr_jax.data import Ratings, ReadOptions, Scale, Split, load, random_split
+    from pfr_jax.errors import InputError
+    from pfr_jax.evaluation.task import Task
+    from pfr_jax.evaluation.tasks import TASKS
+    from pfr_jax.jax_setup import set_up_jax
+    from pfr_jax.preparation import Simulation, load_ratings, prepare
+    from pfr_jax.simulation import RoundRecord, simulate
+
+_HOMES = {
+    "pfr_jax.algorithms": ("ALGORITHMS", "AlgorithmSpec"),
+    "pfr_jax.config": (
+        *("ClientConfig", "Config", "DataConfig", "FaultConfig", "ModelConfig", "RunConfig"),
+        "ServerConfig",
+    ),
+    "pfr_jax.data": ("Ratings", "ReadOptions", "Scale", "Split", "load", "random_split"),
+    "pfr_jax.errors": ("InputError",),
+    "pfr_jax.evaluation.task": ("Task",),
+    "pfr_jax.evaluation.tasks": ("TASKS",),
+    "pfr_jax.jax_setup": ("set_up_jax",),
+    "pfr_jax.preparation": ("Simulation", "load_ratings", "prepare"),
+    "pfr_jax.simulation": ("RoundRecord", "simulate"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [  # noqa: F822
+    "ALGORITHMS",
+    "AlgorithmSpec",
+    "ClientConfig",
+    "Config",
+    "DataConfig",
+    "FaultConfig",
+    "InputError",
+    "ModelConfig",
+    "Ratings",
+    "ReadOptions",
+    "RoundRecord",
+    "RunConfig",
+    "Scale",
+    "ServerConfig",
+    "Simulation",
+    "Split",
+    "TASKS",
+    "Task",
+    "__version__",
+    "load",
+    "load_ratings",
+    "prepare",
+    "random_split",
+    "set_up_jax",
+    "simulate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name from where it lives; importing everything would take seconds."""
+    if name == "__version__":
+        return metadata.version("pfr_jax")
+    if name in _HOME_OF:
+        return getattr(import_module(_HOME_OF[name]), name)
+    raise AttributeError(f"module 'pfr_jax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

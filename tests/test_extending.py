@@ -1,0 +1,115 @@
+"""The tutorial is run as it stands, from an empty folder; algorithms of one's own, by hand."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from federations import leaves_by_name, ragged_ratings, small_config
+
+from pfr_jax.algorithms import ALGORITHMS, AlgorithmSpec
+from pfr_jax.algorithms.spec import Moves, at_once, one_after_the_other
+from pfr_jax.config import RunConfig
+from pfr_jax.data.splits import random_split
+from pfr_jax.errors import InputError
+from pfr_jax.preparation import Simulation, prepare
+from pfr_jax.simulation import simulate
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_tutorial_runs(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "extending.md").read_text()
+    code = "\n".join(re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))
+    (tmp_path / "tutorial.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, "tutorial.py"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    first, *others = done.stdout.splitlines()
+    assert first == "in_turns is computed by factored"
+    assert [line.split(":")[0] for line in others if "validation" in line] == [
+        "round 10",
+        "round 20",
+    ]
+    assert others[-1].startswith("a tenth of the users has a test RMSE above ")
+
+
+def simulation_of(spec: AlgorithmSpec, **changes: object) -> Simulation:
+    ratings = ragged_ratings()
+    split = random_split(len(ratings), 0.0, 0.1, 0)
+    return prepare(small_config(rounds=2, **changes), ratings, split, spec=spec)
+
+
+def changed_parts(simulation: Simulation) -> tuple[set[str], set[str]]:
+    """The parts that a round has changed: of the server, and of some client."""
+    before = leaves_by_name(next(iter(simulate(simulation, 1))).state.server.shared)
+    record = list(simulate(simulation, 2))[-1]
+    after = leaves_by_name(record.state.server.shared)
+    of_server = {n.split("/")[0] for n in after if not np.array_equal(before[n], after[n])}
+    of_clients = set()
+    for clients in record.state.clients:
+        for name, leaf in leaves_by_name(clients.private).items():
+            if np.any(leaf):
+                of_clients.add(name.split("/")[0])
+    return of_server, of_clients
+
+
+@pytest.mark.parametrize(
+    ("shared", "server", "clients"),
+    [
+        (("item",), {"decoder"}, {"encoder"}),
+        (("user",), {"encoder"}, {"decoder"}),
+        (("user", "item"), {"encoder", "decoder"}, set()),
+        ((), set(), {"encoder", "decoder"}),
+    ],
+)
+def test_what_is_shared_is_averaged_and_the_rest_stays(shared, server, clients) -> None:
+    spec = AlgorithmSpec("mine", "of this test", shared=shared)
+    assert changed_parts(simulation_of(spec, engine="active_rows")) == (server, clients)
+
+
+def test_a_record_of_ones_own_equals_the_one_it_copies() -> None:
+    fedalt = ALGORITHMS["fedalt"]
+    mine = AlgorithmSpec("mine", "as fedalt", shared=("item",), schedule=one_after_the_other)
+    ends = [list(simulate(simulation_of(spec)))[-1].state.server for spec in (fedalt, mine)]
+    jax.tree.map(np.testing.assert_array_equal, *ends)
+
+
+def test_a_part_that_never_moves_stays() -> None:
+    def frozen(private_epochs: int, local_epochs: int) -> Moves:
+        return Moves((True,) * local_epochs, (False,) * local_epochs)
+
+    spec = AlgorithmSpec("mine", "the server learns nothing", shared=("item",), schedule=frozen)
+    of_server, _ = changed_parts(simulation_of(spec, momentum=0.0))
+    assert not of_server
+
+
+def test_schedules_by_hand() -> None:
+    assert at_once(3, 2) == Moves((True, True), (True, True))
+    assert one_after_the_other(1, 2) == Moves((True, False, False), (False, True, True))
+
+
+def test_names_are_those_of_the_catalog() -> None:
+    assert all(name == spec.name for name, spec in ALGORITHMS.items())
+    for name in ALGORITHMS:
+        assert RunConfig(algorithm=name).algorithm == name
+    with pytest.raises(InputError, match="--algorithm=mine: want one of personalfr, .*prepare"):
+        RunConfig(algorithm="mine")
+
+
+def test_no_engine_for_a_combination_is_one_clear_line() -> None:
+    with pytest.raises(InputError) as error:
+        simulation_of(ALGORITHMS["fedper"], engine="factored")
+    message = str(error.value)
+    assert "--engine=factored" in message and "--algorithm=fedper" in message
+    assert "private decoder" in message and "active_rows" in message and "\n" not in message
