@@ -1,28 +1,3 @@
-"""Command-line programs on top of the library, and their presets and results.
+"""The programs as modules of the repository: ``python -m experiments.run`` is ``pfr run``."""
 
-What is here happens before any of them is imported, which takes seconds.
-"""
-
-import logging
-import os
-import signal
-import sys
-from types import FrameType
-
-INTERRUPTED = "interrupted; what was written so far stays"
-
-
-def end_at_once(number: int, frame: FrameType | None) -> None:
-    """Handles SIGINT while modules are imported: some of them swallow a KeyboardInterrupt."""
-    del frame
-    os.write(2, f"{INTERRUPTED}\n".encode())
-    os._exit(128 + number)
-
-
-# JAX tells of every kind of device that it looks for and does not find; absl would show it. Where
-# JAX_PLATFORMS asks for one that is not there, it is an error all the same.
-logging.getLogger("jax").setLevel(logging.WARNING)
-# While `python -m experiments.PROGRAM` looks for the program, "-m" stands for its path. A shell may
-# have had SIGINT ignored, and so it stays.
-if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, end_at_once)
+import pfr_jax.programs  # noqa: F401  # heeds Ctrl-C from here on

@@ -13,6 +13,7 @@ is named here is the public interface; it is imported when it is first asked for
             print(record.round, record.evaluation.validation.rmse)
 """
 
+from contextlib import suppress
 from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +84,9 @@ __all__ = [  # noqa: F822
 def __getattr__(name: str) -> Any:
     """Imports a public name from where it lives; importing everything would take seconds."""
     if name == "__version__":
-        return metadata.version("pfr_jax")
+        with suppress(metadata.PackageNotFoundError):
+            return metadata.version("pfr_jax")
+        return "not installed"
     if name in _HOME_OF:
         return getattr(import_module(_HOME_OF[name]), name)
     raise AttributeError(f"module 'pfr_jax' has no attribute {name!r}")

@@ -1,0 +1,63 @@
+"""The command ``pfr``: the name of a program and its flags."""
+
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+import pfr_jax
+from pfr_jax import programs
+
+PROGRAMS = {
+    "run": "trains one federation and reports its figures",
+    "compare": "compares two runs user by user",
+    "reproduce": "makes the paper's tables and plots",
+    "search": "searches settings on validation splits",
+    "benchmark": "measures throughput against PyTorch (from the repository)",
+    "synthesize": "writes synthetic ratings in the format of a known data set",
+    "chaos": "kills runs and damages checkpoints, and sees what becomes of them",
+}
+
+
+def main() -> None:
+    """Runs the program that the first argument names."""
+    programs.heed_early_interrupts()
+    name = sys.argv[1] if len(sys.argv) > 1 else ""
+    if name == "--version":
+        print(f"pfr_jax {pfr_jax.__version__}")
+    elif name in ("", "-h", "--help", "help"):
+        print(_overview())
+        sys.exit(0 if name else 1)
+    elif name not in PROGRAMS:
+        near = difflib.get_close_matches(name, PROGRAMS, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        sys.exit(f"error: there is no program {name!r}{hint}\n\n{_overview()}")
+    else:
+        sys.argv[:2] = [f"pfr {name}"]
+        run_program(name)
+
+
+def run_program(name: str) -> None:
+    """Runs one of PROGRAMS with the flags of sys.argv."""
+    from absl import app
+
+    from pfr_jax.programs.flags import parse_flags
+    from pfr_jax.programs.help import help_text
+
+    module: ModuleType = importlib.import_module(f"pfr_jax.programs.{name}")
+
+    def parse(argv: Sequence[str]) -> Sequence[str]:
+        if any(argument in ("-h", "--help", "--helpshort", "--helpfull") for argument in argv[1:]):
+            print(help_text(module))
+            sys.exit(0)
+        return parse_flags(argv)
+
+    app.run(module.main, flags_parser=parse)
+
+
+def _overview() -> str:
+    width = max(map(len, PROGRAMS))
+    lines = [f"  pfr {name:{width}}  {what}" for name, what in PROGRAMS.items()]
+    usage, more = "usage: pfr PROGRAM [--flag=value ...]", "pfr PROGRAM --help lists its flags."
+    return "\n".join([usage, "", *lines, "", more])

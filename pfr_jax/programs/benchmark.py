@@ -1,0 +1,235 @@
+"""Measures the throughput of federated training against PyTorch.
+
+    pfr benchmark --like=ml10m --rounds=7
+
+Every contestant runs in a process of its own, in turn, on the same synthetic ratings and local
+steps. First all of them compute two rounds of one small cohort, without dropout; only those that
+agree on the change of every leaf are timed. Nothing but rounds is inside the clock.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import flags
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, JustifyMethod
+from rich.table import Table
+
+from pfr_jax.data.synthetic import PRESETS
+from pfr_jax.errors import InputError
+from pfr_jax.programs.contestants.roofline import floor_seconds, measure
+from pfr_jax.programs.contestants.sizes import make_workload, scaling_specs, small_part
+from pfr_jax.programs.contestants.workload import Workload
+from pfr_jax.programs.flags import one_line_errors
+from pfr_jax.report.environment import environment
+from pfr_jax.report.tables import Fitted
+
+LIKE = {"ml100k": "synthetic", "ml1m": "synthetic-ml1m", "ml10m": "synthetic-ml10m"}
+CONTESTANTS = ("torch_loop", "torch_batched", "active_rows", "factored")
+TOLERANCE = 1e-3  # of the largest change of a leaf, in float32
+
+_LIKE = flags.DEFINE_enum("like", "ml10m", list(LIKE), "Sizes of the synthetic ratings.")
+_CONTESTANTS = flags.DEFINE_list("contestants", list(CONTESTANTS), "Who takes part.")
+_COHORT = flags.DEFINE_float("cohort_fraction", 0.1, "Share of the clients in a round.", 1e-6, 1)
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "Timed rounds; the median is reported.", 1)
+_SAMPLE = flags.DEFINE_integer("loop_sample", 8, "Clients of a round that torch_loop trains.", 1)
+_DEVICE = flags.DEFINE_enum("device", "cpu", ["cpu", "cuda"], "Where to compute.")
+_SHARED = flags.DEFINE_enum("shared_momentum", "restart", ["carry", "restart"], "As in a run.")
+_BLOCK = flags.DEFINE_integer("block_size", 0, "Clients of a block; 0: each contestant's own.", 0)
+_ROOFLINE = flags.DEFINE_bool("roofline", True, "Measure the machine, for the floors.")
+_SCALING = flags.DEFINE_bool("scaling", False, "Time 'factored' on more users and items instead.")
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", "experiments/results", "Where the JSON goes.")
+
+
+def work(contestant: str, workload: Path, result: Path, warm_up: int, rounds: int) -> None:
+    """Runs the contestant in a process of its own."""
+    sample = _SAMPLE.value if contestant == "torch_loop" and result.suffix == ".json" else 0
+    numbers = _BLOCK.value, warm_up, rounds, sample
+    command = [
+        *(sys.executable, "-m", "pfr_jax.programs.contestants.worker"),
+        *(contestant, str(workload), str(result), _DEVICE.value, *map(str, numbers)),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        last = done.stderr.strip().splitlines()[-1:] or ["no message; memory may have run out"]
+        raise InputError(f"{contestant} ended with status {done.returncode}: {last[0]}")
+
+
+def disagreement(workload: Workload, one: Path, other: Path) -> float:
+    """Largest difference of two contestants' changes, relative to the largest change of a leaf."""
+    with np.load(one) as a, np.load(other) as b:
+        if set(a.files) != set(b.files):
+            return float("inf")
+        found = []
+        for key in a.files:
+            owner, _, name = key.partition(":")
+            start = workload.initial[name]
+            if owner != "shared" and name.endswith("/item_kernel"):
+                start = start[workload.client(int(owner))[0]]
+            change, difference = a[key] - start, np.abs(a[key] - b[key]).max()
+            found.append(difference / np.abs(change).max())
+    return float(np.max(found))  # NaN if anything is not a number
+
+
+def check_agreement(
+    names: Sequence[str], workload: Workload, folder: Path, console: Console
+) -> None:
+    """Raises InputError unless all contestants compute the same."""
+    part = small_part(workload)
+    part.save(folder / "small.npz")
+    for name in names:
+        work(name, folder / "small.npz", folder / f"{name}.npz", 0, 0)
+        if name == names[0]:
+            continue
+        worst = disagreement(part, folder / f"{names[0]}.npz", folder / f"{name}.npz")
+        console.print(f"{name} agrees with {names[0]} to {worst:.1e} of the largest change.")
+        if not worst < TOLERANCE:
+            raise InputError(f"{name} does not compute what {names[0]} does; it is not timed")
+
+
+def summarise(name: str, timings: dict[str, Any], steps: int, limits: dict[str, float]) -> dict:
+    """The row of a contestant, from the medians over its rounds."""
+
+    def per_second(counts: Sequence[float]) -> float:
+        pairs = zip(counts, timings["seconds"], strict=True)
+        return float(np.median([count / seconds for count, seconds in pairs]))
+
+    clients = per_second(timings["clients"])
+    row = {
+        "contestant": name,
+        "client_steps_per_second": steps * clients,
+        "clients_per_second": clients,
+        "ratings_per_second": per_second(timings["ratings"]),
+        "seconds_per_round": float(np.median(timings["seconds"])),
+        "seconds_of_rounds": timings["seconds"],
+        "clients_of_rounds": timings["clients"],
+        "microseconds_per_client_step": 1e6 / (steps * clients),
+        "peak_rss_bytes": timings["peak_rss_bytes"],
+        "compile_seconds": timings["compile_seconds"],
+    }
+    if limits:
+        floors = [
+            floor_seconds(limits, *pair)
+            for pair in zip(timings["floor_bytes"], timings["floor_flops"], strict=True)
+        ]
+        ratios = np.array(timings["seconds"]) / floors
+        row["floor_seconds"] = float(np.median(floors))
+        row["floor_multiple"] = float(np.median(ratios))
+    return row
+
+
+def race(names: Sequence[str], workload: Workload, folder: Path, limits: Any, console: Any) -> list:
+    """A row per contestant."""
+    workload.save(folder / "workload.npz")
+    rows = []
+    for name in names:
+        work(name, folder / "workload.npz", folder / "timings.json", 2, _ROUNDS.value)
+        timings = json.loads((folder / "timings.json").read_text())
+        if not timings["compiled"]:
+            raise InputError(f"{name}: torch.compile failed, which would not be a fair race")
+        rows.append(summarise(name, timings, workload.local_steps, limits))
+        console.print(f"{name}: {rows[-1]['microseconds_per_client_step']:,.1f} us per client-step")
+    return rows
+
+
+def show(rows: list[dict], limits: dict[str, float], console: Console) -> None:
+    table = Table(box=SIMPLE_HEAD)
+    slowest = rows[0]["microseconds_per_client_step"]
+    for heading in (
+        "contestant",
+        "us per\nclient-step",
+        "times\nthe first",
+        "clients/s",
+        "s per\nround",
+        "compile\ns",
+        "peak\nGiB",
+        "times its\nfloor",
+    ):
+        side: JustifyMethod = "left" if heading == "contestant" else "right"
+        table.add_column(heading, justify=side, no_wrap=True)
+    for row in rows:
+        micro = row["microseconds_per_client_step"]
+        table.add_row(
+            row["contestant"],
+            f"{micro:,.1f}",
+            f"{slowest / micro:,.1f}",
+            f"{row['clients_per_second']:,.0f}",
+            f"{row['seconds_per_round']:.3f}",
+            f"{row['compile_seconds']:.1f}",
+            f"{row['peak_rss_bytes'] / 2**30:.2f}",
+            f"{row['floor_multiple']:.2f}" if "floor_multiple" in row else "",
+        )
+    console.print(Fitted("Throughput, medians", table))
+    if limits:
+        console.print(
+            f"Machine: copy {limits['copy_bytes_per_second'] / 1e9:.1f} GB/s, products "
+            f"{limits['gemm_flops_per_second'] / 1e9:.0f} GFLOP/s, gather "
+            f"{limits['gathered_rows_per_second'] / 1e6:.1f} M rows/s"
+        )
+
+
+def run(console: Console) -> None:
+    if not _CONTESTANTS.value or set(_CONTESTANTS.value) - set(CONTESTANTS):
+        raise InputError(
+            f"--contestants={','.join(_CONTESTANTS.value)}: want some of {','.join(CONTESTANTS)}"
+        )
+    output = Path(_OUTPUT_DIR.value)
+    output.mkdir(parents=True, exist_ok=True)
+    carried = _SHARED.value == "carry"
+    limits = measure(os.cpu_count() or 1) if _ROOFLINE.value else {}
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        if _SCALING.value:
+            rows = []
+            for name, spec in scaling_specs().items():
+                workload = make_workload(spec, _COHORT.value, carried)
+                (row,) = race(["factored"], workload, folder, limits, console)
+                rows.append({**row, "contestant": f"factored, {name}"})
+        else:
+            workload = make_workload(PRESETS[LIKE[_LIKE.value]], _COHORT.value, carried)
+            check_agreement(_CONTESTANTS.value, workload, folder, console)
+            rows = race(_CONTESTANTS.value, workload, folder, limits, console)
+    show(rows, limits, console)
+    kind = "scaling" if _SCALING.value else f"{_LIKE.value}_{_SHARED.value}"
+    path = output / f"benchmark_{kind}_{_DEVICE.value}.json"
+    content = {
+        "machine": {**machine(), **limits},
+        "versions": versions(),
+        "settings": {
+            flag.name: flag.value
+            for flag in (_LIKE, _CONTESTANTS, _COHORT, _ROUNDS, _SAMPLE, _SHARED, _BLOCK, _DEVICE)
+        },
+        "results": rows,
+    }
+    path.write_text(json.dumps(content, indent=1) + "\n")
+    console.print(f"Written to {path}")
+
+
+def machine() -> dict[str, Any]:
+    facts = environment()
+    return {"cores": os.cpu_count(), "platform": facts["platform"], "devices": facts["devices"]}
+
+
+def versions() -> dict[str, str]:
+    facts = {
+        name: text for name, text in environment().items() if name not in ("platform", "devices")
+    }
+    try:
+        facts["torch"] = version("torch")
+    except PackageNotFoundError:
+        facts["torch"] = "not installed"
+    return facts
+
+
+def main(argv: Sequence[str]) -> None:
+    del argv
+    with one_line_errors():
+        run(Console())

@@ -1,0 +1,218 @@
+"""Makes the paper's tables and plots on one data set.
+
+    pfr reproduce --dataset=ml100k --num_seeds=4 --parts=paper
+
+A cell is a call of ``pfr run`` with one of the presets, all seeds in one process, in a
+folder of its own under ``--runs_dir``. A finished cell of the same settings is not made again, so
+an interrupted table goes on where it was. At the end ``--output_dir`` has, for each feedback, a
+``DATASET_PARTS_FEEDBACK_table.csv`` with a row per run, a
+``.md`` with means over the seeds, and plots.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from absl import flags
+
+from pfr_jax.errors import InputError
+from pfr_jax.evaluation.tasks import TASKS
+from pfr_jax.programs.flags import PRESETS, one_line_errors
+from pfr_jax.report.figures import Runs, draw
+from pfr_jax.report.paper_table import baseline_figures, markdown, table_figures
+
+NAMED = ["ml100k", "ml1m", "ml10m", "anime"]
+SCALES = {
+    "smoke": ("--num_users=400", "--rounds=4", "--eval_every=2", "--local_epochs=1"),
+    "quick": ("--rounds=60",),
+    "full": (),
+}
+_DATASET = flags.DEFINE_string(
+    "dataset", "ml100k", f"One of {', '.join(NAMED)}, or as for pfr run."
+)
+_DATA_DIR = flags.DEFINE_string("data_dir", "", "As for pfr run.")
+_SCALE = flags.DEFINE_enum(
+    "scale", "full", list(SCALES), "smoke: 4 rounds of 400 users; quick: 60 rounds; full: all."
+)
+_PARTS = flags.DEFINE_list(
+    "parts",
+    ["paper", "recipes"],
+    "paper: the paper's table; recipes: the tuned ones; effects: the default recipe with one "
+    "setting changed at a time.",
+)
+_FEEDBACK = flags.DEFINE_list("feedback", list(TASKS), "Which feedback.")
+_RUNS_DIR = flags.DEFINE_string("runs_dir", "runs/reproduce", "Folder of the runs.")
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", "experiments/results", "Tables and plots.")
+_SEEDS = flags.DEFINE_integer("num_seeds", 4, "Seeds 0, 1, ... of training and split.", 1)
+_FIRST = flags.DEFINE_integer("first_seed", 0, "The first of these seeds.", 0)
+_PARALLEL = flags.DEFINE_integer("parallel_runs", 1, "Cells made at the same time.", 1)
+_EXTRA = flags.DEFINE_multi_string("set", [], "A flag for every run, as in --set=rounds=80.")
+
+
+@dataclass(frozen=True)
+class System:
+    """A row of a table."""
+
+    name: str
+    part: str  # one of --parts
+    preset: str = ""  # what the preset's name ends in
+    flags: tuple[str, ...] = ()
+
+
+# The paper's presets report the last round and need no validation split; curves do. All systems get
+# the same one, so that they have the same ratings to train on.
+CURVES = ("--validation_fraction=0.05", "--eval_every=20")
+# What is changed in the recipe, a row each; "" is the recipe itself.
+EFFECTS = (
+    "",
+    "input_offset=0",
+    "center=none",
+    "output_bias=item",
+    "dropout=0.5",
+    "weight_decay=5e-4",
+    "private_rate_factor=1",
+    "nodecay_biases",
+    "momentum=0.9",
+    "shared_momentum=carry",
+    "server_momentum=0",
+    "denominator=clients",
+    "denominator=contributors",
+    "proximal=0.01",
+    "proximal=0.1",
+    "algorithm=fedalt",
+    "algorithm=fedrecon",
+)
+SYSTEMS = (
+    System("joint", "paper", "_joint"),
+    System("fedavg-100", "paper", "_fedavg", CURVES),
+    System("fedavg-300", "paper", "_fedavg", (*CURVES, "--num_clients=300")),
+    System("fedavg-user", "paper", "_fedavg", (*CURVES, "--num_clients=0")),
+    System("personalfr-100", "paper", "", (*CURVES, "--num_clients=100")),
+    System("personalfr-300", "paper", "", (*CURVES, "--num_clients=300")),
+    System("personalfr-user", "paper", "", CURVES),
+    System("local", "paper", "", (*CURVES, "--algorithm=local")),
+    System("joint, tuned", "recipes", "_joint"),
+    System("fedavg, tuned", "recipes", "_fedavg"),
+    System("personalfr, tuned", "recipes"),
+    *(
+        System(
+            change or "recipe",
+            "effects",
+            flags=("--hidden_sizes=256,128", "--noretrain", *([f"--{change}"] if change else [])),
+        )
+        for change in EFFECTS
+    ),
+)
+
+
+def cell_arguments(system: System, feedback: str) -> list[str]:
+    """The flags of a cell, but for where its files are."""
+    known = _DATASET.value if _DATASET.value in NAMED and system.part == "paper" else "ml100k"
+    preset = f"{_family(system)}_{known}{system.preset}"
+    return [
+        f"--preset={preset}",
+        f"--dataset={_DATASET.value}",
+        *system.flags,
+        *SCALES[_SCALE.value],
+        f"--feedback={feedback}",
+        *(f"--seed={_FIRST.value}", f"--split_seed={_FIRST.value}"),
+        f"--num_seeds={_SEEDS.value}",
+        *(f"--{setting}" for setting in _EXTRA.value),
+    ]
+
+
+def _family(system: System) -> str:
+    """The presets that a system is of."""
+    return "paper" if system.part == "paper" else "best"
+
+
+def run_cell(system: System, feedback: str) -> Runs:
+    """The runs of a cell, made now if they are not there."""
+    label = system.name.replace(", ", "-").replace("=", "-")
+    folder = Path(_RUNS_DIR.value) / f"{Path(_DATASET.value).stem}-{feedback}-{label}"
+    arguments = cell_arguments(system, feedback)
+    # What the runs are of: their flags, and the presets as they stand.
+    presets = "".join(
+        path.read_text() for path in sorted(PRESETS.glob(f"{_family(system)}*.flags"))
+    )
+    made_of = json.dumps(arguments) + "\n" + presets
+    seeds = range(_FIRST.value, _FIRST.value + _SEEDS.value)
+    folders = tuple(folder / f"seed{seed}" for seed in seeds) if len(seeds) > 1 else (folder,)
+    stamp = folder / "reproduce.txt"
+    finished = all((one / "summary.json").is_file() for one in folders)
+    if not (finished and stamp.is_file() and stamp.read_text() == made_of):
+        where = f"--data_dir={_DATA_DIR.value}", f"--output_dir={folder}", "--overwrite"
+        command = [sys.executable, "-m", "pfr_jax", "run", *arguments, *where]
+        command.append("--nocheckpoints")  # a cell that was interrupted is made again
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise InputError(f"{folder.name}: {done.stderr.strip()}")
+        stamp.write_text(made_of)
+        print(f"{folder.name}: done", flush=True)
+    return Runs(system.name, TASKS[feedback], folders)
+
+
+def rows_of(runs: Runs) -> list[dict[str, Any]]:
+    """A row of the table per seed."""
+    return [
+        {
+            "feedback": runs.task.name,
+            "system": runs.name,
+            "seed": seed,
+            **table_figures(summary, runs.task),
+        }
+        for seed, summary in _summaries(runs)
+    ]
+
+
+def rows_of_baselines(systems: Sequence[Runs]) -> list[dict[str, Any]]:
+    """Likewise of the simple baselines, which all systems on the same ratings have in common."""
+    rows: dict[tuple[str, int], dict[str, Any]] = {}
+    for runs in systems:
+        for seed, summary in _summaries(runs):
+            for name, figures in baseline_figures(summary, runs.task).items():
+                known = {"feedback": runs.task.name, "system": name, "seed": seed}
+                rows.setdefault((name, seed), {**known, **figures})
+    return [rows[key] for key in sorted(rows)]
+
+
+def _summaries(runs: Runs) -> list[tuple[int, dict[str, Any]]]:
+    """Of each run: its seed, and what its summary.json holds."""
+    return [
+        (_FIRST.value + index, json.loads((folder / "summary.json").read_text()))
+        for index, folder in enumerate(runs.folders)
+    ]
+
+
+def main(argv: Sequence[str]) -> None:
+    del argv
+    with one_line_errors():
+        cells = [
+            (system, feedback)
+            for feedback in _FEEDBACK.value
+            for system in SYSTEMS
+            if system.part in _PARTS.value
+        ]
+        if not cells:
+            raise InputError(f"--parts={','.join(_PARTS.value)}: want paper, recipes, effects")
+        with ThreadPoolExecutor(_PARALLEL.value) as pool:
+            made = list(pool.map(lambda cell: run_cell(*cell), cells))
+        output = Path(_OUTPUT_DIR.value)
+        stem = "_".join([Path(_DATASET.value).stem, *_PARTS.value])
+        output.mkdir(parents=True, exist_ok=True)
+        for feedback in _FEEDBACK.value:
+            shown = [runs for runs in made if runs.task.name == feedback]
+            name = f"{stem}_{feedback}"
+            rows = [row for runs in shown for row in rows_of(runs)]
+            table = pd.DataFrame(rows + rows_of_baselines(shown))
+            table.to_csv(output / f"{name}_table.csv", index=False, float_format="%.6g")
+            (output / f"{name}_table.md").write_text(markdown(table))
+            print(markdown(table))
+            if _PARTS.value != ["effects"]:  # too many lines for a plot
+                print("\n".join(map(str, draw(shown, output, name))))
