@@ -49,7 +49,7 @@ def test_help_has_every_setting_once_under_its_topic(tmp_path: Path) -> None:
     assert lines[0] == "Trains one federation and reports its figures."
     assert any(line.strip().startswith("pfr run --preset=") for line in lines)
     shown = [
-        line.split()[0].removeprefix("--[no]").removeprefix("--")
+        line.split()[0].split("=")[0].removeprefix("--[no]").removeprefix("--")
         for line in lines
         if line.startswith("  --")
     ]
