@@ -1,0 +1,74 @@
+"""README and docs: every link leads somewhere, every flag and program that is named exists."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from absl import flags
+
+from pfr_jax.cli import PROGRAMS
+from pfr_jax.programs import run
+from pfr_jax.programs.flags import PRESETS
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
+
+
+def headings(page: Path) -> set[str]:
+    """As anchors: lower case, without punctuation, dashes for spaces."""
+    lines = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in lines}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if target.startswith("http"):
+            continue
+        path, _, anchor = target.partition("#")
+        linked = (page.parent / path).resolve() if path else page
+        assert linked.exists(), target
+        assert not anchor or anchor in headings(linked), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_name_programs_flags_and_presets_that_exist(page: Path) -> None:
+    known = set(flags.FLAGS)
+    for command in re.findall(r"^\s*(?:pfr |python -m experiments\.)(.*)$", page.read_text(), re.M):
+        program, *arguments = command.split()
+        assert program in PROGRAMS, command
+        for argument in arguments:
+            if not argument.startswith("--"):
+                continue
+            name, _, value = argument[2:].partition("=")
+            if name == "preset":
+                assert (PRESETS / f"{value}.flags").is_file(), command
+            elif program == "run" and name not in ("help",):
+                assert name in known or name.removeprefix("no") in known, command
+
+
+def test_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+def test_readmes_example_runs(tmp_path: Path) -> None:
+    text = (ROOT / "README.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    assert len(code.splitlines()) <= 12
+    (tmp_path / "example.py").write_text(code.replace("rounds=20, eval_every=10", "rounds=2"))
+    done = subprocess.run(
+        [sys.executable, "example.py"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"2 [01]\.\d+\n", done.stdout), done.stdout
+
+
+assert run  # its flags are defined by importing it
