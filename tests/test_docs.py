@@ -43,7 +43,7 @@ def test_commands_name_programs_flags_and_presets_that_exist(page: Path) -> None
         for argument in arguments:
             if not argument.startswith("--"):
                 continue
-            name, _, value = argument[2:].partition("=")
+            name, _, value = argument[2:].rstrip("'").partition("=")
             if name == "preset":
                 assert (PRESETS / f"{value}.flags").is_file(), command
             elif program == "run" and name not in ("help",):
