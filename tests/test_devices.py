@@ -12,6 +12,8 @@ from pfr_jax.errors import InputError
 from pfr_jax.sharding import client_mesh
 from pfr_jax.simulation import initial_state, simulate
 
+pytestmark = pytest.mark.slow
+
 COHORTS = [COHORT, np.array([0, 1, 2, 5, 6, 12]), COHORT]
 
 

@@ -15,6 +15,8 @@ from pfr_jax.initial import seed_keys
 from pfr_jax.preparation import Simulation
 from pfr_jax.simulation import compile_round, initial_state, sample_cohort, simulate
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = {"engine": "factored", "shared_momentum": "carry", "rounds": 4, "eval_every": 1}
 
 

@@ -17,6 +17,8 @@ from pfr_jax.errors import InputError
 from pfr_jax.preparation import Simulation
 from pfr_jax.simulation import Begin, initial_state, simulate
 
+pytestmark = pytest.mark.slow
+
 NOTE = {"note": np.arange(3)}
 
 

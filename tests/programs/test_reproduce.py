@@ -8,6 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 BASELINES = "bias only", "item mean"
 TINY = ("--set=hidden_sizes=8,4", "--set=max_buckets=1", "--set=local_epochs=1")
