@@ -93,7 +93,9 @@ class DataConfig:
         "marks something else, are dropped and counted. Empty: all.",
     )
     min_ratings_per_user: int = option(
-        0, "Drop users with fewer ratings, and count again until nothing changes; 0: none."
+        0,
+        "Drop users with fewer ratings, and count again until nothing changes (before --num_users "
+        "takes its sample, which may leave items with fewer); 0: none.",
     )
     min_ratings_per_item: int = option(0, "Likewise for items.")
     scale: tuple[float, ...] = option(

@@ -19,7 +19,7 @@ from pfr_jax.data.profiles import Form, read_profiles
 from pfr_jax.data.synthetic import HALF_STARS, PRESETS, WHOLE_STARS, generate
 from pfr_jax.data.table import Ratings, Scale
 from pfr_jax.errors import InputError
-from pfr_jax.paths import expanded
+from pfr_jax.paths import expanded, is_file
 
 # Far above the largest id of any source (a movie of MovieLens-32M: below 300,000), and far below
 # what a field or line run together with the next would make.
@@ -138,6 +138,7 @@ SOURCES = {
             options=ReadOptions(
                 columns=("user_id", "anime_id", "rating"),
                 scale=anime.SCALE,
+                unrated=float(anime.UNRATED),
                 layout=FixedLayout(num_fields=3, max_id=MAX_ID),
             ),
             threshold=8.0,
@@ -232,7 +233,7 @@ def cache_directory() -> Path:
 
 def _own_file(dataset: str) -> Path:
     path = expanded(dataset)
-    if not path.is_file():
+    if not is_file(path):
         near = _near(dataset)
         raise InputError(
             f"--dataset={dataset} is neither a known data set nor a file"
@@ -275,7 +276,7 @@ def _load_source(
 
 def _provide(source: Source, files: tuple[str, ...], data_dir: Path, download: bool) -> None:
     """Make sure that `files` of `source` are in `data_dir`; raises InputError."""
-    missing = [data_dir / file for file in files if not (data_dir / file).is_file()]
+    missing = [data_dir / file for file in files if not is_file(data_dir / file)]
     if not missing:
         return
     what = f"--dataset={source.name}: there is no file {missing[0]}"

@@ -1,11 +1,9 @@
 """The Anime data set: -1, the filters and their order, by hand."""
 
-import logging
-
 import numpy as np
 import pytest
 
-from pfr_jax.data import Scale, anime, load
+from pfr_jax.data import ReadOptions, Scale, anime, load
 from pfr_jax.data.synthetic import PRESETS, generate
 from pfr_jax.data.writers import write_ratings
 from pfr_jax.errors import InputError
@@ -39,7 +37,7 @@ def rows(ratings):
     return list(zip(users.tolist(), items.tolist(), ratings.rating.tolist(), strict=True))
 
 
-def test_filters_by_hand(write, small, caplog):
+def test_filters_by_hand(write, small):
     """Users 3, 5, 20, 100 and items 1, 2, 7 count two ratings or more.
 
     User 4 rated one item, and watched two more. Item 6 was rated once, and watched once. User 7
@@ -66,14 +64,18 @@ def test_filters_by_hand(write, small, caplog):
             (5, 1, -1),
         ]
     )
-    with caplog.at_level(logging.INFO):
-        ratings = load("anime", data_dir)
+    ratings = load("anime", data_dir)
     kept = [(20, 2, 1.0), (3, 1, 8.0), (3, 7, 7.0), (5, 7, 2.0), (5, 2, 10.0)]
     assert rows(ratings) == kept
     assert ratings.user_ids.tolist() == [3, 5, 20]
     assert ratings.item_ids.tolist() == [1, 2, 7]
     assert (ratings.scale, ratings.threshold) == (Scale(1.0, 10.0, 1.0), 8.0)
-    assert "15 rows, 11 of them rated; 7 by users and of items with at least 2" in caplog.text
+    assert ratings.notes == (
+        "4 rows were marked -1, not rated, and dropped.",
+        "anime: 11 ratings; 7 by users and of items with at least 2 ratings (counted once, "
+        "together); 5 by the first 3 such users are used.",
+    )
+    assert ratings.removed == {"not_rated": 4, "of_rare_users_or_items": 4, "of_further_users": 2}
     assert rows(load("anime", data_dir)) == kept  # from the cache
 
 
@@ -81,6 +83,14 @@ def test_items_are_counted_before_users_go(write, small):
     """Item 9 has two ratings, one of a user who goes: counted on the same table, it stays."""
     data_dir = write([(1, 9, 5), (1, 8, 6), (2, 8, 7), (2, 9, -1), (3, 9, 4)])
     assert rows(load("anime", data_dir)) == [(1, 9, 5.0), (1, 8, 6.0)]
+
+
+@pytest.mark.parametrize("which", ["first", "last", "mean"])
+def test_the_mark_is_no_rating_that_could_be_one_of_two(write, small, which):
+    data_dir = write([(1, 8, -1), (1, 8, 9), (1, 9, 5), (2, 8, 7), (2, 9, 3), (2, 9, -1)])
+    kept = [(1, 8, 9.0), (1, 9, 5.0), (2, 8, 7.0), (2, 9, 3.0)]
+    assert rows(load("anime", data_dir)) == kept
+    assert rows(load("anime", data_dir, ReadOptions(duplicates=which))) == kept
 
 
 def test_the_real_limits_are_20_and_6000():
@@ -96,12 +106,11 @@ def test_nothing_left_is_refused(write):
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
-        ((1, 3, 0), "the rating 0 is neither on the scale 1 to 10 in steps of 1 nor -1"),
+        ((1, 3, 0), "the rating 0 is not on the scale 1 to 10 in steps of 1, nor -1 .not rated."),
         ((1, 3, -2), "the rating -2 is not on the scale"),
         ((1, 3, 11), "the rating 11 is not on the scale"),
         ((1, 3, 7.5), "the rating 7.5 is not on the scale"),
         ((1, 1, 5), "user 1 rated item 1 at .*rating.csv:2 already"),
-        ((1, 2, 5), "user 1 rated item 2 at .*rating.csv:3 already"),
         ((1, "3,4", 5), "4 field"),
         ((1, 10_000_001, 5), "the item '10000001' is not a plain integer from 0 to 10,000,000"),
     ],

@@ -48,6 +48,18 @@ def join(columns: Sequence[pa.Array]) -> pa.DictionaryArray:
     return pa.chunked_array(columns, ENCODED).unify_dictionaries().combine_chunks()
 
 
+def compact(column: pa.DictionaryArray) -> pa.DictionaryArray:
+    """The same N texts, without those in the dictionary that do not occur."""
+    codes = column.indices.to_numpy()
+    used = np.bincount(codes, minlength=len(column.dictionary)) > 0
+    if used.all():
+        return column
+    renumbered = (np.cumsum(used, dtype=np.int32) - 1)[codes]
+    return pa.DictionaryArray.from_arrays(
+        pa.array(renumbered), column.dictionary.filter(pa.array(used))
+    )
+
+
 def map_distinct(
     column: pa.DictionaryArray, function: Callable[[str], float | None]
 ) -> tuple[np.ndarray, np.ndarray | None]:

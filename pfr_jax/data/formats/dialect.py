@@ -74,7 +74,7 @@ def find_dialect(path: Path, options: ReadOptions) -> tuple[Dialect, list[str]]:
         grammar.refuse(path, Fault(1, str(problem)))
     if separator != kind.separator and options.separator is None:
         notes.append(f"Its fields are separated by {separator_text(separator)}.")
-    if header and (wanted != NAMES or len(positions) > 3):
+    if header and not options.layout and (wanted != NAMES or len(positions) > 3):
         named = zip(ROLES, positions, strict=False)
         parts = (
             f"{fields[position].partition(':')[0]!r} is the {role}" for role, position in named
@@ -90,8 +90,7 @@ def find_dialect(path: Path, options: ReadOptions) -> tuple[Dialect, list[str]]:
         first_line=2 if header else 1,
         ending=ending,
         open_end=open_end,
-        scale=options.scale,
-        kept=options.rating_range,
+        rule=options.rule,
         layout=options.layout,
     ), notes
 
@@ -122,9 +121,18 @@ def _separator(text: str, kind: Kind, options: ReadOptions, wanted: Columns) -> 
     if options.separator is not None:
         return options.separator
     own = kind.separator
-    if own and (options.layout or _fits(text, own, kind, wanted)):
+    if own and options.layout:
         return own
     fitting = [one for one in SEPARATORS if one != own and _fits(text, one, kind, wanted)]
+    if own and _fits(text, own, kind, wanted):
+        # Positions fit anything that has enough fields: 1;10;4,5;1,3 may be meant either way.
+        by_name = isinstance(wanted[0], str)
+        rivals = [one for one in fitting if _fields(text, one) >= _fields(text, own)]
+        if by_name or not rivals:
+            return own
+        fitting = [own, *rivals]
+    if not fitting and own and own in text:
+        grammar.split(text, own)  # raises what is wrong with it, if that is why it does not fit
     if not fitting and _fits(text, SPACES, kind, wanted):
         fitting = [SPACES]
     if len(fitting) > 1:
@@ -184,13 +192,13 @@ def _has_header(fields: list[str], wanted: Columns, options: ReadOptions) -> boo
     if options.layout:
         return False
     numbered = fields[1:] if not fields[0] else fields  # pandas leaves the index's name out
-    if numbered == [str(number) for number in range(len(numbered))]:
+    if numbered and numbered == [str(number) for number in range(len(numbered))]:
         raise Problem(
             f"{','.join(fields)} may number the columns or be a rating; say --header=yes if it is "
             "a header, --header=no if it is not"
         )
     place = int(wanted[2])
-    if place < len(fields) and not is_number(fields[place]) and fields[place].isidentifier():
+    if place < len(fields) and not is_number(fields[place]) and fields[place][:1].isalpha():
         raise Problem(
             f"the rating {fields[place][:50]!r} is not a number. If this line is a header, say "
             "--header=yes, or name the columns of user, item and rating with --columns"
@@ -217,18 +225,29 @@ def _positions(
         return tuple(map(int, wanted))
     names = _names(fields, kind)
     found = [_find_name(str(name), names, separator) for name in wanted]
-    times = [name for name in TIMES if names.count(name) == 1]
-    if len(found) == 3 and len(times) == 1 and names.index(times[0]) not in found:
-        found.append(names.index(times[0]))
     if kind.typed:
         for role, position in zip(ROLES, found, strict=False):
             _check_type(fields[position], role)
+    time = find_time(names, [str(name) for name in wanted])
+    if time and kind.typed and not fields[names.index(time)].endswith(f":{TYPES['time']}"):
+        time = None
+    if time and len(found) == 3:
+        found.append(names.index(time))
     return tuple(found)
+
+
+def find_time(names: list[str], taken: list[str]) -> str | None:
+    """The column of times that a header names by itself, in capitals or not."""
+    for wanted in TIMES:
+        found = [name for name in names if name.lower() == wanted and name not in taken]
+        if len(found) == 1:
+            return found[0]
+    return None
 
 
 def _find_name(name: str, names: list[str], separator: str) -> int:
     if names.count(name) != 1:
-        near = difflib.get_close_matches(name, names, 1)
+        near = [] if name in names else difflib.get_close_matches(name, names, 1)
         hint = f" (there is {near[0]!r})" if near else ""
         raise Problem(
             f"the header should name the column {name!r} once{hint}; separated by "

@@ -2,8 +2,8 @@ r"""What may stand in one field of a file of ratings.
 
 missing  Empty, or nan, null, none, <na> or \N in capitals or not: refused wherever it counts.
 number   As JSON writes it: -0.5, 4, 4.0, 1e-05; not +4, 04, .5, 4., nan, 0x4, 1_0 or " 4".
-rating   A number within what f32 holds; on the scale, where one is given, unless it is outside the
-         range of ratings to keep.
+rating   A number that f32 holds (not so small that it would become 0); on the scale, where one is
+         given, unless it is outside the range of ratings to keep or the mark of no rating.
 label    Of a user or item: text of at most 200 characters, without space at either end or control
          characters. It stays as it stands: 5e263339, 2021_05, 1420.0174, 007 and 7.0 are codes.
 integer  0, or digits that do not begin with 0, with or without a minus before. If every label of a
@@ -18,7 +18,7 @@ import re
 
 import numpy as np
 
-from pfr_jax.data.formats.options import FixedLayout
+from pfr_jax.data.formats.options import FixedLayout, RatingRule
 from pfr_jax.data.table import Scale
 
 INTEGER = "(?:0|-?[1-9][0-9]{0,19})"  # read alike by Python and by Arrow; may be beyond 64 bits
@@ -57,10 +57,8 @@ def check_label(text: str, role: str, layout: FixedLayout | None) -> None:
         )
 
 
-def check_rating(
-    text: str, scale: Scale | None, kept: tuple[float, float] | None = None
-) -> float | None:
-    """The rating that `text` means, in stars; None outside the range `kept`. Raises Problem."""
+def check_rating(text: str, rule: RatingRule) -> float | None:
+    """The rating that `text` means, in stars; None for one to be dropped. Raises Problem."""
     if is_missing(text):
         raise Problem(f"the rating is missing{_as_written(text)}; correct or remove the line")
     if not _NUMBER.fullmatch(text):
@@ -68,14 +66,16 @@ def check_rating(
             f"the rating {text[:50]!r} is not a number such as 4 or 3.5; correct the line, or see "
             "--columns"
         )
-    value = float(text)
-    if kept and not kept[0] <= value <= kept[1]:
+    value, scale, kept = float(text) + 0.0, rule.scale, rule.kept  # + 0.0: no -0
+    if value == rule.unrated or (kept and not kept[0] <= value <= kept[1]):
         return None
-    if abs(value) > _LARGEST:
+    if abs(value) > _LARGEST or (value and not np.float32(value)):
         raise Problem(f"the rating {text[:50]} is beyond what 32 bits hold; correct the line")
     if scale is not None and not _is_on(scale, value):
+        mark = "" if rule.unrated is None else f", nor {rule.unrated:g} (not rated)"
         raise Problem(
-            f"the rating {text[:50]} is not on the scale {scale}; see --scale and --rating_range"
+            f"the rating {text[:50]} is not on the scale {scale}{mark}; see --scale and "
+            "--rating_range"
         )
     return value
 

@@ -13,17 +13,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pfr_jax.data.formats import fields, repeats, stream
-from pfr_jax.data.formats.columns import TextColumns, join, map_distinct
+from pfr_jax.data.formats.columns import TextColumns, compact, join, map_distinct
 from pfr_jax.data.formats.grammar import SHOWN
 from pfr_jax.data.formats.options import ReadOptions
 from pfr_jax.data.formats.tables import SUFFIXES, read_table
 from pfr_jax.data.formats.text import read_text
 from pfr_jax.data.table import Ratings, Scale
 from pfr_jax.errors import InputError
+from pfr_jax.paths import is_file
 
 # To be raised whenever some file is read differently than before: cached data of an older parser
 # are not used.
-PARSER_VERSION = 3
+PARSER_VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class _File:
     columns: TextColumns
     stars: np.ndarray  # f32[n]
     rows: np.ndarray | None  # i64[n], their places in ``columns``; None: all of them
+    marked: int = 0  # rows that carry the mark of no rating, dropped
     outside: int = 0  # ratings outside the range, dropped
     again: int = 0  # ratings of pairs rated again, settled
 
@@ -87,12 +89,15 @@ def read_files(
         levels = np.sort(pc.unique(pa.array(stars)).to_numpy())
         scale = Scale(float(levels[0]), float(levels[-1]))
         notes += _far_levels(levels)
+    elif options.duplicates == "mean" and any(file.again for file in files):
+        scale = replace(scale, step=None)  # a mean may lie between the steps
     ratings = Ratings.from_columns(user, item, stars, scale, name or Path(paths[0]).name)
     removed = {
+        "not_rated": sum(file.marked for file in files),
         "outside_rating_range": sum(file.outside for file in files),
         "rated_again": sum(file.again for file in files),
     }
-    notes += _removals(removed, options)
+    notes += _removals(removed, options, by_time=all(f.columns.time is not None for f in files))
     removed = {why: count for why, count in removed.items() if count}
     ratings = replace(ratings, scale_inferred=inferred, notes=tuple(notes), removed=removed)
     if len(files) > 1:
@@ -120,24 +125,28 @@ def _far_levels(levels: np.ndarray) -> list[str]:
     ]
 
 
-def _removals(removed: dict[str, int], options: ReadOptions) -> list[str]:
-    """What was dropped, in sentences."""
+def _removals(removed: dict[str, int], options: ReadOptions, by_time: bool) -> list[str]:
+    """What was dropped, in sentences; ``by_time``: repeated pairs were settled by their times."""
     told = []
     if options.rating_range:
         low, high = options.rating_range
         count = removed["outside_rating_range"]
         told.append(f"{count:,} ratings outside {low:g} to {high:g} were dropped.")
+    if options.unrated is not None:
+        count = removed["not_rated"]
+        told.append(f"{count:,} rows were marked {options.unrated:g}, not rated, and dropped.")
     if removed["rated_again"]:
+        by = "by its time" if by_time else "by line, as no column of times is known (see --columns)"
         what = {"mean": "their means stand for them"}.get(
-            options.duplicates, f"the {options.duplicates} of each was kept"
+            options.duplicates, f"the {options.duplicates} of each was kept, {by}"
         )
         told.append(f"{removed['rated_again']:,} ratings were of pairs rated again; {what}.")
     return told
 
 
 def _read(path: Path, options: ReadOptions) -> TextColumns:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; check --dataset and --data_dir")
+    if not is_file(path):
+        raise InputError(f"{path}: no such file")
     with_time = options.duplicates in ("first", "last")
     if stream.suffix(path) in SUFFIXES:
         return read_table(path, options, with_time)
@@ -146,12 +155,14 @@ def _read(path: Path, options: ReadOptions) -> TextColumns:
 
 def _settle(columns: TextColumns, options: ReadOptions) -> _File:
     """The ratings that are kept. Raises InputError with all that is wrong with the file."""
-    stars, rows = map_distinct(
-        columns.rating, lambda text: fields.check_rating(text, options.scale, options.rating_range)
-    )
-    outside = 0 if rows is None else len(stars) - len(rows)
+    stars, rows = map_distinct(columns.rating, lambda text: fields.check_rating(text, options.rule))
+    dropped = 0 if rows is None else len(stars) - len(rows)
+    marked = 0
+    if dropped and options.unrated is not None:
+        is_mark = [float(text) == options.unrated for text in columns.rating.dictionary.to_pylist()]
+        marked = int(np.array(is_mark)[columns.rating.indices.to_numpy()].sum())
     stars = _take(stars, rows)
-    file = _File(columns, stars, rows, outside)
+    file = _File(columns, stars, rows, marked, dropped - marked)
     found = repeats.find_repeats(file.user.indices.to_numpy(), file.item.indices.to_numpy())
     if found.pairs and options.duplicates == "error":
         _refuse_repeats(file, found)
@@ -163,7 +174,8 @@ def _settle(columns: TextColumns, options: ReadOptions) -> _File:
         found, stars, None if time is None else _take(time, rows), options.duplicates
     )
     again = len(stars) - len(kept)
-    return _File(columns, stars[kept], kept if rows is None else rows[kept], outside, again)
+    rows = kept if rows is None else rows[kept]
+    return replace(file, stars=stars[kept], rows=rows, again=again)
 
 
 def _take(values: Any, rows: np.ndarray | None) -> Any:
@@ -175,7 +187,7 @@ def _take(values: Any, rows: np.ndarray | None) -> Any:
         return values
     if isinstance(values, np.ndarray):
         return values[rows]
-    return values.take(pa.array(rows)).cast(pa.string()).dictionary_encode()
+    return compact(values.take(pa.array(rows)))
 
 
 def _refuse_repeats(file: _File, found: repeats.Repeats) -> None:

@@ -25,8 +25,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from pfr_jax.data.formats.fields import Problem, check_count, check_label, check_rating
-from pfr_jax.data.formats.options import SPACES, FixedLayout, separator_text
-from pfr_jax.data.table import Scale
+from pfr_jax.data.formats.options import SPACES, FixedLayout, RatingRule, separator_text
 from pfr_jax.errors import InputError
 
 MAX_LINE = 65_536  # bytes, line end included
@@ -47,8 +46,7 @@ class Dialect:
     first_line: int  # that holds a rating, from 1: after a header, 2
     ending: bytes  # of every line
     open_end: bool  # the last line may do without
-    scale: Scale | None  # that the ratings should be on
-    kept: tuple[float, float] | None  # range of the ratings to keep
+    rule: RatingRule
     layout: FixedLayout | None
 
     @property
@@ -128,7 +126,7 @@ def check_line(line: bytes, dialect: Dialect) -> list[str]:
     user, item, rating = dialect.positions
     check_label(fields[user], "user", dialect.layout)
     check_label(fields[item], "item", dialect.layout)
-    check_rating(fields[rating], dialect.scale, dialect.kept)
+    check_rating(fields[rating], dialect.rule)
     if dialect.layout:
         for position in set(range(dialect.num_fields)) - set(dialect.positions):
             check_count(fields[position])

@@ -25,6 +25,15 @@ class FixedLayout:
 
 
 @dataclass(frozen=True)
+class RatingRule:
+    """Which numbers are ratings."""
+
+    scale: Scale | None = None  # that they must be on; None: any
+    kept: tuple[float, float] | None = None  # those outside are dropped, and counted
+    unrated: float | None = None  # a mark that is no rating: dropped, and counted
+
+
+@dataclass(frozen=True)
 class ReadOptions:
     """How to read a file of ratings.
 
@@ -38,6 +47,7 @@ class ReadOptions:
     header: bool | None = None  # whether the first line names the columns; None: if `columns` do
     scale: Scale | None = None  # that ratings must be on; None: from the lowest to the highest
     rating_range: tuple[float, float] | None = None  # ratings outside are dropped, and counted
+    unrated: float | None = None  # a mark that is no rating; dropped, and counted
     duplicates: Duplicates = "error"  # what becomes of an item that a user rates again
     layout: FixedLayout | None = None  # demands what is known of a public data set's file
 
@@ -51,6 +61,10 @@ class ReadOptions:
                 f"--rating_range={self.rating_range[0]:g},{self.rating_range[1]:g}: want the "
                 "lowest and the highest rating to keep"
             )
+
+    @property
+    def rule(self) -> RatingRule:
+        return RatingRule(self.scale, self.rating_range, self.unrated)
 
 
 def separator_text(separator: str) -> str:

@@ -11,14 +11,16 @@ from pfr_jax.data.formats.columns import TextColumns
 from pfr_jax.data.formats.options import Duplicates
 from pfr_jax.errors import InputError
 
-_ZONE = "(?:Z|[+-][0-9]{2}:?[0-9]{2})"
-_DATE = "[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.][0-9]{1,9})?)?)?"
-# What times may look like, and the type in which they are compared; all of a file must look alike.
+_CLOCK = "[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.][0-9]{1,6})?)?"
+_DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
+# What times may look like, and the type in which they are compared: the first that all of a file's
+# times are.
 _TIMES: tuple[tuple[str, pa.DataType], ...] = (
     ("-?[0-9]{1,19}", pa.int64()),
+    ("[0-9]{1,20}", pa.uint64()),
     ("-?[0-9]+(?:[.][0-9]+)?(?:[eE][+-]?[0-9]+)?", pa.float64()),
-    (_DATE, pa.timestamp("ns")),
-    (_DATE + _ZONE, pa.timestamp("ns", "UTC")),
+    (f"{_DAY}(?:{_CLOCK})?", pa.timestamp("us")),
+    (f"{_DAY}{_CLOCK}(?:Z|[+-][0-9]{{2}}:?[0-9]{{2}})", pa.timestamp("us", "UTC")),
 )
 
 
@@ -76,21 +78,32 @@ def times(columns: TextColumns) -> np.ndarray | None:
     texts = columns.time
     if texts is None:
         return None
+    for like, kind in _TIMES:
+        if pc.all(pc.match_substring_regex(texts, f"^(?:{like})$")).as_py():
+            try:
+                found = texts.cast(kind)
+            except pa.ArrowInvalid:  # beyond the type, or no day of any year
+                continue
+            plain = pa.timestamp("us") if pa.types.is_timestamp(kind) else kind
+            return found.cast(plain).to_numpy()
     begin = texts[0].as_py()
-    fitting = [(like, kind) for like, kind in _TIMES if re.fullmatch(like, begin)]
-    like, kind = fitting[0] if fitting else _TIMES[0]
-    if kind == pa.int64():  # a later one may have a fraction, or more digits
-        whole = pc.match_substring_regex(texts, f"^{like}$")
-        like, kind = (like, kind) if pc.all(whole).as_py() else _TIMES[1]
-    good = pc.match_substring_regex(texts, f"^(?:{like})$").to_numpy()
+    like, kind = next((one for one in _TIMES if _is_time(begin, *one)), _TIMES[0])
     columns.refuse(
-        [(int(row), _odd_time(texts[int(row)].as_py())) for row in np.flatnonzero(~good)]
+        (row, _odd_time(text))
+        for row, text in enumerate(texts.to_pylist())
+        if not _is_time(text, like, kind)
     )
+    raise InputError(f"{columns.faults.path}: the times of ratings are written in several ways")
+
+
+def _is_time(text: str, like: str, kind: pa.DataType) -> bool:
+    if not re.fullmatch(like, text):
+        return False
     try:
-        found = texts.cast(kind)
-    except pa.ArrowInvalid as error:
-        raise InputError(f"{columns.faults.path}: a time cannot be read: {error}") from error
-    return found.cast(pa.timestamp("ns") if pa.types.is_timestamp(kind) else kind).to_numpy()
+        pa.array([text]).cast(kind)
+        return True
+    except pa.ArrowInvalid:
+        return False
 
 
 def _odd_time(text: str) -> str:

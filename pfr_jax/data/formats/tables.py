@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet
 
-from pfr_jax.data.formats.columns import TextColumns
-from pfr_jax.data.formats.dialect import NAMES, TIMES
+from pfr_jax.data.formats.columns import TextColumns, compact
+from pfr_jax.data.formats.dialect import NAMES, find_time
 from pfr_jax.data.formats.fields import Problem, check_count, check_label, check_rating
 from pfr_jax.data.formats.grammar import Fault, Faults
 from pfr_jax.data.formats.options import ROLES, ReadOptions
+from pfr_jax.data.formats.stream import PACKED
 from pfr_jax.errors import InputError
 
 SUFFIXES = (".parquet", ".feather", ".arrow")
@@ -40,28 +41,25 @@ def read_table(path: Path, options: ReadOptions, with_time: bool) -> TextColumns
             f"{path}: --separator and --header are for text files; leave them out for "
             f"{path.suffix} files"
         )
+    if path.suffix.lower() in PACKED:
+        raise InputError(f"{path}: only text files are read packed; unpack it first")
     try:
         table, found = _columns(path, options)
+        roles = dict(zip(found, ROLES, strict=False))
+        texts = {
+            name: _as_text(path, table[name], roles.get(name, "time"), name)
+            for name in table.column_names
+            if roles.get(name, "time") != "time" or with_time or options.layout
+        }
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path}: cannot be read as ratings: {error}") from error
     if not table.num_rows:
         raise InputError(f"{path}: the file holds no ratings")
-    texts = [
-        _as_text(path, table[name], role, name)
-        for name, role in zip(found, ROLES, strict=False)
-        if role != "time" or with_time
-    ]
-    faults = Faults(path, ": row {}")
-    good = _check(texts, options, faults)
-    if options.layout:
-        for name in set(table.column_names) - set(found[:3]):
-            _check_counts(_as_text(path, table[name], "time", name), faults)
-    if faults.count:
-        texts = [
-            text.cast(pa.string()).filter(pa.array(good)).dictionary_encode() for text in texts
-        ]
-    time = pa.chunked_array([texts[3].cast(pa.string())]) if texts[3:] else None
-    user, item, rating = texts[:3]
+    faults, good = _check(path, texts, roles, options)
+    kept = {name: compact(text.filter(pa.array(good))) for name, text in texts.items()}
+    columns = [kept[name] for name in found if name in kept]
+    time = pa.chunked_array([columns[3].cast(pa.string())]) if columns[3:] and with_time else None
+    user, item, rating = columns[:3]
     rows = np.flatnonzero(good) + 1
     return TextColumns(user, item, rating, time, [rows.tolist()], faults, [])
 
@@ -71,11 +69,22 @@ def _columns(path: Path, options: ReadOptions) -> tuple[pa.Table, list[str]]:
     if path.suffix.lower() == ".parquet":
         with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
             found, others = _find(path, file.schema_arrow.names, options)
-            return file.read([*found, *others]), found
-    table = pyarrow.feather.read_table(path, memory_map=False)
-    table.validate(full=True)  # else a damaged file could lead outside its buffers
-    found, others = _find(path, table.column_names, options)
-    return table.select([*found, *others]), found
+            table = file.read([*found, *others])
+    else:
+        table = _read_arrow(path)
+        found, others = _find(path, table.column_names, options)
+        table = table.select([*found, *others])
+    table.validate(full=True)  # text is UTF-8, and nothing leads outside of its buffers
+    return table, found
+
+
+def _read_arrow(path: Path) -> pa.Table:
+    """A feather file, or a stream of Arrow's under the same name."""
+    try:
+        return pyarrow.feather.read_table(path, memory_map=False)
+    except pa.ArrowInvalid:
+        with path.open("rb") as file, pa.ipc.open_stream(file) as stream:
+            return stream.read_all()
 
 
 def _find(path: Path, names: list[str], options: ReadOptions) -> tuple[list[str], list[str]]:
@@ -94,9 +103,9 @@ def _find(path: Path, names: list[str], options: ReadOptions) -> tuple[list[str]
             f"{path}: {len(names)} columns where this data set has {layout.num_fields}; get the "
             "file again"
         )
-    times = [name for name in TIMES if names.count(name) == 1 and name not in found]
-    if len(found) == 3 and len(times) == 1:
-        found += times
+    time = find_time(names, found)
+    if len(found) == 3 and time:
+        found.append(time)
     return found, [name for name in names if name not in found] if layout else []
 
 
@@ -124,8 +133,9 @@ def _as_text(path: Path, column: pa.ChunkedArray, role: str, name: str) -> pa.Di
     if indices.null_count:
         texts = pa.concat_arrays([texts, pa.array([""], pa.string())])
         indices = indices.fill_null(len(texts) - 1)
-    # Encoded anew, for two values may have one text, and a dictionary values that do not occur.
-    return texts.take(indices).dictionary_encode()
+    once = texts.dictionary_encode()  # two values may have one text
+    codes = once.indices.take(indices)
+    return compact(pa.DictionaryArray.from_arrays(codes, once.dictionary))
 
 
 def _writer(kind: pa.DataType, role: str) -> Callable[[pa.Array], pa.Array] | None:
@@ -158,36 +168,40 @@ def _advice(kind: pa.DataType) -> str:
     return ". Write it as text or as a number"
 
 
-def _check(texts: list[pa.DictionaryArray], options: ReadOptions, faults: Faults) -> np.ndarray:
-    """Which of the rows are in the grammar, bool[N]; what is wrong is added to ``faults``."""
-    layout = options.layout
-    checks: list[Callable[[str], object]] = [
-        lambda text: check_label(text, "user", layout),
-        lambda text: check_label(text, "item", layout),
-        lambda text: check_rating(text, options.scale, options.rating_range),
-    ]
-    good = np.ones(len(texts[0]), bool)
-    for text, check in zip(texts, checks, strict=False):
-        _add_faults(text, check, good, faults)
-    return good
+def _check(
+    path: Path,
+    texts: dict[str, pa.DictionaryArray],
+    roles: dict[str, str],
+    options: ReadOptions,
+) -> tuple[Faults, np.ndarray]:
+    """What is wrong with the rows, the first fault of each, and which rows are good, bool[N]."""
+    layout, rule = options.layout, options.rule
+    checks: dict[str, Callable[[str], object]] = {
+        "user": lambda text: check_label(text, "user", layout),
+        "item": lambda text: check_label(text, "item", layout),
+        "rating": lambda text: check_rating(text, rule),
+    }
+    found: dict[int, str] = {}
+    for name, text in texts.items():
+        check = checks.get(roles.get(name, ""), check_count if layout else None)
+        if check:
+            found = {**_faulty_rows(text, check), **found}
+    faults = Faults(path, ": row {}")
+    good = np.ones(len(next(iter(texts.values()))), bool)
+    for row in sorted(found):
+        faults.add(Fault(row + 1, found[row]))
+        good[row] = False
+    return faults, good
 
 
-def _check_counts(text: pa.DictionaryArray, faults: Faults) -> None:
-    _add_faults(text, check_count, np.ones(len(text), bool), faults)
-
-
-def _add_faults(
-    column: pa.DictionaryArray, check: Callable[[str], object], good: np.ndarray, faults: Faults
-) -> None:
-    """Adds a fault for each row that is good so far and breaks the rule, and marks it."""
+def _faulty_rows(column: pa.DictionaryArray, check: Callable[[str], object]) -> dict[int, str]:
+    """The rows, from 0, whose text breaks the rule, and how."""
     problems = [_problem(check, text) for text in column.dictionary.to_pylist()]
     wrong = np.array([problem is not None for problem in problems], bool)
     if not wrong.any():
-        return
+        return {}
     codes = column.indices.to_numpy()
-    for row in np.flatnonzero(wrong[codes] & good):
-        faults.add(Fault(int(row) + 1, str(problems[codes[row]])))
-        good[row] = False
+    return {int(row): str(problems[codes[row]]) for row in np.flatnonzero(wrong[codes])}
 
 
 def _problem(check: Callable[[str], object], text: str) -> str | None:

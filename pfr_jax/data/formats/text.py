@@ -171,7 +171,7 @@ def _are_labels(texts: pa.Array, role: str, layout: FixedLayout | None) -> bool:
 
 
 def _are_ratings(texts: pa.Array, dialect: Dialect) -> bool:
-    return _none_wrong(texts, lambda text: check_rating(text, dialect.scale, dialect.kept))
+    return _none_wrong(texts, lambda text: check_rating(text, dialect.rule))
 
 
 def _are_counts(column: pa.ChunkedArray) -> bool:

@@ -131,9 +131,7 @@ def columns_of(header: list[str], kind: Kind) -> tuple[int, ...]:
         return ()
     where = tuple(names.index(name) for name in kind.names)
     if ":" in kind.header[0]:
-        times = [name for name in ("timestamp", "time") if names.count(name) == 1]
-        typed = [*zip(where, ("token", "token", "float"), strict=True)]
-        typed += [(names.index(times[0]), "float")] if len(times) == 1 else []
+        typed = zip(where, ("token", "token", "float"), strict=True)
         if any(header[place] != f"{names[place]}:{kind}" for place, kind in typed):
             return ()
     return where

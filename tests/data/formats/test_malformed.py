@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from pfr_jax.data import load
 from pfr_jax.data.formats import FixedLayout, ReadOptions, read_files, read_ratings
 from pfr_jax.data.table import Scale
 from pfr_jax.errors import InputError
@@ -21,6 +22,20 @@ MALFORMED = {
     "a field too few": ("a.dat", "1::2::3::9\n1::3::4\n", 2, "3 field.*should be 4"),
     "a field too many": ("a.csv", HEAD + "1,2,3\n1,3,4,5\n", 3, "4 field.*should be 3"),
     "another separator": ("u.data", "1\t2\t3\n1,3,4\n", 2, "1 field"),
+    "a decimal comma between semicolons": (
+        "a.csv",
+        "1;10;4,5;1,3\n2;11;3,5;2,4\n",
+        1,
+        "column 'user' once",
+    ),
+    "a colon in a label": ("m.dat", "1::a:b::3\n", 1, "single ':'"),
+    "a title with a colon": ("m.dat", "1::It: a movie::4\n2::b::3\n", 1, "single ':'"),
+    "a header whose quote stays open": ("a.csv", '"user,item,rating\n1,2,3\n', 1, "not closed"),
+    "a header with dashes": ("a.dat", "User-ID|ISBN|Book-Rating\n1|2|3\n", 1, "--header=yes"),
+    "a header with blanks": ("u.data", "user\titem\tStar Rating\n1\t2\t3\n", 1, "--header=yes"),
+    "a name twice": ("a.csv", "user,item,rating,rating\n", 1, "'rating' once; sep"),
+    "nothing in quotes": ("u.data", '""\n', 1, "1 field"),
+    "a rating below f32": ("a.csv", HEAD + "1,2,1e-60\n", 2, "beyond what 32 bits hold"),
     "two separators that fit": ("a.dat", "1,2,3;4;5\n", 1, "by ',' or ';'; say with --separator"),
     "no separator that fits": ("a.txt", "1 2\n", 1, "no separator makes .* --separator"),
     "a column too few for any": ("a.dat", "1;2\n1;3\n", 1, "2 field.*separated by ';'"),
@@ -168,7 +183,7 @@ def test_a_file_at_fault_as_a_whole_is_named(tmp_path, file, text, problem):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"/a.csv: no such file; check --dataset"):
+    with pytest.raises(InputError, match=r"/a.csv: no such file$"):
         read_ratings(tmp_path / "a.csv")
 
 
@@ -287,6 +302,39 @@ def test_all_faults_of_a_parquet_file_are_told_at_once(tmp_path):
     lines = str(error.value).splitlines()
     assert lines[0] == f"{path}: 3 faults"
     assert [line.split(": ")[1] for line in lines[1:]] == ["row 2", "row 3", "row 4"]
+
+
+def test_positions_that_two_separators_fit_are_ambiguous(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("1;10;4,5;1,3\n2;11;3,5;2,4\n")
+    for options in (ReadOptions(header=False), ReadOptions(columns=(0, 1, 2))):
+        with pytest.raises(InputError, match="by ',' or ';'; say with --separator"):
+            read_ratings(path, options)
+
+
+def test_text_that_is_not_utf8_is_no_traceback(tmp_path):
+    path = tmp_path / "a.parquet"
+    wrong = pa.Array.from_buffers(
+        pa.string(), 2, [None, pa.py_buffer(np.array([0, 1, 2], np.int32)), pa.py_buffer(b"\xffb")]
+    )
+    for users in (wrong, pa.array([b"\xff", b"b"])):
+        table = pa.table({"user": users, "item": [1, 2], "rating": [3, 4]})
+        pa.parquet.write_table(table, path)
+        with pytest.raises(InputError, match="a.parquet: cannot be read as ratings"):
+            read_ratings(path)
+
+
+def test_a_packed_parquet_file_is_to_be_unpacked(tmp_path):
+    path = tmp_path / "a.parquet.gz"
+    path.write_bytes(b"x")
+    with pytest.raises(InputError, match="unpack it first"):
+        read_ratings(path)
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".csv", "~nosuchuser/x.csv", "a\0b.csv"])
+def test_a_path_that_cannot_be_is_no_traceback(name):
+    with pytest.raises(InputError, match="neither a known data set nor a file"):
+        load(name)
 
 
 def test_pairs_in_two_files_are_refused_whatever_duplicates_says(tmp_path):

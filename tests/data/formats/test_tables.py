@@ -113,6 +113,29 @@ def test_times_of_every_type_order_what_is_rated_again(tmp_path, kind, which):
     assert ratings.rating.tolist() == [{"first": 2.0, "last": 1.0}[which], 4.0]
 
 
+def test_a_stream_of_arrow_is_read_too(tmp_path):
+    table = pa.table({"user": [1, 2], "item": [1, 2], "rating": [3, 4]})
+    with (
+        pa.OSFile(str(tmp_path / "a.arrow"), "wb") as file,
+        pa.ipc.new_stream(file, table.schema) as s,
+    ):
+        s.write_table(table)
+    assert rows(read_ratings(tmp_path / "a.arrow")) == [(1, 1, 3.0), (2, 2, 4.0)]
+
+
+def test_the_first_faults_are_shown_whatever_their_column(tmp_path):
+    count = 40
+    columns = {
+        "user": pa.array([1] * 5 + [None] * (count - 5)),
+        "item": pa.array(range(count)),
+        "rating": pa.array([None] + [3.0] * (count - 1)),
+    }
+    with pytest.raises(InputError) as error:
+        read_ratings(write(tmp_path / "a.parquet", columns))
+    lines = str(error.value).splitlines()
+    assert "36 faults" in lines[0] and "row 1: the rating is missing" in lines[1]
+
+
 def test_columns_by_position_and_a_missing_value(tmp_path):
     columns = {"r": pa.array([1.0, 2.0]), "u": pa.array([7, None]), "i": pa.array(["a", "b"])}
     path = write(tmp_path / "a.feather", columns)
