@@ -104,7 +104,7 @@ def _interrupt_again(lost: "sys.UnraisableHookArgs") -> None:
 
 def with_flagfiles(arguments: Sequence[str]) -> list[str]:
     """The arguments with the lines of flag files in their place."""
-    for argument, after in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, after in zip(arguments, [*arguments[1:], ""], strict=False):
         if argument.lstrip("-") in ("flagfile", "flagfile=") and argument.startswith("-"):
             if argument.endswith("=") or not after or after.startswith("-"):
                 raise flags.Error(f"--flagfile: name a file of flags; {_presets()}")
@@ -148,7 +148,7 @@ def _presets() -> str:
 
 def _check_that_values_are_given(arguments: Sequence[str]) -> None:
     """absl would take the flag after a bare ``--dataset`` for its value."""
-    for argument, after in zip(arguments, [*arguments[1:], "--"], strict=True):
+    for argument, after in zip(arguments, [*arguments[1:], "--"], strict=False):
         name = argument.lstrip("-")
         if not argument.startswith("-") or name not in flags.FLAGS:
             continue

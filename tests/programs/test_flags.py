@@ -268,3 +268,8 @@ def test_the_paper_preset_is_the_papers_protocol():
         "validation_fraction": 0.0,
     }
     assert {name: config[name] for name in paper} == paper
+
+
+def test_no_flags_at_all_are_no_fault():
+    assert with_flagfiles([]) == []
+    assert parse_flags(["command"]) == ["command"]
