@@ -19,7 +19,7 @@ from pfr_jax.data.population import Population
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.task import Task
 from pfr_jax.fixed_point import scale_for
-from pfr_jax.model import AutoEncoder, init_params, parts_on
+from pfr_jax.model import Model, init_params, parts_on
 from pfr_jax.rows import tree_bytes
 from pfr_jax.sampling import cohort_size
 from pfr_jax.server import DENOMINATORS
@@ -30,7 +30,7 @@ FULL_PRECISION_BYTES = 4 * 2**30  # all clients' states together, up to which th
 
 
 def build_federation(
-    spec: AlgorithmSpec, task: Task, config: Config, model: AutoEncoder, population: Population
+    spec: AlgorithmSpec, task: Task, config: Config, model: Model, population: Population
 ) -> tuple[Federation, str]:
     """The static description of clients and server, and why it has the engine it has."""
     client = config.client
@@ -46,10 +46,12 @@ def build_federation(
     )
     carry = Parts(client.private_momentum == "carry", client.shared_momentum == "carry")
     wanted = Wanted(
-        shared=parts_on(spec.shared),
+        shared=parts_on(model, spec.shared),
         centralized=spec.centralized,
         optimizer=client.client_optimizer,
         partial_compression=client.partial_compression,
+        per_user=model.per_user,
+        layered=model.layered,
         one_user=all(bucket.users.shape[1] == 1 for bucket in population.buckets),
     )
     engine, why = choose_engine(client.engine, wanted, spec.name)
@@ -124,7 +126,7 @@ def build_algorithm(spec: AlgorithmSpec, config: Config, federation: Federation)
     if spec.centralized:
         training, batch_size = federation.side.training, config.client.batch_size
         return centralized(Trainer(training, batch_size, federation.learning_rate))
-    return federated(federation, parts_on(spec.shared))
+    return federated(federation, parts_on(federation.side.training.model, spec.shared))
 
 
 def build_adaptation(
@@ -147,7 +149,7 @@ def build_adaptation(
             config.client, config.model.hidden_sizes, federation.engine, newcomers.buckets
         ),
     )
-    return federated(frozen, parts_on(spec.shared))
+    return federated(frozen, parts_on(training.model, spec.shared))
 
 
 def _constant(value: float, index: Any) -> float:

@@ -188,8 +188,15 @@ class DataConfig:
 class ModelConfig:
     """The autoencoder (paper: I -> 256 -> 128 -> 256 -> I, dropout 0.5 on the code)."""
 
+    model: Literal["autoencoder", "mf"] = option(
+        "autoencoder",
+        "autoencoder: the paper's; mf: biased matrix factorisation, a private vector and bias per "
+        "user and a shared table of items (one user per client).",
+    )
     hidden_sizes: tuple[int, ...] = option(
-        (256, 128), "Widths of the encoder's layers, the code last; the decoder mirrors them."
+        (256, 128),
+        "Widths of the encoder's layers, the code last; the decoder mirrors them. mf: the last is "
+        "the width of its vectors.",
     )
     dropout: float = option(0.2, "Dropout rate on the code (paper: 0.5).")
     input_offset: float = option(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
+from pfr_jax.model import Model
 from pfr_jax.rows import Tree, map_rows
 
 INDEX_BYTES = 4  # an item index, int32
@@ -101,7 +102,7 @@ def client_costs(
     ledger: Ledger,
     rows: np.ndarray,
     users: np.ndarray,
-    hidden_sizes: tuple[int, ...],
+    model: Model,
     epochs: int,
     moments: tuple[int, int],
 ) -> ClientCosts:
@@ -112,9 +113,8 @@ def client_costs(
     layer's input (not in the first layer) and 2 for its own.
     """
     out = rows if ledger.partial_compression else np.full_like(rows, ledger.num_items)
-    wide = hidden_sizes[0]
-    hidden = 2 * sum(a * b for a, b in zip(hidden_sizes, hidden_sizes[1:], strict=False))
-    per_pass = 6 * (hidden + out * wide) + 4 * rows * wide
+    hidden, wide = model.hidden_weights, model.feature_size
+    per_pass = 6 * (hidden + out * wide) + 4 * rows * model.input_width
     own, own_row = weights(private, ledger.num_items)
     kept = (own + rows * own_row) * (1 + moments[0])
     kept = kept + (ledger.dense_bytes + out * ledger.row_bytes) * moments[1] + RATING_BYTES * rows

@@ -72,7 +72,7 @@ def estimate(simulation: Simulation) -> MemoryEstimate:
         if algorithm and those:
             begun = jax.eval_shape(algorithm.init, params, those.buckets)
             adapted += 2 * tree_bytes(begun.clients)  # before and after
-    features = simulation.population.num_users * model.hidden_sizes[0] * 4
+    features = simulation.population.num_users * model.feature_size * 4
     return MemoryEstimate(
         before=resident_bytes(),
         working=server + features + COMPILER_BYTES,

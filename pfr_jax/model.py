@@ -12,7 +12,7 @@ parameters they are given. The only file that uses Flax.
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, cast
+from typing import Any, ClassVar, Protocol, cast
 
 import flax.linen as nn
 import jax
@@ -21,10 +21,6 @@ import jax.numpy as jnp
 from pfr_jax.algorithms.spec import Side
 
 Params = dict[str, Any]
-
-# The model's parts -> the side that each is on (``pfr_jax.algorithms.spec``). The profile encoder
-# is averaged with the decoder, as in the authors' code.
-SIDES: Mapping[str, Side] = {"encoder": "user", "decoder": "item", "profile": "item"}
 
 NORM_EPSILON = 1e-5
 _xavier = nn.initializers.xavier_uniform
@@ -133,6 +129,28 @@ class AutoEncoder(nn.Module):
     num_items: int
     profile_size: int = 0  # P, entries of a user's profile; 0: no profile encoder
 
+    # The profile encoder is averaged with the decoder, as in the authors' code.
+    sides: ClassVar[Mapping[str, Side]] = {"encoder": "user", "decoder": "item", "profile": "item"}
+    per_user = False
+    layered = True
+
+    @property
+    def code_size(self) -> int:
+        return self.hidden_sizes[-1]
+
+    @property
+    def feature_size(self) -> int:
+        return self.hidden_sizes[0]
+
+    @property
+    def input_width(self) -> int:
+        return self.hidden_sizes[0]
+
+    @property
+    def hidden_weights(self) -> int:
+        sizes = self.hidden_sizes
+        return 2 * sum(a * b for a, b in zip(sizes, sizes[1:], strict=False))
+
     def setup(self) -> None:
         self.encoder = Encoder(self.hidden_sizes)
         if self.profile_size:
@@ -159,14 +177,73 @@ class AutoEncoder(nn.Module):
         """What the output layer sees, without dropout: f[hidden_sizes[0]]."""
         return self.decoder.features(self.code(ratings, profile))
 
+    @staticmethod
+    def output_rows(output: Params, one: float = 1.0) -> Params:
+        """The rows that features are multiplied with: the output layer's own."""
+        del one
+        return output
 
-def parts_on(sides: Iterable[Side]) -> tuple[str, ...]:
+
+class Model(Protocol):
+    """What the rest needs to know of a model; a Flax module whose item leaves are named item_*.
+
+    It has a part ``decoder`` with ``output``: a kernel and a bias per item.
+    """
+
+    num_items: int
+    profile_size: int  # P, entries of a user's profile that it reads
+
+    @property
+    def sides(self) -> Mapping[str, Side]:
+        """Its parts -> the side that each is on (``pfr_jax.algorithms.spec``)."""
+
+    @property
+    def per_user(self) -> bool:
+        """Its user side is that of one user, so that every client must have just one."""
+
+    @property
+    def layered(self) -> bool:
+        """It is made of the layers that the factored engine computes by itself."""
+
+    @property
+    def code_size(self) -> int:
+        """What dropout acts on."""
+
+    @property
+    def feature_size(self) -> int:
+        """H: ``features`` of a user are f[H], and rows of ``output_rows`` too."""
+
+    @property
+    def hidden_weights(self) -> int:
+        """Weights of its matrices that have no row per item."""
+
+    @property
+    def input_width(self) -> int:
+        """Weights of a row of its first layer; 0: it reads no ratings."""
+
+    def output_rows(self, output: Params, one: float = 1.0) -> Params:
+        """Rows and biases that score a user's features, from ``decoder/output``; ``one`` is 0
+        where these are changes of rows.
+        """
+
+    # Of a Flax module.
+    @property
+    def clone(self) -> Callable[..., Any]: ...
+
+    @property
+    def init(self) -> Callable[..., Any]: ...
+
+    @property
+    def apply(self) -> Callable[..., Any]: ...
+
+
+def parts_on(model: Model, sides: Iterable[Side]) -> tuple[str, ...]:
     """The names of the model's parts on these sides."""
-    return tuple(part for part, side in SIDES.items() if side in set(sides))
+    return tuple(part for part, side in model.sides.items() if side in set(sides))
 
 
 def init_params(
-    model: AutoEncoder, key: jax.Array, output_bias: Any = 0.0, dtype: Any = jnp.float32
+    model: Model, key: jax.Array, output_bias: Any = 0.0, dtype: Any = jnp.float32
 ) -> Params:
     """Initial parameters ``{"encoder": ..., "decoder": ...}`` over all I items.
 
@@ -187,7 +264,7 @@ Layers = Mapping[str, Callable[[jax.Array], jax.Array]]
 
 
 def predict(
-    model: AutoEncoder,
+    model: Model,
     params: Params,
     ratings: jax.Array,
     profile: jax.Array,
@@ -208,13 +285,13 @@ def predict(
 
 
 def features(
-    model: AutoEncoder,
+    model: Model,
     params: Params,
     ratings: jax.Array,
     profile: jax.Array,
     layers: Layers | None = None,
 ) -> jax.Array:
-    """What the output layer sees for these ratings and profile: f[hidden_sizes[0]]."""
+    """What rows of ``output_rows`` are multiplied with: f[feature_size]."""
     with _computed_by(layers):
         hidden = model.apply({"params": params}, ratings, profile, method="features")
     return cast(jax.Array, hidden)

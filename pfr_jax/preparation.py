@@ -13,7 +13,7 @@ import numpy as np
 from pfr_jax.algorithms import ALGORITHMS, AlgorithmSpec
 from pfr_jax.algorithms.federated import Algorithm, Federation
 from pfr_jax.building import build_adaptation, build_algorithm, build_federation
-from pfr_jax.config import Config, DataConfig
+from pfr_jax.config import Config, DataConfig, ModelConfig
 from pfr_jax.data import load
 from pfr_jax.data.buckets import Layout, Sizes, client_sizes, common_layout
 from pfr_jax.data.filters import keep_active
@@ -30,7 +30,8 @@ from pfr_jax.errors import InputError
 from pfr_jax.evaluation.cold import Fallback, fit_fallback
 from pfr_jax.evaluation.task import Task
 from pfr_jax.evaluation.tasks import TASKS
-from pfr_jax.model import AutoEncoder
+from pfr_jax.factorization import MatrixFactorization
+from pfr_jax.model import AutoEncoder, Model
 from pfr_jax.paths import expanded
 from pfr_jax.sampling import cohort_size
 from pfr_jax.sharding import client_mesh
@@ -54,7 +55,7 @@ class Simulation:
     population: Population
     newcomers: Population | None  # the clients of the new users once more, to be adapted
     data: Any  # what a round reads: the population's buckets, or the interactions if centralised
-    model: AutoEncoder
+    model: Model
     federation: Federation
     engine_choice: str  # why this engine
     algorithm: Algorithm
@@ -298,7 +299,7 @@ def _programs(
     """The fields of a simulation that hold no data."""
     if like is not None:
         return {name: getattr(like, name) for name in PROGRAMS}
-    model = AutoEncoder(config.model.hidden_sizes, num_items, profile_size)
+    model = build_model(config.model, num_items, profile_size)
     federation, why = build_federation(spec, task, config, model, population)
     algorithm = build_algorithm(spec, config, federation)
     adaptation, reconstruction = None, None
@@ -310,6 +311,15 @@ def _programs(
         reconstruction = build_adaptation(spec, config, federation, population, epochs)
     made = model, federation, why, algorithm, adaptation, reconstruction
     return dict(zip(PROGRAMS, made, strict=True))
+
+
+def build_model(config: ModelConfig, num_items: int, profile_size: int) -> Model:
+    """The model that --model names."""
+    if config.model == "autoencoder":
+        return AutoEncoder(config.hidden_sizes, num_items, profile_size)
+    if profile_size:
+        raise InputError(f"--user_profile: --model={config.model} has no use for profiles")
+    return MatrixFactorization(config.hidden_sizes[-1], num_items)
 
 
 def user_profiles(config: DataConfig, ratings: Ratings) -> np.ndarray:

@@ -185,7 +185,7 @@ def costs_of_clients(simulation: Simulation) -> ClientCosts | None:
         traffic_ledger(simulation),
         population.rows[clients],
         np.bincount(population.client_of_user)[clients],
-        simulation.model.hidden_sizes,
+        simulation.model,
         side.training.local_epochs,
         (carried.private * side.carry.private, carried.shared * side.carry.shared),
     )

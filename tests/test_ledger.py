@@ -105,7 +105,8 @@ ENCODER_HIDDEN = 256 + 2 * 256 + (256 * 128 + 128) + 2 * 128  # input bias, norm
 )
 def test_paper_sizes_by_hand(shared, compressed, up, index, total):
     """A mean client of ML-100K has 106 ratings."""
-    params = jax.eval_shape(lambda: init_params(AutoEncoder((256, 128), 1682), jax.random.key(0)))
+    model = AutoEncoder((256, 128), 1682)
+    params = jax.eval_shape(lambda: init_params(model, jax.random.key(0)))
     ledger = shared_ledger({name: params[name] for name in shared}, 1682, compressed)
     traffic = ledger.round_traffic(*2 * [np.array([106])])
     assert traffic == Traffic(payload_up=up, index_up=index, payload_down=up)
@@ -120,17 +121,16 @@ def test_costs_of_a_client_by_hand():
     A pass: 6 x (2 x 256 x 128 + 106 x 256) + 4 x 106 x 256 = 664,576 in the mean, five times that.
     Kept: an encoder of 33,920 + 106 x 256 numbers twice (momentum), and 106 ratings.
     """
-    params = jax.eval_shape(lambda: init_params(AutoEncoder((256, 128), 1682), jax.random.key(0)))
+    model = AutoEncoder((256, 128), 1682)
+    params = jax.eval_shape(lambda: init_params(model, jax.random.key(0)))
     rows, users = np.array([100, 112]), np.array([1, 1])
     private, shared = {"encoder": params["encoder"]}, {"decoder": params["decoder"]}
     ledger = shared_ledger(shared, 1682, True)
-    costs = client_costs(private, ledger, rows, users, (256, 128), 5, (1, 0))
+    costs = client_costs(private, ledger, rows, users, model, 5, (1, 0))
     assert costs.flops_per_round == 5 * 664_576
     assert costs.resident_bytes == 2 * 4 * (ENCODER_HIDDEN + 106 * 256) + 8 * 106
     assert costs.ranking_download_bytes == 4 * (HIDDEN + 1682 * ROW)
-    whole = client_costs(
-        private, shared_ledger(shared, 1682, False), rows, users, (256, 128), 5, (1, 1)
-    )
+    whole = client_costs(private, shared_ledger(shared, 1682, False), rows, users, model, 5, (1, 1))
     assert whole.flops_per_round == 5 * (6 * (2 * 256 * 128 + 1682 * 256) + 4 * 106 * 256)
     assert whole.resident_bytes - costs.resident_bytes == 4 * (HIDDEN + 1682 * ROW)
 

@@ -24,7 +24,7 @@ from pfr_jax.client.training import (
 )
 from pfr_jax.data.interactions import Interactions, dense_rows
 from pfr_jax.data.population import Cohort
-from pfr_jax.model import SIDES, Params
+from pfr_jax.model import Params
 from pfr_jax.server import ServerState
 
 
@@ -79,7 +79,7 @@ def centralized(trainer: Trainer) -> Algorithm:
             losses.mean(), learning_rate, jnp.ones((), dtype), jnp.zeros((2,), jnp.int32)
         )
 
-    return Algorithm(init, round, tuple(SIDES))
+    return Algorithm(init, round, tuple(training.model.sides))
 
 
 def epoch_batches(data: Interactions, batch_size: int, epochs: int, key: jax.Array) -> jax.Array:

@@ -14,6 +14,7 @@ from pfr_jax.client.block import (
     ClientState,
     Engine,
     Payload,
+    Wanted,
     hand_over,
     put_slots,
     take_slots,
@@ -142,9 +143,18 @@ def unpack(
     return state
 
 
+def obstacle(wanted: Wanted) -> str:
+    """See ``Engine.obstacle``."""
+    if wanted.per_user and wanted.centralized:
+        return "the model has parameters per user, and centralised training keeps none of a user"
+    if wanted.per_user and not wanted.one_user:
+        return "the model has parameters per user, and some client has several users"
+    return ""
+
+
 ACTIVE_ROWS = Engine(
     name="active_rows",
-    obstacle=lambda wanted: "",
+    obstacle=obstacle,
     reason="computes anything",
     least_block=1,
     cpu_block=lambda hidden_sizes, rows, carried: 4,

@@ -115,6 +115,8 @@ class Wanted:
     centralized: bool  # there are no clients; an engine only evaluates
     optimizer: str  # of the clients' local steps
     partial_compression: bool
+    per_user: bool  # the model's user side is that of one user
+    layered: bool  # the model is made of the autoencoder's layers
     one_user: bool  # every client has one user
 
 

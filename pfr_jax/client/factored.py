@@ -233,6 +233,8 @@ def obstacle(wanted: Wanted) -> str:
     """See ``Engine.obstacle``."""
     if wanted.centralized:
         return "centralised training has no clients"
+    if not wanted.layered:
+        return "the model is not made of layers that it knows"
     if "decoder" not in wanted.shared:
         return "a private decoder is not what the factored engine computes"
     if wanted.optimizer != "sgd":

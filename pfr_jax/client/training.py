@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from pfr_jax.model import AutoEncoder, Params, predict
+from pfr_jax.model import Model, Params, predict
 from pfr_jax.rows import Tree
 
 Loss = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
@@ -25,7 +25,7 @@ Loss = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 class LocalTraining:
     """How every client trains."""
 
-    model: AutoEncoder
+    model: Model
     optimizer: "Parts"  # of optax transformations, built with learning rate 1
     loss: Loss
     dropout: float
@@ -187,7 +187,7 @@ def dropout_mask(
     if not training.dropout:
         return None
     keep = 1 - training.dropout
-    size = training.model.hidden_sizes[-1]
+    size = training.model.code_size
     kept = jax.vmap(
         lambda user: jax.random.bernoulli(jax.random.fold_in(key, user), keep, (size,))
     )(users)

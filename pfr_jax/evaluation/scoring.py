@@ -61,11 +61,13 @@ def make_scorer(
     fallback: Fallback | None = None,
 ) -> Scorer:
     """The scorer of a federation in this state."""
+    model = federation.side.training.model
     hidden = _hidden(federation, state, population)
     fallback = jax.tree.map(lambda leaf: _in_dtype(leaf, hidden.dtype), fallback)
     if "decoder" in state.server.shared:
         # Else every device would score every pair.
-        hidden, output = on_one_device((hidden, state.server.shared["decoder"]["output"]))
+        rows = model.output_rows(state.server.shared["decoder"]["output"])
+        hidden, output = on_one_device((hidden, rows))
         return Scorer(hidden, output, (), fallback)
     bucket_of_user = population.bucket_of[population.client_of_user]
     slot_of_user = population.slot_of[population.client_of_user]
@@ -73,13 +75,13 @@ def make_scorer(
         OwnRows(
             owner=jnp.asarray(np.where(bucket_of_user == index, slot_of_user, -1), jnp.int32),
             items=bucket.items,
-            change=clients.private["decoder"]["output"],
+            change=model.output_rows(clients.private["decoder"]["output"], one=0.0),
         )
         for index, (bucket, clients) in enumerate(
             zip(population.buckets, state.clients, strict=True)
         )
     )
-    return Scorer(hidden, state.start["decoder"]["output"], own, fallback)
+    return Scorer(hidden, model.output_rows(state.start["decoder"]["output"]), own, fallback)
 
 
 def _in_dtype(leaf: np.ndarray, dtype: Any) -> jax.Array:
@@ -100,7 +102,7 @@ def _hidden(federation: Federation, state: FederationState, population: Populati
     buckets, num_users = population.buckets, population.num_users
     if not isinstance(state.clients[0].rounds, np.ndarray):
         return user_features(federation, state, buckets, num_users)
-    hidden = jnp.zeros((num_users, federation.side.training.model.hidden_sizes[0]))
+    hidden = jnp.zeros((num_users, federation.side.training.model.feature_size))
     for clients, tables in in_parts(state.clients, buckets, population.mesh):
         part = user_features(
             federation, dataclasses.replace(state, clients=clients), tables, num_users
@@ -147,7 +149,7 @@ def _features_of_clients(
         return hidden.at[take_slots(bucket.users, slots)].set(rows, mode="drop")
 
     dtype = buckets[0].values.dtype
-    hidden = jnp.zeros((num_users, side.training.model.hidden_sizes[0]), dtype)
+    hidden = jnp.zeros((num_users, side.training.model.feature_size), dtype)
     for bucket, states in zip(buckets, clients, strict=True):
         one_block = partial(block, bucket, states)
         hidden = jax.lax.fori_loop(0, -(-len(bucket) // CLIENTS_PER_BLOCK), one_block, hidden)
