@@ -85,6 +85,14 @@ def test_a_record_of_ones_own_equals_the_one_it_copies() -> None:
     jax.tree.map(np.testing.assert_array_equal, *ends)
 
 
+def test_fedrep_trains_the_head_first() -> None:
+    """With no local epoch of the encoder left, the server learns nothing; with some it does."""
+    spec = ALGORITHMS["fedrep"]
+    of_server, of_clients = changed_parts(simulation_of(spec))
+    assert (of_server, of_clients) == ({"encoder"}, {"decoder"})
+    assert spec.schedule(2, 1) == Moves((True, True, False), (False, False, True))
+
+
 def test_a_part_that_never_moves_stays() -> None:
     def frozen(private_epochs: int, local_epochs: int) -> Moves:
         return Moves((True,) * local_epochs, (False,) * local_epochs)

@@ -30,6 +30,12 @@ FEDPER = AlgorithmSpec(
     description="shared encoder, private decoder, both trained at once (Arivazhagan et al. 2019)",
     shared=("user",),
 )
+FEDREP = AlgorithmSpec(
+    name="fedrep",
+    description="the same, first the private decoder, then the shared encoder (Collins et al. 2021)",
+    shared=("user",),
+    schedule=one_after_the_other,
+)
 FEDAVG = AlgorithmSpec(
     name="fedavg",
     description="everything shared (McMahan et al. 2017)",
@@ -51,5 +57,6 @@ JOINT = AlgorithmSpec(
 )
 
 ALGORITHMS = {
-    spec.name: spec for spec in (PERSONALFR, FEDSIM, FEDALT, FEDRECON, FEDPER, FEDAVG, LOCAL, JOINT)
+    spec.name: spec
+    for spec in (PERSONALFR, FEDSIM, FEDALT, FEDRECON, FEDPER, FEDREP, FEDAVG, LOCAL, JOINT)
 }
