@@ -32,7 +32,7 @@ FEDPER = AlgorithmSpec(
 )
 FEDREP = AlgorithmSpec(
     name="fedrep",
-    description="the same, first the private decoder, then the shared encoder (Collins et al. 2021)",
+    description="the same, but first the decoder, then the encoder (Collins et al. 2021)",
     shared=("user",),
     schedule=one_after_the_other,
 )
