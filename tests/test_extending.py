@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import jax
@@ -13,9 +14,10 @@ from federations import leaves_by_name, ragged_ratings, small_config
 
 from pfr_jax.algorithms import ALGORITHMS, AlgorithmSpec
 from pfr_jax.algorithms.spec import Moves, at_once, one_after_the_other
-from pfr_jax.config import RunConfig
+from pfr_jax.config import DataConfig, RunConfig
 from pfr_jax.data.splits import random_split
 from pfr_jax.errors import InputError
+from pfr_jax.evaluation.tasks import TASKS
 from pfr_jax.preparation import Simulation, prepare
 from pfr_jax.simulation import simulate
 
@@ -116,6 +118,14 @@ def test_names_are_those_of_the_catalog() -> None:
         assert RunConfig(algorithm=name).algorithm == name
     with pytest.raises(InputError, match="--algorithm=mine: want one of personalfr, .*prepare"):
         RunConfig(algorithm="mine")
+
+
+def test_the_flag_of_the_task_has_the_names_of_the_records() -> None:
+    kinds = typing.get_args(typing.get_type_hints(DataConfig)["feedback"])
+    assert kinds == tuple(TASKS) and all(name == task.name for name, task in TASKS.items())
+    for task in TASKS.values():
+        assert {*task.headings} <= {*task.figures.__dataclass_fields__}
+        assert task.figure in task.shown
 
 
 def test_no_engine_for_a_combination_is_one_clear_line() -> None:
