@@ -1,6 +1,6 @@
 """Every setting of an experiment: typed, validated, with its meaning, unit and source.
 
-The library never reads command-line flags. ``experiments/flags.py`` makes one absl flag per
+The library never reads command-line flags. ``programs/flags.py`` makes one absl flag per
 field of these classes, named after the field, with the field's ``help`` as its help text.
 """
 

@@ -1,17 +1,16 @@
 """README and docs: every link leads somewhere, every flag and program that is named exists."""
 
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from documents import ROOT, output_of, python_of
 
 from pfr_jax.cli import PROGRAMS
 from pfr_jax.programs.flags import PRESETS
 
-ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
 
 
@@ -65,17 +64,7 @@ def test_readme_is_short() -> None:
 
 
 def test_readmes_example_runs(tmp_path: Path) -> None:
-    text = (ROOT / "README.md").read_text()
-    (code,) = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    code = python_of(ROOT / "README.md")
     assert len(code.splitlines()) <= 12
-    (tmp_path / "example.py").write_text(code.replace("rounds=20, eval_every=10", "rounds=2"))
-    done = subprocess.run(
-        [sys.executable, "example.py"],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    assert re.fullmatch(r"2 [01]\.\d+\n", done.stdout), done.stdout
+    printed = output_of(code.replace("rounds=20, eval_every=10", "rounds=2"), tmp_path)
+    assert re.fullmatch(r"2 [01]\.\d+\n", printed), printed

@@ -1,15 +1,12 @@
 """The tutorial is run as it stands, from an empty folder; algorithms of one's own, by hand."""
 
-import os
-import re
-import subprocess
-import sys
 import typing
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from documents import ROOT, output_of, python_of
 from federations import leaves_by_name, ragged_ratings, small_config
 
 from pfr_jax.algorithms import ALGORITHMS, AlgorithmSpec
@@ -21,23 +18,10 @@ from pfr_jax.evaluation.tasks import TASKS
 from pfr_jax.preparation import Simulation, prepare
 from pfr_jax.simulation import simulate
 
-ROOT = Path(__file__).parents[1]
-
 
 def test_the_tutorial_runs(tmp_path: Path) -> None:
-    text = (ROOT / "docs" / "extending.md").read_text()
-    code = "\n".join(re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))
-    (tmp_path / "tutorial.py").write_text(code)
-    done = subprocess.run(
-        [sys.executable, "tutorial.py"],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    first, *others = done.stdout.splitlines()
+    code = python_of(ROOT / "docs" / "extending.md")
+    first, *others = output_of(code, tmp_path).splitlines()
     assert first == "in_turns is computed by factored"
     assert [line.split(":")[0] for line in others if "validation" in line] == [
         "round 10",

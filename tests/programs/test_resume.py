@@ -180,7 +180,7 @@ def test_out_of_room(tmp_path: Path) -> None:
 
 
 def test_chaos(tmp_path: Path) -> None:
-    """The short version of experiments/chaos.py."""
+    """The short version of what pfr chaos does."""
     settings = (f"--set={flag[2:]}" for flag in TINY if "checkpoint" not in flag)
     done = subprocess.run(
         [

@@ -5,6 +5,7 @@ The rules are in `grammar` and `fields`; `text` and `tables` keep to them.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +39,11 @@ class _File:
     outside: int = 0  # ratings outside the range, dropped
     again: int = 0  # ratings of pairs rated again, settled
 
-    @property
+    @cached_property
     def user(self) -> pa.DictionaryArray:
         return _take(self.columns.user, self.rows)
 
-    @property
+    @cached_property
     def item(self) -> pa.DictionaryArray:
         return _take(self.columns.item, self.rows)
 
