@@ -1,20 +1,19 @@
 """Searches settings on validation splits.
 
-    pfr search --algorithm=personalfr
+    pfr search --system=personalfr
 
 Every system is searched with the same number of trials over the same kind of space. A trial
 changes one or two settings of the best one so far; its figure is the mean over the
 seeds (each with a split of its own) of the best validation figure less that of bias-only on the
-same split. The test split is never looked at. ``DATASET_ALGORITHM_trials.csv`` has a row per trial;
+same split. The test split is never looked at. ``DATASET_SYSTEM_trials.csv`` has a row per trial;
 an interrupted search goes on where it was, and draws what it would have drawn.
 """
 
 import dataclasses
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,58 +23,22 @@ from pfr_jax.config import Config
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.evaluate import judge_baselines
 from pfr_jax.programs.flags import SECTIONS, one_line_errors
+from pfr_jax.programs.search_spaces import SYSTEMS, Settings, Space, System
 from pfr_jax.simulation import load_ratings, prepare_alike, simulate
 
 _DATASET = flags.DEFINE_string("dataset", "ml100k", "As for pfr run.")
 _DATA_DIR = flags.DEFINE_string("data_dir", "", "As for pfr run.")
-_ALGORITHM = flags.DEFINE_enum(
-    "algorithm", "personalfr", ["personalfr", "fedavg", "joint"], "The system that is searched."
+_SYSTEM = flags.DEFINE_enum(
+    "system", "personalfr", list(SYSTEMS), "What is searched (programs/search_spaces.py)."
 )
 _TRIALS = flags.DEFINE_integer("trials", 40, "Trials, those of earlier calls included.", 1)
 _SEEDS = flags.DEFINE_integer("num_seeds", 2, "Seeds 0, 1, ... of training and split.", 1)
 _ROUNDS = flags.DEFINE_integer("rounds", 300, "Communication rounds; joint: a third, as epochs.", 1)
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", "experiments/results", "Where the CSV goes.")
 
-Settings = dict[str, Any]
-# Setting -> values, from which one is drawn. The first ones are where the search begins.
-COMMON: Mapping[str, Sequence[Any]] = {
-    "center": ("user", "global"),
-    "dropout": (0.5, 0.0, 0.2, 0.35, 0.65),
-    "weight_decay": (1e-2, 5e-4, 2e-3, 5e-3, 7e-3, 1.4e-2, 2e-2, 3e-2),
-    "decay_biases": (True, False),
-    "output_bias": ("zero", "item"),
-    "hidden_sizes": ((256, 128), (256, 64), (512, 128), (512, 256)),
-    "input_offset": (0.0, 1.0, 2.0, 4.0),
-}
-FEDERATED: Mapping[str, Sequence[Any]] = {
-    "client_learning_rate": (0.1, 0.03, 0.05, 0.07, 0.14, 0.2, 0.3),
-    "local_epochs": (5, 2, 3, 8, 12),
-    "denominator": ("sqrt", "contributors", "clients"),
-    "server_learning_rate": (1.0, 0.5, 0.7, 1.4, 2.0, 3.0),
-    "server_momentum": (0.0, 0.5, 0.8, 0.9),
-    "shared_momentum": ("restart", "carry"),
-    "momentum": (0.9, 0.0, 0.5, 0.8),
-}
-SPACES: Mapping[str, Mapping[str, Sequence[Any]]] = {
-    "personalfr": {
-        **COMMON,
-        **FEDERATED,
-        "private_rate_factor": (1.0, 0.3, 0.5, 2.0, 3.0),
-    },
-    "fedavg": {**COMMON, **FEDERATED},
-    "joint": {
-        **COMMON,
-        "client_optimizer": ("adam", "sgd"),
-        "client_learning_rate": (1e-3, 1e-4, 3e-4, 3e-3, 1e-2, 0.03, 0.1),
-        "batch_size": (100, 25, 50, 200),
-        "schedule": ("constant", "cosine"),
-        "clip_norm": (1.0, 0.0),
-    },
-}
-
 
 def draw(
-    space: Mapping[str, Sequence[Any]],
+    space: Space,
     best: Settings | None,
     trial: int,
     rng: np.random.Generator,
@@ -96,21 +59,19 @@ def draw(
     return {**best, **fresh}
 
 
-def config_of(settings: Settings, seed: int) -> Config:
-    joint = _ALGORITHM.value == "joint"
+def config_of(system: System, settings: Settings, seed: int) -> Config:
+    """The configuration of a trial with this seed of training and split."""
     fixed = {
         "dataset": _DATASET.value,
         "data_dir": _DATA_DIR.value,
-        "algorithm": _ALGORITHM.value,
-        "rounds": max(1, _ROUNDS.value // 3) if joint else _ROUNDS.value,
-        "eval_every": 2 if joint else 10,
+        "rounds": max(1, round(_ROUNDS.value * system.rounds_factor)),
+        "eval_every": system.eval_every,
         "num_devices": 1,
         "max_buckets": 2,
         "seed": seed,
         "split_seed": seed,
+        **system.fixed,
     }
-    if joint:
-        fixed["local_epochs"] = 1
     chosen: Settings = {**fixed, **settings}
     return Config(
         **{
@@ -122,11 +83,11 @@ def config_of(settings: Settings, seed: int) -> Config:
     )
 
 
-def try_out(settings: Settings) -> list[float]:
+def try_out(system: System, settings: Settings) -> list[float]:
     """Per seed: the best validation figure less bias-only's; NaN if training diverged."""
     runs = []
     for seed in range(_SEEDS.value):
-        config = config_of(settings, seed)
+        config = config_of(system, settings, seed)
         # The test ratings are split off and left alone.
         ratings, split = load_ratings(config.data)
         runs.append((config, ratings, dataclasses.replace(split, test=split.test[:0])))
@@ -146,8 +107,9 @@ def try_out(settings: Settings) -> list[float]:
 
 
 def search() -> None:
-    space = SPACES[_ALGORITHM.value]
-    path = Path(_OUTPUT_DIR.value) / f"{_DATASET.value}_{_ALGORITHM.value}_trials.csv"
+    system = SYSTEMS[_SYSTEM.value]
+    space = system.space
+    path = Path(_OUTPUT_DIR.value) / f"{_DATASET.value}_{system.name}_trials.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = pd.read_csv(path).to_dict("records") if path.is_file() else []
     best, lowest = None, float("inf")
@@ -157,7 +119,7 @@ def search() -> None:
         else:
             begun = time.perf_counter()
             settings = draw(space, best, trial, np.random.default_rng([trial, len(space)]))
-            figures = try_out(settings)
+            figures = try_out(system, settings)
             row = {"trial": trial, "validation_less_bias_only": float(np.mean(figures))}
             row |= {f"seed_{seed}": figure for seed, figure in enumerate(figures)}
             row |= {"seconds": time.perf_counter() - begun, "settings": json.dumps(settings)}
