@@ -50,6 +50,8 @@ PRIVATE: Space = {"private_rate_factor": (1.0, 0.3, 0.5, 2.0, 3.0)}
 OF_FACTORS: Space = {  # a model without an encoder
     "hidden_sizes": ((32,), (4,), (8,), (16,), (64,), (128,)),
     "weight_decay": (1e-2, 1e-3, 3e-3, 2e-2, 3e-2, 5e-2, 1e-1),
+    "client_learning_rate": (0.1, 0.05, 0.14, 0.2, 0.3, 0.5, 1.0),
+    "private_rate_factor": (1.0, 0.5, 2.0, 3.0, 5.0, 10.0),
 }
 
 SYSTEMS = {
