@@ -100,6 +100,7 @@ SYSTEMS = (
     System("joint, tuned", "recipes", "_joint"),
     System("fedavg, tuned", "recipes", "_fedavg"),
     System("personalfr, tuned", "recipes"),
+    System("matrix factorisation, tuned", "recipes", "_mf"),
     *(
         System(
             change or "recipe",
