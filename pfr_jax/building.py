@@ -42,11 +42,16 @@ def build_federation(
         clip_norm=client.clip_norm,
         moves=Parts(*spec.schedule(client.private_epochs, client.local_epochs)),
         proximal=client.proximal,
+        objective=spec.objective,
+        predicts=spec.predicts,
+        coupling=client.coupling,
+        two_models=spec.two_models,
         input_offset=config.model.input_offset,
     )
     carry = Parts(client.private_momentum == "carry", client.shared_momentum == "carry")
     wanted = Wanted(
         shared=parts_on(model, spec.shared),
+        plain=spec.plain,
         centralized=spec.centralized,
         optimizer=client.client_optimizer,
         partial_compression=client.partial_compression,
@@ -126,7 +131,12 @@ def build_algorithm(spec: AlgorithmSpec, config: Config, federation: Federation)
     if spec.centralized:
         training, batch_size = federation.side.training, config.client.batch_size
         return centralized(Trainer(training, batch_size, federation.learning_rate))
-    return federated(federation, parts_on(federation.side.training.model, spec.shared))
+    return _federated(spec, federation)
+
+
+def _federated(spec: AlgorithmSpec, federation: Federation) -> Algorithm:
+    model = federation.side.training.model
+    return federated(federation, parts_on(model, spec.shared), parts_on(model, spec.private_sides))
 
 
 def build_adaptation(
@@ -149,7 +159,7 @@ def build_adaptation(
             config.client, config.model.hidden_sizes, federation.engine, newcomers.buckets
         ),
     )
-    return federated(frozen, parts_on(training.model, spec.shared))
+    return _federated(spec, frozen)
 
 
 def _constant(value: float, index: Any) -> float:

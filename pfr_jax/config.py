@@ -260,6 +260,11 @@ class ClientConfig:
         "FedProx: weight of the shared part's distance from where the round began, in the "
         "client's loss.",
     )
+    coupling: float = option(
+        0.1,
+        "ditto: weight of the distance of a client's own model from the shared one; apfl: the "
+        "shared model's share in the mixture.",
+    )
     batch_size: int = option(10, "Users per local step, at most (paper: 10; 5 for ML-100K).")
     partial_compression: bool = option(
         True,
@@ -302,7 +307,8 @@ class ClientConfig:
     def __post_init__(self) -> None:
         positive = "client_learning_rate", "private_rate_factor", "local_epochs", "batch_size"
         require_positive(self, *positive, "private_epochs")
-        for name in ("weight_decay", "proximal", "clip_norm", "block_size", "max_buckets"):
+        finite = "weight_decay", "proximal", "coupling", "clip_norm", "block_size", "max_buckets"
+        for name in finite:
             value = getattr(self, name)
             require(0 <= value < math.inf, f"--{name}={value}: must be 0 or more, and finite")
         require(0 <= self.momentum < 1, f"--momentum={self.momentum}: must lie in [0, 1)")

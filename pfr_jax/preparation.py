@@ -240,7 +240,7 @@ def _assemble(
     """
     config, ratings, split, profile = dealt.config, dealt.ratings, dealt.split, dealt.profile
     spec, task, value = dealt.spec, dealt.task, dealt.value
-    if (spec.centralized or "item" not in spec.shared) and jax.process_count() > 1:
+    if (spec.centralized or "item" in spec.private_sides) and jax.process_count() > 1:
         raise InputError(f"--algorithm={spec.name} runs in one process only")
     mesh = client_mesh(1 if spec.centralized else config.run.num_devices)
 

@@ -24,7 +24,7 @@ from pfr_jax.evaluation.evaluate import Evaluation, evaluate
 from pfr_jax.faults import Fates, asked_clients, fates
 from pfr_jax.initial import initial_params, seed_keys
 from pfr_jax.ledger import ClientCosts, Ledger, Traffic, client_costs, shared_ledger
-from pfr_jax.model import Params
+from pfr_jax.model import Params, parts_on
 from pfr_jax.preparation import Simulation, load_ratings, prepare, prepare_alike
 from pfr_jax.sampling import Stream, permutation
 from pfr_jax.sharding import EVERYWHERE, put
@@ -176,9 +176,10 @@ def costs_of_clients(simulation: Simulation) -> ClientCosts | None:
     if simulation.spec.centralized:
         return None
     params = jax.eval_shape(lambda: initial_params(simulation))
-    side, shared = simulation.federation.side, simulation.algorithm.shared
+    side, spec = simulation.federation.side, simulation.spec
     carried = Parts(*map(num_moments, side.training.optimizer))
-    private = {name: part for name, part in params.items() if name not in shared}
+    own = parts_on(simulation.model, spec.private_sides)
+    private = {name: part for name, part in params.items() if name in own}
     population, clients = simulation.population, simulation.population.trainable
     return client_costs(
         {} if side.stateless else private,
@@ -186,7 +187,7 @@ def costs_of_clients(simulation: Simulation) -> ClientCosts | None:
         population.rows[clients],
         np.bincount(population.client_of_user)[clients],
         simulation.model,
-        side.training.local_epochs,
+        side.training.local_epochs * (2 if spec.two_models else 1),
         (carried.private * side.carry.private, carried.shared * side.carry.shared),
     )
 

@@ -1,6 +1,7 @@
 """The algorithms that come with the package, a record each."""
 
 from pfr_jax.algorithms.spec import BOTH, AlgorithmSpec, one_after_the_other
+from pfr_jax.algorithms.two_models import APFL, DITTO
 
 PERSONALFR = AlgorithmSpec(
     name="personalfr",
@@ -58,5 +59,8 @@ JOINT = AlgorithmSpec(
 
 ALGORITHMS = {
     spec.name: spec
-    for spec in (PERSONALFR, FEDSIM, FEDALT, FEDRECON, FEDPER, FEDREP, FEDAVG, LOCAL, JOINT)
+    for spec in (
+        *(PERSONALFR, FEDSIM, FEDALT, FEDRECON, FEDPER, FEDREP),
+        *(FEDAVG, DITTO, APFL, LOCAL, JOINT),
+    )
 }

@@ -1,8 +1,8 @@
 """A federation as an (init, round) pair of pure functions.
 
-Which parts of the model are shared is all that it is told of the algorithm's record; client
-training and the server are the same for all. It does not own the loop: ``pfr_jax.simulation`` does.
-Centralised training, which has no clients, is in ``centralized``.
+Which parts of the model are shared and which are private is all that it is told of the algorithm's
+record; client training and the server are the same for all. It does not own the loop:
+``pfr_jax.simulation`` does. Centralised training, which has no clients, is in ``centralized``.
 """
 
 from collections.abc import Callable
@@ -105,8 +105,11 @@ def train_stateless(
     return states, payload, losses
 
 
-def federated(federation: Federation, shared: tuple[str, ...]) -> Algorithm:
-    """The algorithm whose server averages the model's parts named in ``shared``.
+def federated(
+    federation: Federation, shared: tuple[str, ...], private: tuple[str, ...]
+) -> Algorithm:
+    """The algorithm whose server averages the model's parts named in ``shared``, and whose clients
+    keep those in ``private``; a part named in both is there twice.
 
     ``init`` and ``round`` are written for one device and its own clients.
     """
@@ -118,7 +121,7 @@ def federated(federation: Federation, shared: tuple[str, ...]) -> Algorithm:
 
     def init(params: Params, buckets: Buckets) -> FederationState:
         start = Parts(
-            private={name: part for name, part in params.items() if name not in shared},
+            private={name: part for name, part in params.items() if name in private},
             shared={name: part for name, part in params.items() if name in shared},
         )
         return FederationState(

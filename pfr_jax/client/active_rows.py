@@ -16,13 +16,14 @@ from pfr_jax.client.block import (
     Payload,
     Wanted,
     hand_over,
+    own_part,
     put_slots,
     take_slots,
 )
 from pfr_jax.client.training import ClientData, Parts, train_client
 from pfr_jax.data.population import Bucket
 from pfr_jax.model import features
-from pfr_jax.rows import Tree, add_trees, subtract_trees, take_rows
+from pfr_jax.rows import Tree, subtract_trees, take_rows
 
 
 def init(side: ClientSide, bucket: Bucket, start: Parts) -> ClientState:
@@ -68,7 +69,8 @@ def train_block(
     ) -> tuple[ClientState, Tree, jax.Array]:
         shared_items = side.shared_items(items)
         own_start = take_rows(start, items)
-        before = Parts(add_trees(own_start, state.private), take_rows(shared, shared_items))
+        received = take_rows(shared, shared_items)
+        before = Parts(own_part(side, own_start, received, state), received)
         optimizer = side.training.optimizer
         opt_state = Parts(
             state.private_opt if side.carry.private else optimizer.private.init(before.private),
@@ -115,8 +117,9 @@ def features_of_users(
     profile: jax.Array,
 ) -> jax.Array:
     """What the output layer sees for each user of one client, without dropout: f[V, H]."""
-    own = add_trees(take_rows(start, items), state.private)
-    params = {**own, **take_rows(shared, items)}
+    received = take_rows(shared, items)
+    own = own_part(side, take_rows(start, items), received, state)
+    params = side.training.model_of(Parts(own, received))
     return jax.vmap(partial(features, side.training.model, params))(inputs, profile)
 
 
@@ -145,6 +148,8 @@ def unpack(
 
 def obstacle(wanted: Wanted) -> str:
     """See ``Engine.obstacle``."""
+    if not wanted.plain and not wanted.partial_compression:
+        return "--nopartial_compression: a client's two models have different rows"
     if wanted.per_user and wanted.centralized:
         return "the model has parameters per user, and centralised training keeps none of a user"
     if wanted.per_user and not wanted.one_user:

@@ -17,7 +17,7 @@ from pfr_jax.client.acceptance import Verdict
 from pfr_jax.client.training import LocalTraining, Parts
 from pfr_jax.data.population import Bucket
 from pfr_jax.fixed_point import to_fixed
-from pfr_jax.rows import Tree, map_rows
+from pfr_jax.rows import Tree, add_trees, map_rows
 
 
 @jax.tree_util.register_dataclass
@@ -112,6 +112,7 @@ class Wanted:
     """What an algorithm and its settings ask of an engine."""
 
     shared: tuple[str, ...]  # parts of the model that the server averages
+    plain: bool  # a client has one model, and minimises its loss
     centralized: bool  # there are no clients; an engine only evaluates
     optimizer: str  # of the clients' local steps
     partial_compression: bool
@@ -147,6 +148,24 @@ class Engine(NamedTuple):
     # (side, start, shared, state, items, inputs) of one client -> its state as whole rows and
     # matrices: trees like the parts of the model, item leaves f[L, .]
     unpack: Callable[..., ClientState]
+
+
+def own_part(side: ClientSide, start: Tree, shared: Tree, state: ClientState) -> Tree:
+    """One client's private part; the trees are its views, ``start`` that of the private one.
+
+    A whole model of its own is the shared one until the client has first been trained.
+    """
+    own: Tree = add_trees(start, state.private)
+    if not side.training.two_models:
+        return own
+    trained = state.rounds > 0
+
+    def of_part(name: str, part: Tree) -> Tree:
+        if name not in shared:
+            return part
+        return jax.tree.map(lambda a, b: jnp.where(trained, a, b), part, shared[name])
+
+    return {name: of_part(name, part) for name, part in own.items()}
 
 
 def take_slots(tree: Tree, slots: jax.Array) -> Tree:

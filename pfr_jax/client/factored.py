@@ -235,6 +235,8 @@ def obstacle(wanted: Wanted) -> str:
         return "centralised training has no clients"
     if not wanted.layered:
         return "the model is not made of layers that it knows"
+    if not wanted.plain:
+        return "a client does not minimise the loss of one model"
     if "decoder" not in wanted.shared:
         return "a private decoder is not what the factored engine computes"
     if wanted.optimizer != "sgd":

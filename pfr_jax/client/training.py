@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from pfr_jax.algorithms.spec import Objective, loss_of_one_model, one_model
 from pfr_jax.model import Model, Params, predict
 from pfr_jax.rows import Tree
 
@@ -29,16 +30,25 @@ class LocalTraining:
     optimizer: "Parts"  # of optax transformations, built with learning rate 1
     loss: Loss
     dropout: float
-    clip_norm: float  # global norm over private and shared together; 0: no clipping
+    # Global norm over private and shared together, of two models over each; 0: no clipping.
+    clip_norm: float
     # Whether each part moves, per local epoch: of bool[epochs]. One that does not is frozen, and
     # left out of the clipping; its optimizer stands still.
     moves: "Parts"
     proximal: float = 0.0  # pull of the shared part to where the round began (FedProx)
+    objective: Objective = loss_of_one_model  # see ``AlgorithmSpec``, as the next ones
+    predicts: Callable[[Params, Params, float], Params] = one_model
+    coupling: float = 0.0
+    two_models: bool = False
     input_offset: float = 0.0  # what the encoder sees of a rating is its centred value plus this
 
     @property
     def local_epochs(self) -> int:
         return len(self.moves.private)
+
+    def model_of(self, params: "Parts") -> Params:
+        """The parts of the model that a client predicts with."""
+        return self.predicts(*params, self.coupling)
 
     def inputs(self, values: jax.Array, observed: jax.Array) -> jax.Array:
         """What the encoder is given; 0 where nothing is rated."""
@@ -81,7 +91,10 @@ def train_client(
     """
 
     def loss_of_parts(params: Parts, batch: ClientData, mask: jax.Array | None) -> jax.Array:
-        return batch_loss(training, {**params.private, **params.shared}, batch, mask)
+        def loss(whole: Params) -> jax.Array:
+            return batch_loss(training, whole, batch, mask)
+
+        return training.objective(loss, *params, begin.shared, training.coupling)
 
     def local_step(
         carry: tuple[Parts, Parts], step: tuple[jax.Array, jax.Array, Parts]
@@ -91,7 +104,11 @@ def train_client(
         batch = data if steps == 1 else jax.tree.map(lambda leaf: leaf[users], data)
         mask = dropout_mask(training, step_key, users, data.inputs.dtype)
         loss, grads = jax.value_and_grad(loss_of_parts)(params, batch, mask)
-        grads = clip(of_moving_parts(training, grads, moves), training.clip_norm)
+        grads = of_moving_parts(training, grads, moves)
+        if training.two_models:
+            grads = Parts(*(clip(part, training.clip_norm) for part in grads))
+        else:
+            grads = clip(grads, training.clip_norm)
         grads = with_proximal_term(training, grads, params.shared, begin.shared)
         return move(training, params, grads, opt_state, learning_rate, moves), loss
 

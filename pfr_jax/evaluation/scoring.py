@@ -16,11 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from pfr_jax.algorithms.federated import Buckets, Federation, FederationState
-from pfr_jax.client.block import ClientState, take_slots
+from pfr_jax.client.block import ClientSide, ClientState, own_part, take_slots
 from pfr_jax.client.host_memory import in_parts
+from pfr_jax.client.training import Parts
 from pfr_jax.data.population import Bucket, Population
 from pfr_jax.evaluation.cold import Fallback
 from pfr_jax.model import Params, score_pairs
+from pfr_jax.rows import subtract_trees, take_rows
 from pfr_jax.sharding import (
     BY_CLIENT,
     EVERYWHERE,
@@ -36,7 +38,7 @@ PAIRS_PER_BLOCK = 4096
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class OwnRows:
-    """Output rows that are a client's own (no decoder is shared), for the clients of a bucket."""
+    """Output rows that are a client's own (its decoder is private), for a bucket's clients."""
 
     owner: jax.Array  # i32[U], slot of the user's client in this bucket; -1: it is in another one
     items: jax.Array  # i32[Nb, L], ascending
@@ -50,7 +52,7 @@ class Scorer:
 
     hidden: jax.Array  # f[U, H], what the output layer sees
     output: Params  # item_kernel f[I, H], item_bias f[I]: the rows common to all clients
-    own: tuple[OwnRows, ...]  # per bucket; empty where the decoder is shared
+    own: tuple[OwnRows, ...]  # per bucket; empty where no decoder is private
     fallback: Fallback | None = None  # scores of cold pairs; None: no user or item is cold
 
 
@@ -64,10 +66,13 @@ def make_scorer(
     model = federation.side.training.model
     hidden = _hidden(federation, state, population)
     fallback = jax.tree.map(lambda leaf: _in_dtype(leaf, hidden.dtype), fallback)
-    if "decoder" in state.server.shared:
+    # Rows that nobody has of its own are the shared ones, or where the decoder is not shared those
+    # that everybody began with.
+    common = {**state.start, **state.server.shared}
+    output = model.output_rows(common["decoder"]["output"])
+    if "decoder" not in state.start:
         # Else every device would score every pair.
-        rows = model.output_rows(state.server.shared["decoder"]["output"])
-        hidden, output = on_one_device((hidden, rows))
+        hidden, output = on_one_device((hidden, output))
         return Scorer(hidden, output, (), fallback)
     bucket_of_user = population.bucket_of[population.client_of_user]
     slot_of_user = population.slot_of[population.client_of_user]
@@ -75,13 +80,45 @@ def make_scorer(
         OwnRows(
             owner=jnp.asarray(np.where(bucket_of_user == index, slot_of_user, -1), jnp.int32),
             items=bucket.items,
-            change=model.output_rows(clients.private["decoder"]["output"], one=0.0),
+            change=model.output_rows(
+                own_output_change(federation, state, clients, bucket), one=0.0
+            ),
         )
         for index, (bucket, clients) in enumerate(
             zip(population.buckets, state.clients, strict=True)
         )
     )
-    return Scorer(hidden, model.output_rows(state.start["decoder"]["output"]), own, fallback)
+    return Scorer(hidden, output, own, fallback)
+
+
+def own_output_change(
+    federation: Federation, state: FederationState, clients: ClientState, bucket: Bucket
+) -> Params:
+    """How the output rows that a bucket's clients predict with differ from the common ones.
+
+    Leaves as in the output layer, f[Nb, L, .].
+    """
+    if "decoder" not in state.server.shared:
+        change: Params = clients.private["decoder"]["output"]
+        return change
+    own = dataclasses.replace(clients, private_opt=None, shared_opt=None)
+    return _mixed_output(federation.side, state.start, state.server.shared, own, bucket.items)
+
+
+@partial(jax.jit, static_argnames="side")
+def _mixed_output(
+    side: ClientSide, start: Params, shared: Params, clients: ClientState, items: jax.Array
+) -> Params:
+    """``own_output_change`` where clients have a decoder of their own beside the shared one."""
+
+    def one(state: ClientState, items: jax.Array) -> Params:
+        received = take_rows(shared, items)
+        own = own_part(side, take_rows(start, items), received, state)
+        used = side.training.model_of(Parts(own, received))
+        change: Params = subtract_trees(used["decoder"]["output"], received["decoder"]["output"])
+        return change
+
+    return jax.vmap(one)(clients, items)
 
 
 def _in_dtype(leaf: np.ndarray, dtype: Any) -> jax.Array:

@@ -82,7 +82,7 @@ def per_user(simulation: Simulation, totals: Totals, outcome: Outcome) -> dict[s
 def encoder_of_user(simulation: Simulation, rounds: np.ndarray) -> np.ndarray:
     """What encodes each user's ratings in ``test`` figures, text[U]."""
     encoder = np.where(rounds > 0, "private, trained", "private, never trained")
-    if "user" in simulation.spec.shared:
+    if "user" not in simulation.spec.private_sides:
         encoder = np.full(len(rounds), "shared")
     if simulation.fallback is None:
         return encoder
