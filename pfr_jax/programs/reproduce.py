@@ -10,6 +10,7 @@ an interrupted table goes on where it was. At the end ``--output_dir`` has, for 
 """
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -135,7 +136,7 @@ def _family(system: System) -> str:
 
 def run_cell(system: System, feedback: str) -> Runs:
     """The runs of a cell, made now if they are not there."""
-    label = system.name.replace(", ", "-").replace("=", "-")
+    label = re.sub(r"\W+", "-", system.name)
     folder = Path(_RUNS_DIR.value) / f"{Path(_DATASET.value).stem}-{feedback}-{label}"
     arguments = cell_arguments(system, feedback)
     # What the runs are of: their flags, and the presets as they stand.
