@@ -11,10 +11,11 @@ from pfr_jax.algorithms.centralized import Trainer, centralized
 from pfr_jax.algorithms.federated import Algorithm, Federation, federated
 from pfr_jax.algorithms.spec import AlgorithmSpec
 from pfr_jax.client.block import ClientSide, Wanted
+from pfr_jax.client.compressors import COMPRESSORS, Compressor
 from pfr_jax.client.engines import block_sizes, choose_engine
 from pfr_jax.client.storage import BITS
 from pfr_jax.client.training import LocalTraining, Parts
-from pfr_jax.config import Config
+from pfr_jax.config import ClientConfig, Config
 from pfr_jax.data.population import Population
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.task import Task
@@ -29,8 +30,18 @@ MOST_OF_A_DEVICE = 0.6  # of its memory, that clients may fill; the rest is for 
 FULL_PRECISION_BYTES = 4 * 2**30  # all clients' states together, up to which they stay float32
 
 
+def build_compressor(config: ClientConfig) -> Compressor | None:
+    """What --compressor names; None: changes travel whole."""
+    return COMPRESSORS[config.compressor](config.topk_share, config.lowrank_rank)
+
+
 def build_federation(
-    spec: AlgorithmSpec, task: Task, config: Config, model: Model, population: Population
+    spec: AlgorithmSpec,
+    task: Task,
+    config: Config,
+    model: Model,
+    population: Population,
+    compressor: Compressor | None,
 ) -> tuple[Federation, str]:
     """The static description of clients and server, and why it has the engine it has."""
     client = config.client
@@ -67,6 +78,7 @@ def build_federation(
         carry,
         stateless=spec.stateless,
         max_update_norm=config.faults.max_update_norm,
+        compressor=compressor,
         fixed_point=scale_for(clients) if config.server.deterministic_sum else None,
     )
     federation = Federation(
@@ -153,7 +165,7 @@ def build_adaptation(
     training = dataclasses.replace(side.training, moves=moves)
     frozen = dataclasses.replace(
         federation,
-        side=dataclasses.replace(side, training=training, stateless=False),
+        side=dataclasses.replace(side, training=training, stateless=False, compressor=None),
         learning_rate=partial(_constant, config.client.client_learning_rate),
         block_sizes=block_sizes(
             config.client, config.model.hidden_sizes, federation.engine, newcomers.buckets

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from pfr_jax.algorithms.catalog import ALGORITHMS, PERSONALFR
+from pfr_jax.client.compressors import COMPRESSORS
 from pfr_jax.errors import InputError
 
 Momentum = Literal["carry", "restart"]
@@ -271,6 +272,15 @@ class ClientConfig:
         "Compute and transmit only the shared rows of items that the client has rated; off: "
         "every client trains, decays and transmits every row.",
     )
+    compressor: str = option(
+        "none",
+        "What makes uploads of weight matrices smaller: the largest entries (topk), a byte per "
+        "entry (int8), or a product of two narrow matrices (lowrank). topk and lowrank: what is "
+        "lost stays on the client and is added to its next upload.",
+        choices=tuple(COMPRESSORS),
+    )
+    topk_share: float = option(0.1, "--compressor=topk: share of the entries that is sent.")
+    lowrank_rank: int = option(4, "--compressor=lowrank: width of the two matrices.")
     private_momentum: Momentum = option(
         "carry", "Optimizer state of the private part between a client's rounds (paper: carry)."
     )
@@ -306,7 +316,13 @@ class ClientConfig:
 
     def __post_init__(self) -> None:
         positive = "client_learning_rate", "private_rate_factor", "local_epochs", "batch_size"
-        require_positive(self, *positive, "private_epochs")
+        require_positive(self, *positive, "private_epochs", "lowrank_rank")
+        require(
+            self.compressor in COMPRESSORS,
+            f"--compressor={self.compressor}: want one of {', '.join(COMPRESSORS)}; a record of "
+            "one's own is given to prepare()",
+        )
+        require(0 < self.topk_share <= 1, f"--topk_share={self.topk_share}: must lie in (0, 1]")
         finite = "weight_decay", "proximal", "coupling", "clip_norm", "block_size", "max_buckets"
         for name in finite:
             value = getattr(self, name)
@@ -471,6 +487,10 @@ class Config:
             not centralized or self.faults == FaultConfig(),
             f"--algorithm={name} has no clients that could fail; see --dropout_rate, "
             "--straggler_rate, --deadline, --over_selection and --max_update_norm",
+        )
+        require(
+            not centralized or self.client.compressor == "none",
+            f"--compressor={self.client.compressor}: --algorithm={name} uploads nothing",
         )
 
     def flat(self) -> dict[str, Any]:

@@ -12,7 +12,13 @@ import numpy as np
 
 from pfr_jax.algorithms import ALGORITHMS, AlgorithmSpec
 from pfr_jax.algorithms.federated import Algorithm, Federation
-from pfr_jax.building import build_adaptation, build_algorithm, build_federation
+from pfr_jax.building import (
+    build_adaptation,
+    build_algorithm,
+    build_compressor,
+    build_federation,
+)
+from pfr_jax.client.compressors import Compressor
 from pfr_jax.config import Config, DataConfig, ModelConfig
 from pfr_jax.data import load
 from pfr_jax.data.buckets import Layout, Sizes, client_sizes, common_layout
@@ -182,25 +188,28 @@ def prepare(
     split: Split,
     dtype: type = np.float32,
     spec: AlgorithmSpec | None = None,
+    compressor: Compressor | None = None,
 ) -> Simulation:
     """Deals users to clients, centres their targets and builds the algorithm.
 
-    ``dtype`` is that of data, parameters and optimizer states; ``spec`` an algorithm of one's own,
-    instead of the one that the settings name.
+    ``dtype`` is that of data, parameters and optimizer states; ``spec`` and ``compressor`` are an
+    algorithm and a compressor of one's own, instead of those that the settings name.
     """
-    return prepare_alike([(config, ratings, split)], dtype, spec)[0]
+    return prepare_alike([(config, ratings, split)], dtype, spec, compressor)[0]
 
 
 def prepare_alike(
     runs: Sequence[tuple[Config, Ratings, Split]],
     dtype: type = np.float32,
     spec: AlgorithmSpec | None = None,
+    compressor: Compressor | None = None,
 ) -> list[Simulation]:
     """Simulations that differ in seeds and splits, as ``prepare`` makes them one by one.
 
     All are of the same shapes and share their compiled programs.
     """
     spec = spec or ALGORITHMS[runs[0][0].run.algorithm]
+    compressor = compressor or build_compressor(runs[0][0].client)
     dealt = [deal(spec, *run) for run in runs]
     client, ratings = dealt[0].config.client, dealt[0].ratings
     max_buckets = client.max_buckets or (4 if ratings.num_users < 10_000 else 6)
@@ -210,7 +219,7 @@ def prepare_alike(
     simulations: list[Simulation] = []
     for one in dealt:
         like = simulations[0] if simulations else None
-        simulations.append(_assemble(one, layouts, dtype, like))
+        simulations.append(_assemble(one, layouts, dtype, compressor, like))
     return simulations
 
 
@@ -232,7 +241,11 @@ def deal(spec: AlgorithmSpec, config: Config, ratings: Ratings, split: Split) ->
 
 
 def _assemble(
-    dealt: Dealt, layouts: tuple[Layout, Layout | None], dtype: type, like: Simulation | None
+    dealt: Dealt,
+    layouts: tuple[Layout, Layout | None],
+    dtype: type,
+    compressor: Compressor | None,
+    like: Simulation | None,
 ) -> Simulation:
     """A simulation of what was dealt; with the programs of ``like`` if there is one.
 
@@ -281,7 +294,8 @@ def _assemble(
         newcomers=newcomers,
         data=read,
         **_programs(
-            spec, task, config, ratings.num_items, profile.shape[1], population, newcomers, like
+            *(spec, task, config, ratings.num_items, profile.shape[1]),
+            *(population, newcomers, compressor, like),
         ),
     )
 
@@ -294,13 +308,14 @@ def _programs(
     profile_size: int,
     population: Population,
     newcomers: Population | None,
+    compressor: Compressor | None,
     like: Simulation | None,
 ) -> dict[str, Any]:
     """The fields of a simulation that hold no data."""
     if like is not None:
         return {name: getattr(like, name) for name in PROGRAMS}
     model = build_model(config.model, num_items, profile_size)
-    federation, why = build_federation(spec, task, config, model, population)
+    federation, why = build_federation(spec, task, config, model, population, compressor)
     algorithm = build_algorithm(spec, config, federation)
     adaptation, reconstruction = None, None
     if newcomers:

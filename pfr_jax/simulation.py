@@ -166,8 +166,9 @@ def traffic_ledger(simulation: Simulation) -> Ledger:
     shared = {name: part for name, part in params.items() if name in simulation.algorithm.shared}
     if simulation.spec.centralized:  # its ratings are where it is
         shared = {}
+    side = simulation.federation.side
     return shared_ledger(
-        shared, simulation.model.num_items, simulation.config.client.partial_compression
+        shared, simulation.model.num_items, side.partial_compression, side.compressor
     )
 
 
@@ -189,6 +190,7 @@ def costs_of_clients(simulation: Simulation) -> ClientCosts | None:
         simulation.model,
         side.training.local_epochs * (2 if spec.two_models else 1),
         (carried.private * side.carry.private, carried.shared * side.carry.shared),
+        side.keeps_residual,
     )
 
 

@@ -20,6 +20,7 @@ from pfr_jax.client.block import (
     put_slots,
     take_slots,
 )
+from pfr_jax.client.compressors import matrices
 from pfr_jax.client.training import ClientData, Parts, train_client
 from pfr_jax.data.population import Bucket
 from pfr_jax.model import features
@@ -38,6 +39,9 @@ def init(side: ClientSide, bucket: Bucket, start: Parts) -> ClientState:
             private_opt=optimizer.private.init(private) if side.carry.private else None,
             shared_opt=optimizer.shared.init(shared) if side.carry.shared else None,
             rounds=jnp.int32(0),
+            residual=jax.tree.map(jnp.zeros_like, matrices(shared))
+            if side.keeps_residual
+            else None,
         )
 
     return jax.vmap(one)(bucket.items)
@@ -89,13 +93,16 @@ def train_block(
         after, opt_state, loss = train_client(
             side.training, before, opt_state, data, bucket.steps, client_key, learning_rate
         )
+        change = subtract_trees(after.shared, before.shared)
+        change, residual = side.upload(change, state.residual, items, client_key)
         new_state = ClientState(
             private=subtract_trees(after.private, own_start),
             private_opt=opt_state.private if side.carry.private else None,
             shared_opt=opt_state.shared if side.carry.shared else None,
             rounds=state.rounds + 1,
+            residual=residual,
         )
-        return new_state, subtract_trees(after.shared, before.shared), loss
+        return new_state, change, loss
 
     present = slots < len(bucket)
     tables = bucket.items, bucket.values, bucket.observed, bucket.profile, bucket.client

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from pfr_jax.client.acceptance import Verdict
+from pfr_jax.client.compressors import Compressor, through
 from pfr_jax.client.training import LocalTraining, Parts
 from pfr_jax.data.population import Bucket
 from pfr_jax.fixed_point import to_fixed
@@ -34,6 +35,7 @@ class ClientState:
     private_opt: Any  # optimizer state of the private part; None when restarted every round
     shared_opt: Any  # optimizer state of its copy of the shared part; None likewise
     rounds: jax.Array  # i32[], rounds the client took part in
+    residual: Any = None  # what its last upload lost, by matrix; None where nothing is fed back
     constant: Any = None  # what the engine derived once from the start and the client's data
 
 
@@ -87,13 +89,31 @@ class ClientSide:
     carry: Parts  # of bools: which optimizer states are kept between rounds
     stateless: bool = False  # a client keeps nothing: its private part is learned in every round
     max_update_norm: float = 0.0  # of a client's change, beyond which it is not taken; 0: any
+    compressor: Compressor | None = None  # of changes of matrices; None: they are whole
     fixed_point: float | None = None  # changes are summed as multiples of its inverse; None: floats
     store: Any = None  # type of the factored engine's matrices between rounds; None: as computed
 
     @property
     def whole_changes(self) -> bool:
-        """Every client's change is looked at or rounded by itself, before any sum."""
-        return bool(self.max_update_norm or self.fixed_point)
+        """Every client's change is looked at, encoded or rounded by itself, before any sum."""
+        return bool(self.max_update_norm or self.fixed_point or self.compressor)
+
+    @property
+    def keeps_residual(self) -> bool:
+        """A client keeps what its upload lost; one that keeps nothing cannot."""
+        return bool(self.compressor and self.compressor.feeds_back and not self.stateless)
+
+    def upload(
+        self, delta: Tree, residual: Any, items: jax.Array, key: jax.Array
+    ) -> tuple[Tree, Any]:
+        """One client's change as the server decodes it, and its new residual.
+
+        ``items`` are i32[L]; ``key`` is the client's, of this round.
+        """
+        if self.compressor is None:
+            return delta, residual
+        there = items < self.training.model.num_items if self.partial_compression else None
+        return through(self.compressor, delta, residual, there, key)
 
     def over_clients(self, one: Callable[..., Any]) -> Callable[..., Any]:
         """``one`` client's computation over a block: at once, or one client after the other where

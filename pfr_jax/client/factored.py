@@ -11,6 +11,7 @@ over clients is summed there. A local step is in ``factored_step``. Legend as in
 local steps.
 """
 
+import dataclasses
 import math
 from functools import partial
 
@@ -51,7 +52,7 @@ from pfr_jax.client.training import ClientData, Parts, moves_of_steps
 from pfr_jax.client.unpack import unpack
 from pfr_jax.data.population import Bucket
 from pfr_jax.model import features
-from pfr_jax.rows import Tree, nest, take_rows
+from pfr_jax.rows import Tree, flatten, nest, take_rows
 
 BLOCK_BYTES = 8 * 2**20  # of what a block of clients works on; measured (BUILD_NOTES)
 
@@ -158,7 +159,12 @@ def train_client(
     delta = jax.tree.map(jnp.subtract, after.shared, vectors.shared)
     private = jax.tree.map(jnp.subtract, after.private, start.private)
     new, rows = _after_round(side, common, own, Parts(private, opt), layers, memories)
-    return new, {**delta, **rows}, memories, losses.mean()
+    delta, residual = {**delta, **rows}, own.residual
+    if side.compressor:
+        client_key = jax.random.fold_in(common.key, client)
+        whole, residual = side.upload(nest(delta), residual, items, client_key)
+        delta = flatten(whole)
+    return dataclasses.replace(new, residual=residual), delta, memories, losses.mean()
 
 
 def _after_round(

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from pfr_jax.client import compressors
 from pfr_jax.client.block import ClientSide, ClientState
 from pfr_jax.client.coefficients import num_moments
 from pfr_jax.client.low_rank import Dense, Layer, OutputRows, input_rows
@@ -101,8 +102,23 @@ def init(side: ClientSide, bucket: Bucket, start: Parts) -> ClientState:
         else None,
         shared_opt=shared_opt if carry.shared else None,
         rounds=jnp.zeros((len(bucket),), jnp.int32),
+        residual=_residual(side, start.shared, num_rows, stacked),
         constant=_projections(side.training, public.private, bucket),
     )
+
+
+def _residual(side: ClientSide, shared: Tree, num_rows: int, stacked: Any) -> Flat | None:
+    """Room for what uploads lose, a matrix each; None where nothing is fed back."""
+    if not side.keeps_residual:
+        return None
+
+    def one(name: str, leaf: jax.Array) -> jax.ShapeDtypeStruct:
+        rows = num_rows if compressors.of_items(name) else leaf.shape[0]
+        return jax.ShapeDtypeStruct((rows, leaf.shape[1]), leaf.dtype)
+
+    shapes = {name: one(name, leaf) for name, leaf in compressors.matrices(shared).items()}
+    found: Flat = stacked(shapes, side.store)
+    return found
 
 
 def _projections(training: LocalTraining, private: Kinds, bucket: Bucket) -> jax.Array | None:

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from pfr_jax.client.block import ClientState, take_slots
+from pfr_jax.client.dither import random_bits
 
 # bfloat16 by its bits: XLA's CPU backend would turn a whole stack of the real type into float32
 # to store a block in it.
 BITS = np.dtype(np.uint16)
-_HASH = (0x7FEB352D, 0x846CA68B)  # multipliers of a 32-bit integer hash with low bias
 
 
 def take(states: ClientState, slots: jax.Array) -> ClientState:
@@ -31,6 +31,7 @@ def take(states: ClientState, slots: jax.Array) -> ClientState:
         private_opt=take_slots(states.private_opt, somebody),
         shared_opt=take_slots(states.shared_opt, somebody),
         rounds=rounds,
+        residual=take_slots(states.residual, somebody),
         constant=take_slots(states.constant, slots),
     )
 
@@ -48,6 +49,7 @@ def read(state: ClientState, dtype: Any) -> ClientState:
         private_opt=jax.tree.map(of_leaf, state.private_opt),
         shared_opt=jax.tree.map(of_leaf, state.shared_opt),
         rounds=state.rounds,
+        residual=jax.tree.map(of_leaf, state.residual),
         constant=state.constant,
     )
 
@@ -69,14 +71,8 @@ def write(state: ClientState, stored: ClientState, key: jax.Array) -> ClientStat
 
 
 def round_at_random(values: jax.Array, seed: jax.Array) -> jax.Array:
-    """f32 to the bits of bf16, up with the probability that makes the mean right; seed u32[].
-
-    The random bits are a hash of each element's index: good enough to dither, and much cheaper
-    than those of ``jax.random``.
-    """
-    bits = jax.lax.iota(jnp.uint32, values.size).reshape(values.shape) ^ seed
-    for factor, shift in zip((*_HASH, 1), (16, 15, 16), strict=True):
-        bits = (bits ^ (bits >> shift)) * jnp.uint32(factor)
+    """f32 to the bits of bf16, up with the probability that makes the mean right; seed u32[]."""
+    bits = random_bits(values.shape, seed)
     raised = jax.lax.bitcast_convert_type(values.astype(jnp.float32), jnp.uint32) + (bits >> 16)
     return (raised >> 16).astype(BITS)
 

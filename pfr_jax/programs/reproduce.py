@@ -45,7 +45,7 @@ _PARTS = flags.DEFINE_list(
     "parts",
     ["paper", "recipes"],
     "paper: the paper's table; recipes: the tuned ones; effects: the default recipe with one "
-    "setting changed at a time.",
+    "setting changed at a time; compressors: it with smaller uploads.",
 )
 _FEEDBACK = flags.DEFINE_list("feedback", list(TASKS), "Which feedback.")
 _RUNS_DIR = flags.DEFINE_string("runs_dir", "runs/reproduce", "Folder of the runs.")
@@ -89,6 +89,23 @@ EFFECTS = (
     "algorithm=fedalt",
     "algorithm=fedrecon",
 )
+
+
+def _changed(settings: str) -> tuple[str, ...]:
+    """The flags of the default recipe with these settings, as written after the first --."""
+    changes = f"--{settings}".split() if settings else []
+    return ("--hidden_sizes=256,128", "--noretrain", *changes)
+
+
+# How uploads are made smaller, a row each.
+UPLOADS = (
+    "compressor=none",
+    "compressor=int8",
+    "compressor=topk --topk_share=0.1",
+    "compressor=topk --topk_share=0.02",
+    "compressor=lowrank --lowrank_rank=8",
+    "compressor=lowrank --lowrank_rank=2",
+)
 SYSTEMS = (
     System("joint", "paper", "_joint"),
     System("fedavg-100", "paper", "_fedavg", CURVES),
@@ -102,14 +119,8 @@ SYSTEMS = (
     System("fedavg, tuned", "recipes", "_fedavg"),
     System("personalfr, tuned", "recipes"),
     System("matrix factorisation, tuned", "recipes", "_mf"),
-    *(
-        System(
-            change or "recipe",
-            "effects",
-            flags=("--hidden_sizes=256,128", "--noretrain", *([f"--{change}"] if change else [])),
-        )
-        for change in EFFECTS
-    ),
+    *(System(change or "recipe", "effects", flags=_changed(change)) for change in EFFECTS),
+    *(System(change, "compressors", flags=_changed(change)) for change in UPLOADS),
 )
 
 
@@ -202,7 +213,9 @@ def main(argv: Sequence[str]) -> None:
             if system.part in _PARTS.value
         ]
         if not cells:
-            raise InputError(f"--parts={','.join(_PARTS.value)}: want paper, recipes, effects")
+            raise InputError(
+                f"--parts={','.join(_PARTS.value)}: want paper, recipes, effects, compressors"
+            )
         with ThreadPoolExecutor(_PARALLEL.value) as pool:
             made = list(pool.map(lambda cell: run_cell(*cell), cells))
         output = Path(_OUTPUT_DIR.value)

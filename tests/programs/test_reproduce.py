@@ -40,11 +40,11 @@ def test_a_row_per_run_and_plots(place: Path) -> None:
     table = pd.read_csv(place / "out" / "synthetic_paper_recipes_explicit_table.csv")
     systems = list(table["system"])
     baselines = {f"{name}{more}" for name in BASELINES for more in ("", ", validation too")}
-    assert len(systems) == len(set(systems)) == 11 + 4 and set(table["seed"]) == {0}
+    assert len(systems) == len(set(systems)) == 12 + 4 and set(table["seed"]) == {0}
     assert baselines < set(systems)
     assert table["rmse"].between(0.5, 5).all()
     tuned = table[table["system"].str.contains("tuned")]
-    assert tuned["resident_bytes"].notna().sum() == 2  # but for joint, who has no clients
+    assert tuned["resident_bytes"].notna().sum() == 3  # but for joint, who has no clients
     for plot in ("curves", "bytes", "ratio", "users", "activity"):
         content = (place / "out" / f"synthetic_paper_recipes_explicit_{plot}.png").read_bytes()
         assert content.startswith(b"\x89PNG")
