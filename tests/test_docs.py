@@ -11,7 +11,7 @@ from documents import ROOT, output_of, python_of
 from pfr_jax.cli import PROGRAMS
 from pfr_jax.programs.flags import PRESETS
 
-PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 
 def headings(page: Path) -> set[str]:
