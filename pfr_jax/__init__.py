@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from pfr_jax.evaluation.task import Task
     from pfr_jax.evaluation.tasks import TASKS
     from pfr_jax.jax_setup import set_up_jax
-    from pfr_jax.preparation import Simulation, load_ratings, prepare
-    from pfr_jax.simulation import RoundRecord, simulate
+    from pfr_jax.simulation.loop import RoundRecord, simulate
+    from pfr_jax.simulation.setup import Simulation, load_ratings, prepare
 
 _HOMES = {
     "pfr_jax.algorithms": ("ALGORITHMS", "AlgorithmSpec"),
@@ -47,8 +47,8 @@ _HOMES = {
     "pfr_jax.evaluation.task": ("Task",),
     "pfr_jax.evaluation.tasks": ("TASKS",),
     "pfr_jax.jax_setup": ("set_up_jax",),
-    "pfr_jax.preparation": ("Simulation", "load_ratings", "prepare"),
-    "pfr_jax.simulation": ("RoundRecord", "simulate"),
+    "pfr_jax.simulation.setup": ("Simulation", "load_ratings", "prepare"),
+    "pfr_jax.simulation.loop": ("RoundRecord", "simulate"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 import platformdirs
 
-from pfr_jax.sharding import divide_cpu, join_processes
+from pfr_jax.population.devices import divide_cpu, join_processes
 
 
 def set_up_jax(

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import optax
 
 from pfr_jax.client.block import Payload
-from pfr_jax.fixed_point import to_float
-from pfr_jax.rows import Tree, map_rows
+from pfr_jax.client.fixed_point import to_float
+from pfr_jax.models.item_rows import Tree, map_rows
 
 Denominator = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -40,7 +40,7 @@ class ServerState:
 class PayloadSum:
     """The running sum over the cohort's payloads."""
 
-    delta: Tree  # like the shared part; fixed point: of integers (pfr_jax.fixed_point)
+    delta: Tree  # like the shared part; fixed point: of integers (pfr_jax.client.fixed_point)
     holders: jax.Array  # f[I], clients that handed over this row
     clients: jax.Array  # f[]
     rejected: jax.Array  # i32[2]

@@ -11,7 +11,7 @@ import hypothesis
 import jax
 import pytest
 
-from pfr_jax.sharding import PATIENCE
+from pfr_jax.population.devices import PATIENCE
 
 os.environ["XLA_FLAGS"] = f"--{PATIENCE}=600 " + os.environ.get("XLA_FLAGS", "")
 jax.config.update("jax_num_cpu_devices", 8)

@@ -15,8 +15,8 @@ from pfr_jax.config import DataConfig, RunConfig
 from pfr_jax.data.splits import random_split
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.tasks import TASKS
-from pfr_jax.preparation import Simulation, prepare
-from pfr_jax.simulation import simulate
+from pfr_jax.simulation.loop import simulate
+from pfr_jax.simulation.setup import Simulation, prepare
 
 
 def test_the_tutorial_runs(tmp_path: Path) -> None:

@@ -8,59 +8,24 @@ import jax
 import numpy as np
 import pytest
 from federations import (
+    COHORT,
+    assert_same_change,
+    client_state,
+    everything,
     leaves_by_name,
     ragged_ratings,
+    run_rounds,
     simulation_of,
     small_config,
     small_simulation,
-    unpacked,
 )
 
 from pfr_jax.algorithms import federated
 from pfr_jax.client.block import Payload
-from pfr_jax.initial import seed_keys
-from pfr_jax.preparation import Simulation
 from pfr_jax.server import PayloadSum, ServerState
-from pfr_jax.simulation import initial_state
-
-COHORT = np.array([1, 3, 4, 8, 10, 12])
-
-
-def run_rounds(simulation: Simulation, cohorts: list[np.ndarray], step: Any = None) -> Any:
-    """The state after these cohorts' rounds."""
-    step = step or jax.jit(simulation.algorithm.round)
-    state = initial_state(simulation)
-    for index, cohort in enumerate(cohorts):
-        key = jax.random.fold_in(seed_keys(0)[1], index)
-        laid_out = simulation.population.cohort(cohort, simulation.federation.block_sizes)
-        state, _ = step(state, simulation.population.buckets, laid_out, key)
-    return state
-
-
-def client_state(simulation: Simulation, state: Any, client: int) -> Any:
-    """One client's state without padding: leaves cut to its own rows."""
-    population = simulation.population
-    length = population.buckets[population.bucket_of[client]].items.shape[1]
-    rows = population.rows[client]
-    cut = lambda leaf: leaf[:rows] if leaf.ndim and leaf.shape[0] == length else leaf  # noqa: E731
-    own = unpacked(simulation, state, client)
-    return jax.tree.map(lambda leaf: cut(np.asarray(leaf)), own)
-
-
-def everything(simulation: Simulation, state: Any) -> Any:
-    """The server's state and that of every client. (Padding and untrained clients hold no data.)"""
-    clients = [client_state(simulation, state, c) for c in range(simulation.num_clients)]
-    return state.server, clients
-
-
-def assert_same_change(one: Any, other: Any, start: Any, tolerance: float = 1e-4) -> None:
-    """Two trees moved alike from ``start``, relative to the largest move of each leaf."""
-
-    def check(a: Any, b: Any, s: Any) -> None:
-        a, b = np.asarray(a) - np.asarray(s), np.asarray(b) - np.asarray(s)
-        assert np.abs(a - b).max() <= tolerance * np.abs(a).max() + 1e-12
-
-    jax.tree.map(check, one, other, start)
+from pfr_jax.simulation.loop import initial_state
+from pfr_jax.simulation.setup import Simulation
+from pfr_jax.simulation.start import seed_keys
 
 
 @pytest.fixture(scope="module")

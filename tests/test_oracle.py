@@ -10,9 +10,9 @@ from federations import leaves_by_name, small_simulation, unpacked
 from oracle import Client, Settings, is_shared, run_round
 
 from pfr_jax.evaluation.implicit import IMPLICIT
-from pfr_jax.initial import initial_params, seed_keys
-from pfr_jax.preparation import Simulation
-from pfr_jax.simulation import initial_state
+from pfr_jax.simulation.loop import initial_state
+from pfr_jax.simulation.setup import Simulation
+from pfr_jax.simulation.start import initial_params, seed_keys
 
 SHARED = {
     "personalfr": ("decoder", "profile"),

@@ -13,7 +13,7 @@ from federations import simulation_of, small_config
 from pfr_jax.data.synthetic import PRESETS, generate
 from pfr_jax.data.table import Ratings
 from pfr_jax.evaluation.evaluate import AnyFigures, judge_baselines
-from pfr_jax.simulation import simulate
+from pfr_jax.simulation.loop import simulate
 
 
 @pytest.fixture(scope="module")

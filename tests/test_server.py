@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pfr_jax.client.acceptance import Verdict
 from pfr_jax.client.block import Payload, hand_over
+from pfr_jax.client.screening import Verdict
 from pfr_jax.server import DENOMINATORS, ServerState, add_payload, empty_sum, server_step
 
 NUM_ITEMS, WIDTH = 5, 2

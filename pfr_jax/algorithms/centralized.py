@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from pfr_jax.algorithms.federated import Algorithm, Buckets, FederationState, RoundReport
 from pfr_jax.client.block import ClientState
-from pfr_jax.client.training import (
+from pfr_jax.client.local_training import (
     ClientData,
     LocalTraining,
     batch_loss,
@@ -22,9 +22,9 @@ from pfr_jax.client.training import (
     dropout_mask,
     optimizer_step,
 )
-from pfr_jax.data.interactions import Interactions, dense_rows
-from pfr_jax.data.population import Cohort
-from pfr_jax.model import Params
+from pfr_jax.models.model import Params
+from pfr_jax.population.interactions import Interactions, dense_rows
+from pfr_jax.population.population import Cohort
 from pfr_jax.server import ServerState
 
 

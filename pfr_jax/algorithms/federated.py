@@ -2,7 +2,7 @@
 
 Which parts of the model are shared and which are private is all that it is told of the algorithm's
 record; client training and the server are the same for all. It does not own the loop:
-``pfr_jax.simulation`` does. Centralised training, which has no clients, is in ``centralized``.
+``pfr_jax.simulation.loop`` does. Centralised training, which has no clients, is in ``centralized``.
 """
 
 from collections.abc import Callable
@@ -16,13 +16,13 @@ import optax
 from jax.sharding import Mesh
 
 from pfr_jax.client.block import ClientSide, ClientState, Engine, Payload, take_slots
-from pfr_jax.client.training import Parts
-from pfr_jax.data.population import Bucket, Cohort
-from pfr_jax.fixed_point import LOSS_SHARE, to_fixed, to_float
-from pfr_jax.model import Params
-from pfr_jax.rows import Tree
+from pfr_jax.client.fixed_point import LOSS_SHARE, to_fixed, to_float
+from pfr_jax.client.local_training import Parts
+from pfr_jax.models.item_rows import Tree
+from pfr_jax.models.model import Params
+from pfr_jax.population.devices import BY_CLIENT, EVERYWHERE, on_every_device, sum_over_devices
+from pfr_jax.population.population import Bucket, Cohort
 from pfr_jax.server import Denominator, ServerState, add_payload, empty_sum, server_step
-from pfr_jax.sharding import BY_CLIENT, EVERYWHERE, on_every_device, sum_over_devices
 
 Buckets = tuple[Bucket, ...]
 
@@ -52,7 +52,7 @@ class RoundReport:
 class Algorithm(NamedTuple):
     """``init(params, buckets)`` and ``round(state, data, cohort, key)``.
 
-    ``data`` are the buckets, or ``pfr_jax.data.interactions.Interactions`` if centralised.
+    ``data`` are the buckets, or ``pfr_jax.population.interactions.Interactions`` if centralised.
     """
 
     init: Callable[[Params, Buckets], FederationState]

@@ -1,6 +1,6 @@
 """The engine for any client optimizer: a client trains the rows of its own items.
 
-The only place where ``pfr_jax.client.training`` is mapped over clients. Legend as in ``block``.
+The only place where ``local_training`` is mapped over clients. Legend as in ``block``.
 """
 
 from functools import partial
@@ -8,7 +8,6 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from pfr_jax.client.acceptance import judge
 from pfr_jax.client.block import (
     ClientSide,
     ClientState,
@@ -21,10 +20,11 @@ from pfr_jax.client.block import (
     take_slots,
 )
 from pfr_jax.client.compressors import matrices
-from pfr_jax.client.training import ClientData, Parts, train_client
-from pfr_jax.data.population import Bucket
-from pfr_jax.model import features
-from pfr_jax.rows import Tree, subtract_trees, take_rows
+from pfr_jax.client.local_training import ClientData, Parts, train_client
+from pfr_jax.client.screening import judge
+from pfr_jax.models.item_rows import Tree, subtract_trees, take_rows
+from pfr_jax.models.model import features
+from pfr_jax.population.population import Bucket
 
 
 def init(side: ClientSide, bucket: Bucket, start: Parts) -> ClientState:

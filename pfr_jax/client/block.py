@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from pfr_jax.client.acceptance import Verdict
 from pfr_jax.client.compressors import Compressor, through
-from pfr_jax.client.training import LocalTraining, Parts
-from pfr_jax.data.population import Bucket
-from pfr_jax.fixed_point import to_fixed
-from pfr_jax.rows import Tree, add_trees, map_rows
+from pfr_jax.client.fixed_point import to_fixed
+from pfr_jax.client.local_training import LocalTraining, Parts
+from pfr_jax.client.screening import Verdict
+from pfr_jax.models.item_rows import Tree, add_trees, map_rows
+from pfr_jax.population.population import Bucket
 
 
 @jax.tree_util.register_dataclass
@@ -64,7 +64,7 @@ def hand_over(
     """The payload of a block from its clients' changes; all leaves of ``delta`` are f[B, ...].
 
     ``items`` (i32[B, L], I: padding) are those of the rows; None: all. ``fixed_point``: see
-    ``pfr_jax.fixed_point``.
+    ``pfr_jax.client.fixed_point``.
     """
 
     def as_summed(leaf: jax.Array) -> jax.Array:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pfr_jax.client.dither import random_bits
-from pfr_jax.rows import Tree, flatten, nest
+from pfr_jax.models.item_rows import Tree, flatten, nest
 
 Encoded = dict[str, jax.Array]
 FLOAT_BYTES, INDEX_BYTES = 4, 4

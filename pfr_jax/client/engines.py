@@ -4,11 +4,11 @@ import jax
 
 from pfr_jax.client.active_rows import ACTIVE_ROWS
 from pfr_jax.client.block import Engine, Wanted
-from pfr_jax.client.factored import FACTORED
-from pfr_jax.client.training import Parts
+from pfr_jax.client.factored.engine import FACTORED
+from pfr_jax.client.local_training import Parts
 from pfr_jax.config import ClientConfig
-from pfr_jax.data.population import Bucket
 from pfr_jax.errors import InputError
+from pfr_jax.population.population import Bucket
 
 ENGINES = (FACTORED, ACTIVE_ROWS)  # the first that can is taken
 ACCELERATOR_BLOCK = 256  # clients

@@ -2,7 +2,7 @@
 
 The states are NumPy arrays; a round takes those of its cohort to the devices and brings them back.
 For the factored engine, whose clients begin as zeros: memory of clients never sampled is never
-touched here either. Legend as in ``pfr_jax.data.population``.
+touched here either. Legend as in ``pfr_jax.population.population``.
 """
 
 import dataclasses
@@ -16,9 +16,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from pfr_jax.client.block import ClientState, take_slots
-from pfr_jax.data.population import Bucket, Cohort
-from pfr_jax.rows import Tree
-from pfr_jax.sharding import put
+from pfr_jax.models.item_rows import Tree
+from pfr_jax.population.devices import put
+from pfr_jax.population.population import Bucket, Cohort
 
 CLIENTS_AT_ONCE = 1024  # whose features are computed together, per device
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pfr_jax import sampling
+from pfr_jax import seeding as sampling
 from pfr_jax.errors import InputError
 
 

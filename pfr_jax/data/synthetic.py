@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
-from pfr_jax import sampling
-from pfr_jax.data.pattern import draw_pairs, long_tail
+from pfr_jax import seeding as sampling
+from pfr_jax.data.long_tail import draw_pairs, long_tail
 from pfr_jax.data.table import Ratings, Scale
 from pfr_jax.errors import InputError
 

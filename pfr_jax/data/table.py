@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pfr_jax import sampling
+from pfr_jax import seeding as sampling
 from pfr_jax.errors import InputError
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from pfr_jax import sampling
+from pfr_jax import seeding as sampling
 from pfr_jax.data import anime, profiles
 from pfr_jax.data.profiles import GENDERS, YOUNGEST, Form
 from pfr_jax.data.table import Ratings

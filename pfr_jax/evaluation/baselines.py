@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pfr_jax.data.table import Ratings
-from pfr_jax.sampling import Stream, permutation
+from pfr_jax.seeding import Stream, permutation
 
 # The alternating least squares of scikit-surprise's BaselineOnly, with its defaults.
 SWEEPS = 10

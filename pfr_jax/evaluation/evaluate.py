@@ -10,14 +10,14 @@ import numpy as np
 
 from pfr_jax.algorithms.federated import Algorithm, FederationState
 from pfr_jax.client.engines import block_sizes
-from pfr_jax.data.population import Population
 from pfr_jax.data.splits import Split
 from pfr_jax.evaluation.cold import warm_pairs
 from pfr_jax.evaluation.scoring import Scorer, make_scorer, score_of_pairs
 from pfr_jax.evaluation.task import AnyFigures, ByUser, HeldOutPart, Judged
-from pfr_jax.initial import seed_keys
-from pfr_jax.preparation import Simulation
-from pfr_jax.sharding import EVERYWHERE, put
+from pfr_jax.population.devices import EVERYWHERE, put
+from pfr_jax.population.population import Population
+from pfr_jax.simulation.setup import Simulation
+from pfr_jax.simulation.start import seed_keys
 
 
 @dataclass(frozen=True)

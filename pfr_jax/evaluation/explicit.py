@@ -7,7 +7,7 @@ from pfr_jax.evaluation.baselines import fit_baselines
 from pfr_jax.evaluation.metrics import Figures, errors_by_user, rating_figures
 from pfr_jax.evaluation.scoring import Scorer
 from pfr_jax.evaluation.task import HeldOutPart, Judged, Task
-from pfr_jax.objectives import masked_squared_error
+from pfr_jax.models.losses import masked_squared_error
 
 
 def judge(part: HeldOutPart, scorer: Scorer, outputs: np.ndarray) -> Judged:

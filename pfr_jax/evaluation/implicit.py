@@ -15,7 +15,7 @@ from pfr_jax.evaluation.ranking import (
 )
 from pfr_jax.evaluation.scoring import Scorer, same_for_all
 from pfr_jax.evaluation.task import HeldOutPart, Judged, Task
-from pfr_jax.objectives import masked_cross_entropy
+from pfr_jax.models.losses import masked_cross_entropy
 
 
 def check(mean: float) -> None:

@@ -18,18 +18,18 @@ import numpy as np
 from pfr_jax.algorithms.federated import Buckets, Federation, FederationState
 from pfr_jax.client.block import ClientSide, ClientState, own_part, take_slots
 from pfr_jax.client.host_memory import in_parts
-from pfr_jax.client.training import Parts
-from pfr_jax.data.population import Bucket, Population
+from pfr_jax.client.local_training import Parts
 from pfr_jax.evaluation.cold import Fallback
-from pfr_jax.model import Params, score_pairs
-from pfr_jax.rows import subtract_trees, take_rows
-from pfr_jax.sharding import (
+from pfr_jax.models.item_rows import subtract_trees, take_rows
+from pfr_jax.models.model import Params, score_pairs
+from pfr_jax.population.devices import (
     BY_CLIENT,
     EVERYWHERE,
     on_every_device,
     on_one_device,
     sum_over_devices,
 )
+from pfr_jax.population.population import Bucket, Population
 
 CLIENTS_PER_BLOCK = 32
 PAIRS_PER_BLOCK = 4096

@@ -29,8 +29,8 @@ from pfr_jax.programs.contestants.roofline import floor_seconds, measure
 from pfr_jax.programs.contestants.sizes import make_workload, scaling_specs, small_part
 from pfr_jax.programs.contestants.workload import Workload
 from pfr_jax.programs.flags import one_line_errors
-from pfr_jax.report.environment import environment
 from pfr_jax.report.tables import Fitted
+from pfr_jax.runs.environment import environment
 
 LIKE = {"ml100k": "synthetic", "ml1m": "synthetic-ml1m", "ml10m": "synthetic-ml10m"}
 CONTESTANTS = ("torch_loop", "torch_batched", "active_rows", "factored")

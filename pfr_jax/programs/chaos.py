@@ -22,9 +22,9 @@ from pathlib import Path
 from absl import flags
 from absl import logging as absl_logging
 
-from pfr_jax.checkpoint import steps, store
 from pfr_jax.errors import InputError
 from pfr_jax.programs.flags import one_line_errors
+from pfr_jax.runs.checkpoints import steps, store
 
 _ALGORITHMS = flags.DEFINE_list("algorithms", ["personalfr", "fedavg"], "What is killed.")
 _KILLS = flags.DEFINE_integer("kills", 50, "SIGKILLs for each algorithm.", 0)

@@ -25,8 +25,8 @@ from absl import flags
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.tasks import TASKS
 from pfr_jax.programs.flags import PRESETS, one_line_errors
-from pfr_jax.report.figures import Runs, draw
 from pfr_jax.report.paper_table import baseline_figures, markdown, table_figures
+from pfr_jax.report.plots import Runs, draw
 
 NAMED = ["ml100k", "ml1m", "ml10m", "anime"]
 SCALES = {

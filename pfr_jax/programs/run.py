@@ -19,8 +19,6 @@ from absl import logging as absl_logging
 from rich.console import Console
 from rich.text import Text
 
-from pfr_jax import memory
-from pfr_jax.checkpoint.identity import facts_of_ratings
 from pfr_jax.config import Config
 from pfr_jax.data.splits import Split
 from pfr_jax.errors import InputError
@@ -32,13 +30,15 @@ from pfr_jax.programs.flags import (
     define_config_flags,
     one_line_errors,
 )
-from pfr_jax.programs.training import Report, train
-from pfr_jax.report.environment import environment, peak_rss_bytes
 from pfr_jax.report.held_out import held_out_sentences
 from pfr_jax.report.paper_table import table_figures
-from pfr_jax.report.run_folder import RunFolder, new_folder
 from pfr_jax.report.tables import bytes_text, facts_table, results_table
-from pfr_jax.simulation import Simulation, load_ratings, prepare_alike
+from pfr_jax.runs.checkpoints.identity import facts_of_ratings
+from pfr_jax.runs.environment import environment, peak_rss_bytes
+from pfr_jax.runs.folder import RunFolder, new_folder
+from pfr_jax.runs.trainer import Report, train
+from pfr_jax.simulation import memory
+from pfr_jax.simulation.loop import Simulation, load_ratings, prepare_alike
 
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", "", "Folder for the run's files; empty: a new one under runs/."

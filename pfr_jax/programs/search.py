@@ -24,7 +24,7 @@ from pfr_jax.errors import InputError
 from pfr_jax.evaluation.evaluate import judge_baselines
 from pfr_jax.programs.flags import SECTIONS, one_line_errors
 from pfr_jax.programs.search_spaces import SYSTEMS, Settings, Space, System
-from pfr_jax.simulation import load_ratings, prepare_alike, simulate
+from pfr_jax.simulation.loop import load_ratings, prepare_alike, simulate
 
 _DATASET = flags.DEFINE_string("dataset", "ml100k", "As for pfr run.")
 _DATA_DIR = flags.DEFINE_string("data_dir", "", "As for pfr run.")

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from pfr_jax.client.compressors import Compressor, int8, low_rank, orthonormal, through, top_k
 from pfr_jax.data.splits import random_split
 from pfr_jax.errors import InputError
-from pfr_jax.preparation import prepare
-from pfr_jax.simulation import initial_state, simulate
+from pfr_jax.simulation.loop import initial_state, simulate
+from pfr_jax.simulation.setup import prepare
 
 ALL = [top_k(0.1), top_k(0.37), int8(), low_rank(1), low_rank(3)]
 NAMES = ["topk 0.1", "topk 0.37", "int8", "lowrank 1", "lowrank 3"]

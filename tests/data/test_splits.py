@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pfr_jax.data.splits import random_split
 from pfr_jax.errors import InputError
-from pfr_jax.sampling import Stream, permutation
+from pfr_jax.seeding import Stream, permutation
 
 MASK = 2**64 - 1
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pfr_jax.data import pattern
-from pfr_jax.data.pattern import draw_pairs, long_tail
+from pfr_jax.data import long_tail as pattern
+from pfr_jax.data.long_tail import draw_pairs, long_tail
 from pfr_jax.data.synthetic import (
     HALF_STARS,
     PRESETS,

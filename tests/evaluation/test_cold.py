@@ -16,11 +16,11 @@ from pfr_jax.evaluation.evaluate import NOTHING, evaluate, judge_baselines
 from pfr_jax.evaluation.explicit import EXPLICIT
 from pfr_jax.evaluation.ranking import top_items
 from pfr_jax.evaluation.scoring import Scorer, make_scorer, score_of_pairs, score_of_users
-from pfr_jax.ledger import Traffic
-from pfr_jax.preparation import Simulation, prepare
 from pfr_jax.report.held_out import cold_counts, held_out_sentences
-from pfr_jax.report.progress import Reported, RunProgress, Totals
-from pfr_jax.simulation import initial_state
+from pfr_jax.runs.progress import Reported, RunProgress, Totals
+from pfr_jax.simulation.costs import Traffic
+from pfr_jax.simulation.loop import initial_state
+from pfr_jax.simulation.setup import Simulation, prepare
 
 # Users 0 and 1 have training ratings, and so have items 0 and 1; user 2 and item 2 have none.
 #                  train       test: warm, cold user twice, cold item twice, both

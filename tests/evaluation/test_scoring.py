@@ -15,8 +15,8 @@ from pfr_jax.evaluation.scoring import (
     score_of_users,
     user_features,
 )
-from pfr_jax.initial import initial_params, seed_keys
-from pfr_jax.simulation import initial_state
+from pfr_jax.simulation.loop import initial_state
+from pfr_jax.simulation.start import initial_params, seed_keys
 
 # One client per user; three clients of four or five users; the same with everything shared.
 CASES = [

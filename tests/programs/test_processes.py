@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pfr_jax.checkpoint import store
+from pfr_jax.runs.checkpoints import store
 
 pytestmark = pytest.mark.slow
 

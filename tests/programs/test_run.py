@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pfr_jax.report.run_folder import FILES
+from pfr_jax.runs.folder import FILES
 
 ROOT = Path(__file__).parents[2]
 # Compiling quickly matters more here than running quickly, as in conftest.py.

@@ -18,10 +18,10 @@ from pfr_jax.config import (
 )
 from pfr_jax.data.splits import Split
 from pfr_jax.data.table import Ratings, Scale
-from pfr_jax.initial import seed_keys
-from pfr_jax.preparation import Simulation, prepare
+from pfr_jax.models.item_rows import flatten, nest
 from pfr_jax.programs.contestants.workload import Workload
-from pfr_jax.rows import flatten, nest
+from pfr_jax.simulation.setup import Simulation, prepare
+from pfr_jax.simulation.start import seed_keys
 
 
 def simulation_of(workload: Workload, engine: str, block_size: int = 0) -> Simulation:

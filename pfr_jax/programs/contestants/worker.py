@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from pfr_jax.population.devices import divide_cpu
 from pfr_jax.programs.contestants.workload import Workload
-from pfr_jax.sharding import divide_cpu
 
 COMPARED_CLIENTS = 4
 

@@ -1,0 +1,1 @@
+"""The engine of exact low-rank local training."""

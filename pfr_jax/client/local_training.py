@@ -1,0 +1,245 @@
+"""Local training of one client on its active rows (the paper's component PC, in compute too).
+
+Written for one client, unbatched; ``pfr_jax.client.active_rows`` maps it over a block of clients.
+A row of an item that the client never rated gets no gradient and never reaches its output, so
+the parameters here are views on the client's L rows. Legend: V users of the client, n users
+in a minibatch, K local steps.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from pfr_jax.algorithms.spec import Objective, loss_of_one_model, one_model
+from pfr_jax.models.item_rows import Tree
+from pfr_jax.models.model import Model, Params, predict
+
+Loss = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+
+
+@dataclass(frozen=True)
+class LocalTraining:
+    """How every client trains."""
+
+    model: Model
+    optimizer: "Parts"  # of optax transformations, built with learning rate 1
+    loss: Loss
+    dropout: float
+    # Global norm over private and shared together, of two models over each; 0: no clipping.
+    clip_norm: float
+    # Whether each part moves, per local epoch: of bool[epochs]. One that does not is frozen, and
+    # left out of the clipping; its optimizer stands still.
+    moves: "Parts"
+    proximal: float = 0.0  # pull of the shared part to where the round began (FedProx)
+    objective: Objective = loss_of_one_model  # see ``AlgorithmSpec``, as the next ones
+    predicts: Callable[[Params, Params, float], Params] = one_model
+    coupling: float = 0.0
+    two_models: bool = False
+    input_offset: float = 0.0  # what the encoder sees of a rating is its centred value plus this
+
+    @property
+    def local_epochs(self) -> int:
+        return len(self.moves.private)
+
+    def model_of(self, params: "Parts") -> Params:
+        """The parts of the model that a client predicts with."""
+        return self.predicts(*params, self.coupling)
+
+    def inputs(self, values: jax.Array, observed: jax.Array) -> jax.Array:
+        """What the encoder is given; 0 where nothing is rated."""
+        if not self.input_offset:
+            return values
+        return jnp.where(observed, values + self.input_offset, 0)
+
+
+class ClientData(NamedTuple):
+    """What one client trains on; the factored engine drops the axis V, which is 1 there."""
+
+    inputs: jax.Array  # f[V, L_in]
+    profile: jax.Array  # f[V, P]
+    targets: jax.Array  # f[V, L_out]
+    observed: jax.Array  # bool[V, L_out]
+
+
+class Parts(NamedTuple):
+    """Something for the private and for the shared part: parameters, optimizers, their states."""
+
+    private: Tree
+    shared: Tree
+
+
+def train_client(
+    training: LocalTraining,
+    params: Parts,
+    opt_state: Parts,
+    data: ClientData,
+    steps: int,
+    key: jax.Array,
+    learning_rate: jax.Array,
+) -> tuple[Parts, Parts, jax.Array]:
+    """All local steps of a round: (parameters, optimizer state, mean loss over the steps).
+
+    ``steps`` is the number of minibatches per local epoch. The two parts have optimizer states
+    of their own, so that either can be carried or restarted; clipping couples them. FedProx (Li et
+    al. 2020) adds ``proximal`` times the distance from the round's start to the shared part's
+    gradient; here after clipping, as weight decay.
+    """
+
+    def loss_of_parts(params: Parts, batch: ClientData, mask: jax.Array | None) -> jax.Array:
+        def loss(whole: Params) -> jax.Array:
+            return batch_loss(training, whole, batch, mask)
+
+        return training.objective(loss, *params, begin.shared, training.coupling)
+
+    def local_step(
+        carry: tuple[Parts, Parts], step: tuple[jax.Array, jax.Array, Parts]
+    ) -> tuple[tuple[Parts, Parts], jax.Array]:
+        params, opt_state = carry
+        users, step_key, moves = step
+        batch = data if steps == 1 else jax.tree.map(lambda leaf: leaf[users], data)
+        mask = dropout_mask(training, step_key, users, data.inputs.dtype)
+        loss, grads = jax.value_and_grad(loss_of_parts)(params, batch, mask)
+        grads = of_moving_parts(training, grads, moves)
+        if training.two_models:
+            grads = Parts(*(clip(part, training.clip_norm) for part in grads))
+        else:
+            grads = clip(grads, training.clip_norm)
+        grads = with_proximal_term(training, grads, params.shared, begin.shared)
+        return move(training, params, grads, opt_state, learning_rate, moves), loss
+
+    begin = params
+    batches = minibatches(training, key, data.inputs.shape[0], data.observed, steps)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(len(batches)))
+    moves = moves_of_steps(training, steps)
+    sequence = batches, keys, moves
+    (params, opt_state), losses = jax.lax.scan(local_step, (params, opt_state), sequence)
+    return params, opt_state, losses.mean()
+
+
+def moves_of_steps(training: LocalTraining, steps: int = 1) -> Parts:
+    """Whether each part moves in each local step: of bool[K], ``steps`` of them per epoch."""
+    return Parts(*(jnp.repeat(jnp.asarray(part), steps) for part in training.moves))
+
+
+def of_moving_parts(training: LocalTraining, grads: Parts, moves: Parts) -> Parts:
+    """The gradients, 0 for a part that does not move in this step; moves: of bool[]."""
+
+    def one(always: tuple[bool, ...], grads: Tree, moves: jax.Array) -> Tree:
+        return grads if all(always) else jax.tree.map(lambda g: jnp.where(moves, g, 0), grads)
+
+    return Parts(*map(one, training.moves, grads, moves))
+
+
+def with_proximal_term(training: LocalTraining, grads: Parts, shared: Tree, begin: Tree) -> Parts:
+    """The gradients, the shared ones with FedProx's term."""
+    if not training.proximal:
+        return grads
+    pulled = jax.tree.map(
+        lambda g, now, then: g + training.proximal * (now - then), grads.shared, shared, begin
+    )
+    return grads._replace(shared=pulled)
+
+
+def move(
+    training: LocalTraining,
+    params: Parts,
+    grads: Parts,
+    opt_state: Parts,
+    learning_rate: jax.Array,
+    moves: Parts,
+) -> tuple[Parts, Parts]:
+    """Parameters and optimizer states after a step of the parts that move in it."""
+
+    def one(
+        always: tuple[bool, ...],
+        moves: jax.Array,
+        optimizer: Any,
+        before: Tree,
+        grads: Tree,
+        opt: Any,
+    ) -> tuple[Tree, Any]:
+        after = optimizer_step(optimizer, before, grads, opt, learning_rate)
+        if all(always):
+            return after
+        return jax.tree.map(lambda new, old: jnp.where(moves, new, old), after, (before, opt))
+
+    parts = training.moves, moves, training.optimizer, params, grads, opt_state
+    new = [one(*part) for part in zip(*parts, strict=True)]
+    return Parts(*(p for p, _ in new)), Parts(*(s for _, s in new))
+
+
+def minibatches(
+    training: LocalTraining, key: jax.Array, num_users: int, observed: jax.Array, steps: int
+) -> jax.Array:
+    """The users of each local step, i32[K, n]: every epoch a new order of the client's users.
+
+    Each user draws a number of its own, so the order does not depend on the padding; users
+    without training ratings (padding among them) come last.
+    """
+    users = jnp.arange(num_users)
+    if steps == 1:
+        return jnp.broadcast_to(users, (training.local_epochs, num_users))
+    size = num_users // steps
+    empty = ~observed.any(axis=1)
+
+    def epoch_order(epoch: jax.Array) -> jax.Array:
+        # Local steps fold in 0..K-1; epochs count down from the top of uint32.
+        epoch_key = jax.random.fold_in(key, jnp.uint32(2**32 - 1) - epoch)
+        draws = jax.vmap(lambda u: jax.random.uniform(jax.random.fold_in(epoch_key, u)))(users)
+        return jnp.argsort(jnp.where(empty, jnp.inf, draws))
+
+    orders = jax.vmap(epoch_order)(jnp.arange(training.local_epochs, dtype=jnp.uint32))
+    return orders.reshape(-1, size)
+
+
+def dropout_mask(
+    training: LocalTraining, key: jax.Array, users: jax.Array, dtype: Any
+) -> jax.Array | None:
+    """Multiplier of the code of each user, f[n, code]: 0, or 1 over the keep rate."""
+    if not training.dropout:
+        return None
+    keep = 1 - training.dropout
+    size = training.model.code_size
+    kept = jax.vmap(
+        lambda user: jax.random.bernoulli(jax.random.fold_in(key, user), keep, (size,))
+    )(users)
+    return kept.astype(dtype) / keep
+
+
+def batch_loss(
+    training: LocalTraining, params: Params, batch: ClientData, mask: jax.Array | None
+) -> jax.Array:
+    """Loss of the whole model's ``params`` on a minibatch, f[]; ``mask`` f[n, code] or None."""
+    one_user = partial(predict, training.model, params)
+    predictions = jax.vmap(one_user)(batch.inputs, batch.profile, mask)
+    return training.loss(predictions, batch.targets, batch.observed)
+
+
+def clip(grads: Tree, norm: float) -> Tree:
+    """Gradients scaled to a global norm of at most ``norm``; 0: as they are."""
+    if not norm:
+        return grads
+    factor = clip_factor(optax.tree.norm(grads), norm)
+    return jax.tree.map(lambda leaf: leaf * factor, grads)
+
+
+def clip_factor(length: jax.Array, norm: float) -> jax.Array:
+    """What scales gradients of global norm ``length`` to one of at most ``norm``."""
+    return norm / jnp.maximum(length, norm)
+
+
+def optimizer_step(
+    optimizer: optax.GradientTransformation,
+    params: Tree,
+    grads: Tree,
+    opt_state: Any,
+    learning_rate: jax.Array,
+) -> tuple[Tree, Any]:
+    """Parameters and optimizer state after one step of an optimizer built with rate 1."""
+    updates, opt_state = optimizer.update(grads, opt_state, params)
+    return jax.tree.map(lambda p, u: p + learning_rate * u, params, updates), opt_state

@@ -1,0 +1,1 @@
+"""Models: what a recommender is, and two of them."""

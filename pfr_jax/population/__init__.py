@@ -1,0 +1,1 @@
+"""Users become clients: dealt, stacked by length, divided among devices."""

@@ -1,0 +1,252 @@
+"""A prepared simulation trained, logged and reported: what ``experiments.run`` does per seed."""
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from pfr_jax.runs.checkpoints.schedule import Schedule, Stop
+from pfr_jax.runs.checkpoints.store import Checkpoints, Saved
+from pfr_jax.errors import InputError, Stopped
+from pfr_jax.evaluation.evaluate import (
+    Evaluation,
+    Judged,
+    judge_baselines,
+    seen_in_test,
+)
+from pfr_jax.simulation.costs import Traffic
+from pfr_jax.runs.display import display
+from pfr_jax.runs.progress import RunProgress, Totals
+from pfr_jax.runs.folder import RunFolder, flat_figures
+from pfr_jax.runs.summary import Baselines, Outcome, References, Retrained, per_user, summary
+from pfr_jax.simulation.loop import Begin, RoundRecord, Simulation, simulate
+
+
+@dataclass(frozen=True)
+class Report:
+    """A finished run."""
+
+    simulation: Simulation
+    totals: Totals
+    outcome: Outcome
+    references: References
+    summary: dict[str, Any]
+
+
+def train(
+    simulation: Simulation,
+    again: Simulation | None,
+    folder: RunFolder,
+    console: Console,
+    data_seconds: float,
+    settings: dict[str, Any],
+) -> Report:
+    """Runs all rounds, writing to ``folder`` and ``console`` as it goes.
+
+    ``again`` is the same federation with the validation ratings to train on too; it is trained
+    for as many rounds as ``simulation`` selects. ``settings`` are those that config.json shows.
+    """
+    split = simulation.split
+    to_reach = _over_all(judge_baselines(simulation, split.train, split.validation, split.train))
+    rounds = simulation.config.run.rounds
+    first = Training(simulation, folder, console, "checkpoints", rounds, data_seconds)
+    if first.saved is None:
+        folder.begin(settings)
+    else:
+        folder.go_on(first.saved.content["logs"], first.saved.round, settings)
+    first.run("round", to_reach)
+    progress = first.progress
+    assert progress.last is not None
+    outcome = Outcome(progress.selected, progress.last)
+    of_test = baselines_of_test(simulation)
+    references = References(
+        validation=to_reach,
+        test=_over_all(of_test),
+        test_warm=_over_warm(of_test),
+        new_users=_over_all(_new_user_baselines(simulation)),
+    )
+    if again is not None and progress.selected is not None:
+        rounds = progress.selected.round
+        second = Training(again, folder, console, "checkpoints_retrained", rounds, logs=False)
+        second.run("retrained", {})
+        assert second.progress.last is not None
+        of_test = baselines_of_test(again)
+        retrained = Retrained(
+            last=second.progress.last,
+            totals=second.progress.totals,
+            baselines=_over_all(of_test),
+            baselines_warm=_over_warm(of_test),
+        )
+        outcome = Outcome(outcome.selected, outcome.last, retrained)
+    folder.write_table("per_user.csv", per_user(simulation, progress.totals, outcome))
+    content = summary(simulation, progress.totals, outcome, references, progress.reached)
+    folder.write_json("summary.json", content)
+    return Report(simulation, progress.totals, outcome, references, content)
+
+
+class Training:
+    """The rounds of one simulation, from the beginning or from the last checkpoint."""
+
+    saved: Saved | None = None  # where it goes on from
+
+    def __init__(
+        self,
+        simulation: Simulation,
+        folder: RunFolder,
+        console: Console,
+        name: str,
+        rounds: int,
+        data_seconds: float = 0.0,
+        logs: bool = True,
+    ) -> None:
+        """Finds the last checkpoint in the folder ``name``, if the run is to be resumed.
+
+        ``logs``: rounds are logged in the run's folder, and it is an error if the checkpoint is of
+        no use for so many ``rounds``; otherwise they begin again.
+        """
+        run = simulation.config.run
+        seconds = {"data": data_seconds} | dict.fromkeys(
+            ("compile", "train", "eval", "checkpoint"), 0.0
+        )
+        clients = np.zeros(simulation.population.num_clients, np.int64)
+        self.progress = RunProgress(simulation, Totals(Traffic(), seconds, clients))
+        self._simulation, self._folder, self._logs = simulation, folder, logs
+        self._console, self._rounds = console, rounds
+        self._checkpoints = None
+        if run.checkpoints:
+            place = folder.path / name
+            self._checkpoints = Checkpoints(place, simulation, run.keep_checkpoints)
+            if folder.resume:
+                self.saved = self._checkpoints.latest(console.print)
+        if self.saved and (why := self._no_use(self.saved)):
+            if logs:
+                raise InputError(why)
+            self.saved = None
+        if self.saved:
+            self.progress.take_over(self.saved.content["progress"], self.saved.arrays)
+            if other := self._other_lists(self.saved):
+                self.progress.select_anew()
+                if logs:
+                    console.print(
+                        f"{other}: earlier figures are not comparable, and a round is selected "
+                        f"among those after round {self.saved.round}.",
+                        soft_wrap=True,
+                    )
+
+    def _no_use(self, saved: Saved) -> str:
+        """Why a training of so many rounds cannot go on from there; empty if it can."""
+        if saved.round < self._rounds:
+            return ""
+        if saved.content["rounds"] != self._rounds:
+            return f"--rounds={self._rounds}: {saved.round} rounds are done already; ask for more"
+        if other := self._other_lists(saved):
+            return f"{other}: all {saved.round} rounds are done, and none is left to look at so"
+        return ""
+
+    def _other_lists(self, saved: Saved) -> str:
+        """How the lists that are ranked have changed since; empty if they have not."""
+        before, now = saved.settings["top_k"], self._simulation.config.run.top_k
+        changed = self._simulation.task.lists and before != now
+        return f"--top_k was {before}, is {now}" if changed else ""
+
+    def run(self, what: str, to_reach: Baselines) -> None:
+        """All rounds that are left. Raises Stopped if asked to stop before."""
+        done, rounds = self.saved.round if self.saved else 0, self._rounds
+        if done >= rounds:
+            return
+        begin = None
+        if self.saved and self._checkpoints:
+            self._console.print(f"Going on after round {done}.")
+            state = self._checkpoints.restore(self.saved)
+            begin = Begin(state, done, self.progress.best, self.progress.fruitless)
+        run, task = self._simulation.config.run, self._simulation.task
+        reference = to_reach[task.best_reference(to_reach)] if to_reach else None
+        watch = display(self._console, what, task.heading, done, rounds)
+        # Without checkpoints nothing is gained by going on to the end of a round.
+        with Stop(active=run.checkpoints) as stop, watch as show:
+            cost = self._checkpoints.expected_seconds if self._checkpoints else 0.0
+            schedule = Schedule(run.checkpoint_every, stop, cost)
+            for record in simulate(self._simulation, rounds, begin):
+                stop.progress = True
+                self.progress.add(record, reference)
+                if record.evaluation and self._logs:
+                    _log(self._folder, record, self.progress.totals)
+                found = record.evaluation.validation if record.evaluation else None
+                show(record, getattr(found, task.figure) if found else None)
+                if self._checkpoints:
+                    self._checkpoint(record, schedule)
+
+    def _checkpoint(self, record: RoundRecord, schedule: Schedule) -> None:
+        """Writes one if it is time for it. Raises Stopped if the run has been asked to."""
+        assert self._checkpoints is not None
+        due, signal = schedule.due(record.round, record.round == self._rounds)
+        if due:
+            started = time.perf_counter()
+            plain, arrays = self.progress.content()
+            logs = self._folder.logged() if self._logs and self._folder.writes else {}
+            content = {"progress": plain, "logs": logs, "rounds": self._rounds}
+            self._checkpoints.save(record.round, record.state, content, arrays)
+            seconds = time.perf_counter() - started
+            schedule.written(seconds)
+            self.progress.totals.seconds["checkpoint"] += seconds
+        if signal:
+            place = self._folder.output_dir
+            raise Stopped(
+                f"stopped after round {record.round}; --resume --output_dir={place} goes on", signal
+            )
+
+
+def baselines_of_test(simulation: Simulation) -> dict[str, Judged]:
+    """The simple baselines on the test ratings."""
+    split = simulation.split
+    return judge_baselines(simulation, split.train, split.test, seen_in_test(split))
+
+
+def _over_all(judged: dict[str, Judged]) -> Baselines:
+    return {name: one.figures for name, one in judged.items()}
+
+
+def _over_warm(judged: dict[str, Judged]) -> Baselines:
+    return {name: one.warm for name, one in judged.items() if one.warm}
+
+
+def _new_user_baselines(simulation: Simulation) -> dict[str, Judged]:
+    split = simulation.split
+    fitted = np.concatenate([split.train, split.support])
+    return judge_baselines(simulation, fitted, split.query, seen=split.support)
+
+
+def _log(folder: RunFolder, record: RoundRecord, totals: Totals) -> None:
+    evaluation = record.evaluation
+    assert evaluation is not None
+    folder.append_line(
+        "metrics.jsonl",
+        {
+            "round": record.round,
+            "loss": record.loss,
+            "learning_rate": record.learning_rate,
+            **flat_figures("validation", evaluation.validation),
+            **flat_figures("validation_warm", evaluation.validation_warm),
+            **flat_figures("test", evaluation.test),
+            **flat_figures("test_warm", evaluation.test_warm),
+            **_new_user_figures(evaluation),
+            "clients": record.taken,
+            **{f"clients_{what}": count for what, count in asdict(record.faults).items()},
+            "payload_bytes_up": record.traffic.payload_up,
+            "index_bytes_up": record.traffic.index_up,
+            "payload_bytes_down": record.traffic.payload_down,
+            "bytes_up_total": totals.traffic.up,
+            "bytes_down_total": totals.traffic.down,
+        },
+    )
+    folder.append_line("timings.jsonl", {"round": record.round, **totals.seconds})
+
+
+def _new_user_figures(evaluation: Evaluation) -> dict[str, float]:
+    return {
+        name: value
+        for encoder, figures in evaluation.new_users.items()
+        for name, value in flat_figures(f"new_users_{encoder}", figures).items()
+    }

@@ -1,0 +1,179 @@
+"""The static parts of a simulation, made from its settings: federation, algorithm, adaptation."""
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import jax
+
+from pfr_jax.algorithms.centralized import Trainer, centralized
+from pfr_jax.algorithms.federated import Algorithm, Federation, federated
+from pfr_jax.algorithms.spec import AlgorithmSpec
+from pfr_jax.client.block import ClientSide, Wanted
+from pfr_jax.client.compressors import COMPRESSORS, Compressor
+from pfr_jax.client.engines import block_sizes, choose_engine
+from pfr_jax.client.factored.storage import BITS
+from pfr_jax.client.fixed_point import scale_for
+from pfr_jax.client.local_training import LocalTraining, Parts
+from pfr_jax.config import ClientConfig, Config
+from pfr_jax.errors import InputError
+from pfr_jax.evaluation.task import Task
+from pfr_jax.models.item_rows import tree_bytes
+from pfr_jax.models.model import Model, init_params, parts_on
+from pfr_jax.population.devices import device_bytes
+from pfr_jax.population.population import Population
+from pfr_jax.seeding import cohort_size
+from pfr_jax.server import DENOMINATORS
+from pfr_jax.simulation import optimizers
+
+MOST_OF_A_DEVICE = 0.6  # of its memory, that clients may fill; the rest is for working
+FULL_PRECISION_BYTES = 4 * 2**30  # all clients' states together, up to which they stay float32
+
+
+def build_compressor(config: ClientConfig) -> Compressor | None:
+    """What --compressor names; None: changes travel whole."""
+    return COMPRESSORS[config.compressor](config.topk_share, config.lowrank_rank)
+
+
+def build_federation(
+    spec: AlgorithmSpec,
+    task: Task,
+    config: Config,
+    model: Model,
+    population: Population,
+    compressor: Compressor | None,
+) -> tuple[Federation, str]:
+    """The static description of clients and server, and why it has the engine it has."""
+    client = config.client
+    training = LocalTraining(
+        model=model,
+        optimizer=optimizers.client_optimizers(client),
+        loss=task.loss,
+        dropout=config.model.dropout,
+        clip_norm=client.clip_norm,
+        moves=Parts(*spec.schedule(client.private_epochs, client.local_epochs)),
+        proximal=client.proximal,
+        objective=spec.objective,
+        predicts=spec.predicts,
+        coupling=client.coupling,
+        two_models=spec.two_models,
+        input_offset=config.model.input_offset,
+    )
+    carry = Parts(client.private_momentum == "carry", client.shared_momentum == "carry")
+    wanted = Wanted(
+        shared=parts_on(model, spec.shared),
+        plain=spec.plain,
+        centralized=spec.centralized,
+        optimizer=client.client_optimizer,
+        partial_compression=client.partial_compression,
+        per_user=model.per_user,
+        layered=model.layered,
+        one_user=all(bucket.users.shape[1] == 1 for bucket in population.buckets),
+    )
+    engine, why = choose_engine(client.engine, wanted, spec.name)
+    clients = cohort_size(len(population.trainable), config.run.cohort_fraction)
+    side = ClientSide(
+        training,
+        client.partial_compression,
+        carry,
+        stateless=spec.stateless,
+        max_update_norm=config.faults.max_update_norm,
+        compressor=compressor,
+        fixed_point=scale_for(clients) if config.server.deterministic_sum else None,
+    )
+    federation = Federation(
+        engine=engine,
+        side=side,
+        server_optimizer=optimizers.server_optimizer(config.server),
+        denominator=DENOMINATORS[config.server.denominator],
+        learning_rate=optimizers.client_learning_rate(client, config.run.rounds),
+        block_sizes=block_sizes(client, config.model.hidden_sizes, engine, population.buckets),
+        mesh=population.mesh,
+        on_host=False,
+    )
+    return _with_store(spec, config, federation, population), why
+
+
+def _with_store(
+    spec: AlgorithmSpec, config: Config, federation: Federation, population: Population
+) -> Federation:
+    """With the type in which --state_dtype keeps matrices, and where --state_memory does.
+
+    The numbers of a run depend on the type, so what ``auto`` makes of it does not depend on the
+    machine; the place changes none.
+    """
+    dtype, place = config.client.state_dtype, config.client.state_memory
+    if not federation.engine.has_store:
+        name = federation.engine.name
+        if dtype == "bfloat16":
+            raise InputError(f"--state_dtype=bfloat16: the {name} engine does not keep 16 bits")
+        if place == "host":
+            raise InputError(f"--state_memory=host: the {name} engine keeps no clients there")
+        return federation
+    whole = _bytes_of_clients(spec, config, federation, population)
+    if dtype == "bfloat16" or (dtype == "auto" and whole > FULL_PRECISION_BYTES):
+        side = dataclasses.replace(federation.side, store=BITS)
+        federation = dataclasses.replace(federation, side=side)
+    there = device_bytes(federation.mesh) * MOST_OF_A_DEVICE
+    too_many = there and _bytes_of_clients(spec, config, federation, population) > there
+    on_host = place == "host" or (place == "auto" and bool(too_many))
+    if on_host and jax.process_count() > 1:
+        raise InputError(
+            "--state_memory: several processes cannot keep clients in the machines' memory; take "
+            "more devices or --state_dtype=bfloat16"
+        )
+    return dataclasses.replace(federation, on_host=on_host)
+
+
+def _bytes_of_clients(
+    spec: AlgorithmSpec, config: Config, federation: Federation, population: Population
+) -> int:
+    """Of the states of all clients."""
+    algorithm, buckets = build_algorithm(spec, config, federation), population.buckets
+    model, dtype = federation.side.training.model, buckets[0].values.dtype
+    clients = jax.eval_shape(
+        lambda key: algorithm.init(init_params(model, key, dtype=dtype), buckets).clients,
+        jax.random.key(0),
+    )
+    return tree_bytes(clients)
+
+
+def build_algorithm(spec: AlgorithmSpec, config: Config, federation: Federation) -> Algorithm:
+    """The rounds of the algorithm that the record describes."""
+    if spec.centralized:
+        training, batch_size = federation.side.training, config.client.batch_size
+        return centralized(Trainer(training, batch_size, federation.learning_rate))
+    return _federated(spec, federation)
+
+
+def _federated(spec: AlgorithmSpec, federation: Federation) -> Algorithm:
+    model = federation.side.training.model
+    return federated(federation, parts_on(model, spec.shared), parts_on(model, spec.private_sides))
+
+
+def build_adaptation(
+    spec: AlgorithmSpec, config: Config, federation: Federation, newcomers: Population, epochs: int
+) -> Algorithm | None:
+    """Rounds that move nothing but the private part, at a constant rate; for new users.
+
+    None if nothing is private.
+    """
+    if not spec.has_private:
+        return None
+    side = federation.side
+    moves = Parts((True,) * epochs, (False,) * epochs)
+    training = dataclasses.replace(side.training, moves=moves)
+    frozen = dataclasses.replace(
+        federation,
+        side=dataclasses.replace(side, training=training, stateless=False, compressor=None),
+        learning_rate=partial(_constant, config.client.client_learning_rate),
+        block_sizes=block_sizes(
+            config.client, config.model.hidden_sizes, federation.engine, newcomers.buckets
+        ),
+    )
+    return _federated(spec, frozen)
+
+
+def _constant(value: float, index: Any) -> float:
+    del index
+    return value

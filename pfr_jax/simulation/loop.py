@@ -1,0 +1,274 @@
+"""The round loop: sample a cohort, run the round, evaluate, select on validation.
+
+A ``Simulation`` (``pfr_jax.simulation.setup``) holds what stays the same during a run; ``simulate``
+yields one ``RoundRecord`` per round.
+"""
+
+import functools
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import astuple, dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from pfr_jax.algorithms.federated import FederationState, RoundReport
+from pfr_jax.client import host_memory
+from pfr_jax.client.factored.coefficients import num_moments
+from pfr_jax.client.local_training import Parts
+from pfr_jax.errors import InputError
+from pfr_jax.evaluation.evaluate import Evaluation, evaluate
+from pfr_jax.models.model import Params, parts_on
+from pfr_jax.population.devices import EVERYWHERE, put
+from pfr_jax.population.population import Cohort
+from pfr_jax.seeding import Stream, permutation
+from pfr_jax.simulation.costs import ClientCosts, Ledger, Traffic, client_costs, shared_ledger
+from pfr_jax.simulation.participation import Fates, asked_clients, fates
+from pfr_jax.simulation.setup import Simulation, load_ratings, prepare, prepare_alike
+from pfr_jax.simulation.start import initial_params, seed_keys
+
+__all__ = [
+    "RoundRecord",
+    "Simulation",
+    "Timing",
+    "load_ratings",
+    "prepare",
+    "prepare_alike",
+    "simulate",
+]
+
+
+MOST_FRUITLESS = 3  # rounds on end in which all updates that arrived were rejected
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Wall-clock seconds, device work included.
+
+    Compilation is apart and happens once, with the initial state and a first evaluation of it.
+    """
+
+    train: float
+    eval: float
+    compile: float
+
+
+@dataclass(frozen=True)
+class Faults:
+    """Clients of a round, or of several, that were asked and whose updates were not taken."""
+
+    dropped: int = 0  # never came back
+    late: int = 0  # after the deadline
+    surplus: int = 0  # after enough others
+    not_finite: int = 0  # rejected
+    too_large: int = 0  # rejected
+
+    def __add__(self, other: "Faults") -> "Faults":
+        return Faults(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+
+@dataclass(frozen=True)
+class RoundRecord:
+    """What one round did. ``round`` counts from 1."""
+
+    round: int
+    loss: float
+    learning_rate: float
+    clients: np.ndarray  # i64[C], whose updates arrived in time; centralised: the users
+    taken: int  # of their updates
+    faults: Faults
+    fruitless: int  # rounds on end, up to this one, in which all updates that came were rejected
+    traffic: Traffic  # of this round
+    evaluation: Evaluation | None  # every eval_every rounds and after the last
+    timing: Timing
+    state: FederationState  # after it; the next round uses it up
+
+
+@dataclass(frozen=True)
+class Begin:
+    """Where a run goes on from."""
+
+    state: FederationState  # is used up
+    round: int = 0  # rounds done
+    best: float = math.inf  # lowest ``criterion`` so far on validation
+    fruitless: int = 0  # as in RoundRecord
+
+
+def initial_state(simulation: Simulation, params: Params | None = None) -> FederationState:
+    """The federation before its first round, from these parameters or those of its seed."""
+    init = simulation.algorithm.init
+    initial = host_memory.initial if simulation.federation.on_host else jax.jit
+    params, population = params or initial_params(simulation), simulation.population
+    if not simulation.spec.centralized:
+        params = put(params, population.mesh, EVERYWHERE)
+    return initial(init)(params, population.buckets)
+
+
+def compile_round(
+    simulation: Simulation, state: FederationState, cohort: Cohort, key: jax.Array
+) -> Callable[..., tuple[FederationState, RoundReport]]:
+    """``Algorithm.round``, compiled for such arguments; it uses up the state it is given."""
+    federation, population = simulation.federation, simulation.population
+    if not federation.on_host:
+        leaves, tree = jax.tree.flatten((state, simulation.data, cohort, key))
+        shapes = [
+            jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding if x.committed else None)
+            for x in leaves
+        ]
+        return _compiled(simulation.algorithm.round, tree, tuple(shapes))
+    room = host_memory.capacities(
+        simulation.num_clients, simulation.cohort_size, population.buckets
+    )
+    program = host_memory.HostRound(
+        simulation.algorithm.round, federation.block_sizes, population.mesh, room
+    )
+    return program.compile(state, simulation.data, cohort, key)
+
+
+@functools.lru_cache(maxsize=4)  # runs that differ in nothing but seeds share a program
+def _compiled(round: Callable[..., Any], tree: Any, shapes: tuple[Any, ...]) -> Callable[..., Any]:
+    step = jax.jit(round, donate_argnums=0)
+    return step.lower(*jax.tree.unflatten(tree, shapes)).compile()
+
+
+def sample_cohort(simulation: Simulation, round: int) -> np.ndarray:
+    """The clients that a round (counted from 0) asks, i64[...], without replacement.
+
+    Centralised: all users.
+    """
+    trainable = simulation.population.trainable
+    if simulation.spec.centralized:
+        return trainable
+    asked = asked_clients(simulation.cohort_size, len(trainable), simulation.config.faults)
+    order = permutation(len(trainable), Stream.COHORT, simulation.config.run.seed, round)
+    return trainable[order[:asked]]
+
+
+def fates_of_round(simulation: Simulation, round: int) -> Fates:
+    """What becomes of the clients that a round asks."""
+    asked = sample_cohort(simulation, round)
+    if simulation.spec.centralized:
+        return Fates(asked, asked, 0, 0, 0)
+    config, clients = simulation.config, simulation.population.num_clients
+    return fates(asked, simulation.cohort_size, clients, config.faults, config.run.seed, round)
+
+
+def key_of_round(simulation: Simulation, round: int) -> jax.Array:
+    """Of the clients' random numbers in a round (counted from 0)."""
+    key = jax.random.fold_in(seed_keys(simulation.config.run.seed)[1], round)
+    return key if simulation.spec.centralized else put(key, simulation.population.mesh, EVERYWHERE)
+
+
+def traffic_ledger(simulation: Simulation) -> Ledger:
+    params = jax.eval_shape(lambda: initial_params(simulation))
+    shared = {name: part for name, part in params.items() if name in simulation.algorithm.shared}
+    if simulation.spec.centralized:  # its ratings are where it is
+        shared = {}
+    side = simulation.federation.side
+    return shared_ledger(
+        shared, simulation.model.num_items, side.partial_compression, side.compressor
+    )
+
+
+def costs_of_clients(simulation: Simulation) -> ClientCosts | None:
+    """What a client's device computes and keeps; None for a centralised trainer, without any."""
+    if simulation.spec.centralized:
+        return None
+    params = jax.eval_shape(lambda: initial_params(simulation))
+    side, spec = simulation.federation.side, simulation.spec
+    carried = Parts(*map(num_moments, side.training.optimizer))
+    own = parts_on(simulation.model, spec.private_sides)
+    private = {name: part for name, part in params.items() if name in own}
+    population, clients = simulation.population, simulation.population.trainable
+    return client_costs(
+        {} if side.stateless else private,
+        traffic_ledger(simulation),
+        population.rows[clients],
+        np.bincount(population.client_of_user)[clients],
+        simulation.model,
+        side.training.local_epochs * (2 if spec.two_models else 1),
+        (carried.private * side.carry.private, carried.shared * side.carry.shared),
+        side.keeps_residual,
+    )
+
+
+def _what_to_lower(round: int, loss: float, rejected: list[int]) -> str:
+    found = f"the training loss is {loss}"
+    if sum(rejected):
+        found = (
+            f"for {MOST_FRUITLESS} rounds no update could be taken: in this one {rejected[0]} were "
+            f"not finite and {rejected[1]} larger than --max_update_norm"
+        )
+    return (
+        f"round {round}: {found}; lower --client_learning_rate or --server_learning_rate, or set "
+        "--clip_norm"
+    )
+
+
+def simulate(
+    simulation: Simulation, rounds: int | None = None, begin: Begin | None = None
+) -> Iterator[RoundRecord]:
+    """Runs all rounds, or the first ``rounds`` of them; from ``begin`` on if given.
+
+    Stops with an InputError if the training loss is no longer finite, or if no client's update
+    could be taken for MOST_FRUITLESS rounds.
+    """
+    run, population = simulation.config.run, simulation.population
+    ledger = traffic_ledger(simulation)
+    block_sizes = simulation.federation.block_sizes
+
+    started = time.perf_counter()
+    begin = begin or Begin(initial_state(simulation))
+    state, best = begin.state, begin.best
+    room = len(population.trainable) if simulation.spec.centralized else simulation.cohort_size
+    cohort = population.cohort(sample_cohort(simulation, 0)[:room], block_sizes, room)
+    step = compile_round(simulation, state, cohort, key_of_round(simulation, 0))
+    evaluate(simulation, state, math.inf, last=True)  # compiles what evaluations run
+    compile_seconds = time.perf_counter() - started
+
+    num_rounds, fruitless = rounds or run.rounds, begin.fruitless
+    for index in range(begin.round, num_rounds):
+        started = time.perf_counter()
+        fate = fates_of_round(simulation, index)
+        cohort = population.cohort(fate.delivered, block_sizes, room)
+        key = key_of_round(simulation, index)
+        state, report = step(state, simulation.data, cohort, key)
+        jax.block_until_ready(state)
+        loss, rejected = float(report.loss), [int(count) for count in report.rejected]
+        trained = time.perf_counter()
+        if len(fate.delivered):
+            fruitless = 0 if report.clients else fruitless + 1
+        if fruitless == MOST_FRUITLESS or (report.clients and not math.isfinite(loss)):
+            raise InputError(_what_to_lower(index + 1, loss, rejected))
+        rows = population.rows
+        traffic = ledger.round_traffic(rows[fate.asked], rows[fate.delivered])
+        if (
+            index == 0
+            and simulation.config.model.output_bias == "item"
+            and not simulation.spec.centralized
+        ):
+            traffic += ledger.start_traffic(rows[population.trainable])
+        evaluation, last = None, index + 1 == num_rounds
+        if last or (index + 1) % run.eval_every == 0:
+            evaluation = evaluate(simulation, state, best, last)
+            if evaluation.improved and evaluation.validation:
+                best = simulation.task.criterion(evaluation.validation)
+        yield RoundRecord(
+            round=index + 1,
+            loss=loss,
+            learning_rate=float(report.learning_rate),
+            clients=fate.delivered,
+            taken=len(fate.delivered) - sum(rejected),
+            faults=Faults(fate.dropped, fate.late, fate.surplus, *rejected),
+            fruitless=fruitless,
+            traffic=traffic,
+            evaluation=evaluation,
+            timing=Timing(
+                train=trained - started,
+                eval=time.perf_counter() - trained,
+                compile=compile_seconds if index == begin.round else 0.0,
+            ),
+            state=state,
+        )

@@ -1,0 +1,140 @@
+"""What a run will need of memory, said before it is allocated, and refused if there is not enough.
+
+Bytes throughout. On a CPU the factored engine's stacks are ``untouched``: only clients that take
+part cost anything, so the estimate depends on how many different clients the cohorts will reach.
+Everywhere else all of the stacks is there from the start.
+"""
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+
+from pfr_jax.errors import InputError
+from pfr_jax.models.item_rows import tree_bytes
+from pfr_jax.population.devices import device_bytes
+from pfr_jax.simulation.setup import Simulation
+from pfr_jax.simulation.start import initial_params
+
+GIB = 2**30
+# What compiling takes and keeps, and the rest of the runtime.
+COMPILER_BYTES = 0.9 * GIB
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Resident bytes of this process at the peak."""
+
+    before: float  # resident already: program and data
+    working: float  # server state, sums, evaluation, compiled programs
+    clients_all: float  # states of all clients, as if each had been trained
+    share_reached: float  # expected share of the clients that take part at least once
+    adapted: float = 0.0  # states that are made for an evaluation only
+
+    @property
+    def of_run(self) -> float:
+        return self.at_most - self.clients_all * (1 - self.share_reached)
+
+    @property
+    def at_most(self) -> float:
+        """If every client gets sampled."""
+        return self.before + self.working + self.clients_all + self.adapted
+
+    def facts(self) -> dict[str, str]:
+        """For people."""
+        return {
+            "this run": f"{self.of_run / GIB:.2f} GiB "
+            f"({self.share_reached:.0%} of the clients will take part)",
+            "every client sampled": f"{self.at_most / GIB:.2f} GiB",
+            "of that, clients' states": f"{self.clients_all / GIB:.2f} GiB",
+        }
+
+
+def estimate(simulation: Simulation) -> MemoryEstimate:
+    """The peak of a run of this simulation, from the shapes of its state; nothing is allocated."""
+    params = jax.eval_shape(lambda: initial_params(simulation))
+    state = jax.eval_shape(
+        lambda: simulation.algorithm.init(initial_params(simulation), simulation.population.buckets)
+    )
+    model = simulation.model
+    # Parameters: the server's, the start, the round's sum and its optimizer's update.
+    server = 4 * tree_bytes(params) + tree_bytes(state.server.opt_state)
+    federation = simulation.federation
+    on_cpu = federation.mesh.devices.flat[0].platform == "cpu"
+    lazy = federation.engine.has_store and (on_cpu or federation.on_host)
+    adapted = 0
+    for algorithm, those in (
+        (simulation.adaptation, simulation.newcomers),
+        (simulation.reconstruction, simulation.population),
+    ):
+        if algorithm and those:
+            begun = jax.eval_shape(algorithm.init, params, those.buckets)
+            adapted += 2 * tree_bytes(begun.clients)  # before and after
+    features = simulation.population.num_users * model.feature_size * 4
+    return MemoryEstimate(
+        before=resident_bytes(),
+        working=server + features + COMPILER_BYTES,
+        clients_all=tree_bytes(state.clients),
+        share_reached=_share_reached(simulation) if lazy else 1.0,
+        adapted=adapted,
+    )
+
+
+def _share_reached(simulation: Simulation) -> float:
+    """Cohorts are drawn without replacement, independently of each other."""
+    share = simulation.cohort_size / simulation.num_clients
+    return 1 - (1 - share) ** simulation.config.run.rounds
+
+
+def check(simulation: Simulation, needed: MemoryEstimate) -> None:
+    """Raises InputError if the run cannot fit, naming the flags that would make it fit."""
+    federation = simulation.federation
+    limit = simulation.config.run.memory_limit * GIB
+    if not limit and not federation.on_host:
+        limit = device_bytes(federation.mesh)
+    limit = limit or needed.before + available_bytes()
+    if needed.of_run <= limit:
+        return
+    client, shared = simulation.config.client, simulation.algorithm.shared
+    private, clients = simulation.spec.has_private, not simulation.spec.centralized
+    ways = {
+        "--state_dtype=bfloat16": federation.engine.has_store and federation.side.store is None,
+        "--shared_momentum=restart": clients and client.shared_momentum == "carry" and shared,
+        "--private_momentum=restart": private and client.private_momentum == "carry",
+        "--engine=auto": clients and client.engine == "active_rows",
+    }
+    flags = [flag for flag, applies in ways.items() if applies]
+    raise InputError(
+        f"this run would need about {needed.of_run / GIB:.1f} GiB of memory and there are "
+        f"{limit / GIB:.1f} GiB; try {', '.join([*flags, 'fewer --num_users, or fewer --rounds'])}"
+    )
+
+
+def resident_bytes() -> float:
+    """Of this process, now; 0 where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def available_bytes() -> float:
+    """What this process could still take of the machine's memory, or of its container's."""
+    try:
+        meminfo = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        free = int(meminfo["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError):
+        return math.inf
+    try:
+        group = Path("/sys/fs/cgroup")
+        limit = (group / "memory.max").read_text().strip()
+        if limit != "max":
+            stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+            held = int((group / "memory.current").read_text()) - int(stat["inactive_file"])
+            free = min(free, int(limit) - held)
+    except (OSError, KeyError):
+        pass
+    return free

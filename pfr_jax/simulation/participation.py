@@ -1,0 +1,57 @@
+"""Clients that are asked to take part in a round and do not deliver.
+
+What becomes of every client is drawn from (seed, round, client) alone. Those that fail take empty
+places in the same compiled round, so a run with failures computes what a run that had never asked
+these clients computes. Times are in units of what an ordinary client needs for a round.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pfr_jax.config import FaultConfig
+from pfr_jax.seeding import Stream, bit_generator
+
+
+@dataclass(frozen=True)
+class Fates:
+    """Of the clients that a round asks."""
+
+    asked: np.ndarray  # i64[S]
+    delivered: np.ndarray  # i64[...], whose updates arrive and are wanted; in the order of asking
+    dropped: int  # never came back
+    late: int  # after the deadline
+    surplus: int  # after enough others
+
+
+def asked_clients(cohort_size: int, num_clients: int, config: FaultConfig) -> int:
+    """How many clients a round asks, to get updates of ``cohort_size``."""
+    return min(num_clients, int(np.ceil(round(cohort_size * config.over_selection, 6))))
+
+
+def fates(
+    asked: np.ndarray, cohort_size: int, num_clients: int, config: FaultConfig, *words: int
+) -> Fates:
+    """What becomes of the clients asked in the round that ``words`` (seed, round) name.
+
+    An ordinary client's time lies in [0.5, 1.5). A straggler's is that over u, uniform in (0, 1]:
+    a heavy tail. A round takes the first ``cohort_size`` updates.
+    """
+    draws = bit_generator(Stream.FAULTS, *words).random_raw(4 * num_clients)
+    uniform = (draws >> np.uint64(11)).reshape(num_clients, 4)[asked] * 2.0**-53  # in [0, 1)
+    dropped = uniform[:, 0] < config.dropout_rate
+    slow = uniform[:, 1] < config.straggler_rate
+    time = (0.5 + uniform[:, 2]) / np.where(slow, 1 - uniform[:, 3], 1)
+    late = ~dropped & (time > (config.deadline or np.inf))
+    arrived = ~dropped & ~late
+    first = np.argsort(np.where(arrived, time, np.inf), kind="stable")[:cohort_size]
+    wanted = np.zeros(len(asked), bool)
+    wanted[first] = True
+    delivered = arrived & wanted
+    return Fates(
+        asked=asked,
+        delivered=asked[delivered],
+        dropped=int(dropped.sum()),
+        late=int(late.sum()),
+        surplus=int((arrived & ~wanted).sum()),
+    )

@@ -1,0 +1,42 @@
+"""What all clients and the server start from, fixed by the seed and the training ratings."""
+
+import jax
+import numpy as np
+
+from pfr_jax.models.model import Params, init_params
+from pfr_jax.simulation.setup import Simulation
+
+ITEM_SHRINKAGE = 10  # ratings of the mean that every item is given besides its own
+
+
+def seed_keys(seed: int) -> tuple[jax.Array, jax.Array]:
+    """The key of the initial weights and the key that every round's key is folded from."""
+    init_key, rounds_key = jax.random.split(jax.random.key(seed))
+    return init_key, rounds_key
+
+
+def initial_params(simulation: Simulation) -> Params:
+    """The model that every client and the server start from."""
+    dtype = simulation.population.buckets[0].values.dtype
+    key = seed_keys(simulation.config.run.seed)[0]
+    return _init_params(simulation.model, key, _output_bias(simulation), dtype)
+
+
+def _output_bias(simulation: Simulation) -> np.ndarray | float:
+    """Where the output layer's bias begins: a number, or f64[I]."""
+    kind, train = simulation.config.model.output_bias, simulation.split.train
+    if kind == "zero":
+        return 0.0
+    ratings, target = simulation.ratings, simulation.target[train]
+    task = simulation.task
+    value = target - simulation.center[ratings.user[train]] if task.adds_center else target
+    bias = value.mean()
+    if kind == "item":
+        item, size = ratings.item[train], ratings.num_items
+        count = np.bincount(item, minlength=size)
+        total = np.bincount(item, value, minlength=size)
+        bias = (total + ITEM_SHRINKAGE * bias) / (count + ITEM_SHRINKAGE)
+    return task.link(bias)
+
+
+_init_params = jax.jit(init_params, static_argnums=(0, 3))

@@ -1,0 +1,124 @@
+"""The factored engine computes what the engine on active rows does, whatever the settings."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from federations import leaves_by_name, small_simulation, unpacked
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pfr_jax.client.factored.storage import BITS, from_bits, round_at_random
+from pfr_jax.errors import InputError
+from pfr_jax.simulation.loop import initial_state
+from pfr_jax.simulation.start import seed_keys
+
+SETTINGS = st.fixed_dictionaries(
+    {
+        "client_learning_rate": st.sampled_from([0.01, 0.1, 0.5]),
+        "momentum": st.sampled_from([0.0, 0.5, 0.9]),
+        "nesterov": st.booleans(),
+        "weight_decay": st.sampled_from([0.0, 5e-4, 0.1]),
+        "clip_norm": st.sampled_from([0.0, 0.05, 1.0, 100.0]),
+        "local_epochs": st.integers(1, 8),
+        "dropout": st.sampled_from([0.0, 0.5]),
+        "private_momentum": st.sampled_from(["carry", "restart"]),
+        "shared_momentum": st.sampled_from(["carry", "restart"]),
+        "denominator": st.sampled_from(["clients", "contributors", "sqrt"]),
+        "feedback": st.sampled_from(["explicit", "implicit"]),
+        "user_profile": st.booleans(),
+        "algorithm": st.sampled_from(["personalfr", "fedavg", "fedalt", "fedrecon"]),
+        "private_epochs": st.integers(1, 3),
+        "proximal": st.sampled_from([0.0, 0.3]),
+        "private_rate_factor": st.sampled_from([1.0, 0.5]),
+        "decay_biases": st.booleans(),
+        "input_offset": st.sampled_from([0.0, 1.5]),
+        "hidden_sizes": st.sampled_from([(7, 5), (5,), (6, 4, 3)]),
+    }
+)
+COHORTS = [np.array([0, 3, 5, 12]), np.array([12, 0, 4, 5])]
+
+
+def after_rounds(dtype: type, **changes: Any) -> tuple[Any, list[dict[str, np.ndarray]]]:
+    """The state after two rounds with common clients, and all changes since the start, by name."""
+    simulation = small_simulation(dtype, **changes)
+    state = begun = initial_state(simulation)
+    step = jax.jit(simulation.algorithm.round)
+    for index, cohort in enumerate(COHORTS):
+        laid_out = simulation.population.cohort(cohort, simulation.federation.block_sizes)
+        key = jax.random.fold_in(seed_keys(0)[1], index)
+        state, _ = step(state, simulation.population.buckets, laid_out, key)
+    moved = jax.tree.map(lambda a, b: np.asarray(a - b), state.server.shared, begun.server.shared)
+    changes_by_name = [leaves_by_name(moved)]
+    for client in range(simulation.num_clients):
+        if simulation.federation.side.stateless:
+            assert not any(jax.tree.leaves(states.private) for states in state.clients)
+            continue
+        own, rows = unpacked(simulation, state, client), simulation.population.rows[client]
+        leaves = {"private": own.private, "private_opt": own.private_opt, "opt": own.shared_opt}
+        flat, _ = jax.tree_util.tree_flatten_with_path(leaves)
+        changes_by_name.append(
+            {
+                jax.tree_util.keystr(path): np.asarray(leaf)[:rows]
+                if "item_" in jax.tree_util.keystr(path)
+                else np.asarray(leaf)
+                for path, leaf in flat
+            }
+        )
+    return simulation, changes_by_name
+
+
+@settings(max_examples=12, derandomize=True)
+@given(SETTINGS)
+def test_both_engines_agree(changes: dict[str, Any]) -> None:
+    with jax.enable_x64(True):
+        factored, one = after_rounds(np.float64, engine="factored", **changes)
+        active, other = after_rounds(np.float64, engine="active_rows", **changes)
+    assert factored.federation.engine.name == "factored"
+    assert active.federation.engine.name == "active_rows"
+    for owner, (ours, theirs) in enumerate(zip(one, other, strict=True)):
+        assert ours.keys() == theirs.keys()
+        for name, leaf in ours.items():
+            scale = np.abs(theirs[name]).max(initial=0)
+            difference = np.abs(leaf - theirs[name]).max(initial=0)
+            assert difference <= 1e-9 * scale + 1e-15, (owner, name)
+
+
+def test_auto_takes_the_factored_engine_where_it_is_exact() -> None:
+    assert small_simulation().federation.engine.name == "factored"
+    for changes, reason in (
+        ({"algorithm": "local"}, "private decoder"),
+        ({"client_optimizer": "adam"}, "client_optimizer=adam"),
+        ({"partial_compression": False}, "partial_compression"),
+        ({"num_clients": 5}, "several users"),
+    ):
+        simulation = small_simulation(**changes)
+        assert simulation.federation.engine.name == "active_rows"
+        assert reason in simulation.engine_choice
+        with pytest.raises(InputError, match=f"--engine=factored .*{reason}.* or active_rows"):
+            small_simulation(engine="factored", **changes)
+
+
+def test_16_bit_states_stay_near_32_bit_ones() -> None:
+    """Of every change, the error is some units of 2^-8, and not the loss of all small changes."""
+    _, exact = after_rounds(np.float32, dropout=0.0)
+    simulation, rounded = after_rounds(np.float32, dropout=0.0, state_dtype="bfloat16")
+    assert simulation.federation.side.store == BITS
+    for ours, theirs in zip(rounded, exact, strict=True):
+        for name, leaf in ours.items():
+            assert np.abs(leaf - theirs[name]).max(initial=0) <= 0.03 * np.abs(theirs[name]).max()
+
+
+def test_rounding_at_random_is_right_in_the_mean() -> None:
+    """Every value goes to one of its two neighbours, as often as its distance to them says."""
+    value = np.float32(1 + 0.3 / 128)  # between 1 and 1 + 1/128, the next in 16 bits
+    values = jnp.full(100_000, value)
+    rounded = np.asarray(from_bits(round_at_random(values, jnp.uint32(7))))
+    assert set(np.unique(rounded)) == {1.0, 1 + 1 / 128}
+    assert rounded.mean() == pytest.approx(value, abs=4 * (0.3 * 0.7) ** 0.5 / 128 / 100_000**0.5)
+    negative = np.asarray(from_bits(round_at_random(-values, jnp.uint32(8))))
+    assert set(np.unique(negative)) == {-1.0, -1 - 1 / 128}
+    exact = jnp.asarray([0.0, 1.5, -2.0, 3e-30], jnp.bfloat16).astype(jnp.float32)
+    np.testing.assert_array_equal(from_bits(round_at_random(exact, jnp.uint32(9))), exact)

@@ -1,0 +1,68 @@
+"""The estimate of memory against what is really there, and what cannot fit is refused."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from federations import small_simulation
+
+from pfr_jax.client.factored.untouched import untouched
+from pfr_jax.errors import InputError
+from pfr_jax.simulation import memory
+from pfr_jax.simulation.loop import initial_state
+
+
+@pytest.mark.parametrize("engine", ["factored", "active_rows"])
+def test_clients_states_are_counted_exactly(engine: str) -> None:
+    simulation = small_simulation(engine=engine)
+    state = initial_state(simulation)
+    expected = sum(leaf.nbytes for leaf in jax.tree.leaves(state.clients))
+    assert memory.estimate(simulation).clients_all == expected
+
+
+def test_16_bits_and_restarted_momenta_need_less() -> None:
+    whole = memory.estimate(small_simulation(shared_momentum="carry")).clients_all
+    for changes in (
+        {"state_dtype": "bfloat16", "shared_momentum": "carry"},
+        {"shared_momentum": "restart"},
+        {"shared_momentum": "carry", "private_momentum": "restart"},
+    ):
+        assert memory.estimate(small_simulation(**changes)).clients_all < whole
+
+
+def test_share_of_clients_reached_by_hand() -> None:
+    """13 clients, 8 in a round: after two rounds 1 - (5/13)^2 of them, in the mean."""
+    needed = memory.estimate(small_simulation(cohort_fraction=0.6, rounds=2))
+    assert needed.share_reached == pytest.approx(1 - (5 / 13) ** 2)
+    assert needed.before < needed.of_run < needed.at_most
+
+
+def test_a_run_that_cannot_fit_is_refused_with_what_would_help() -> None:
+    needed = memory.MemoryEstimate(
+        before=0.0, working=2.0**30, clients_all=64.0 * 2**30, share_reached=0.5
+    )
+    simulation = small_simulation(memory_limit=20.0, shared_momentum="carry")
+    with pytest.raises(InputError) as error:
+        memory.check(simulation, needed)
+    assert "33.0 GiB" in str(error.value) and "20.0 GiB" in str(error.value)
+    for flag in ("state_dtype=bfloat16", "shared_momentum=restart", "private_momentum=restart"):
+        assert f"--{flag}" in str(error.value)
+    lean = small_simulation(memory_limit=20.0, private_momentum="restart")
+    with pytest.raises(InputError) as error:
+        memory.check(lean, needed)
+    assert "momentum" not in str(error.value)
+    memory.check(simulation, dataclasses.replace(needed, share_reached=0.25))
+
+
+def test_what_nobody_stores_in_takes_no_memory() -> None:
+    size = 256 * 2**20
+    before = memory.resident_bytes()
+    if not before:
+        pytest.skip("this system does not tell how much is resident")
+    array = jax.jit(lambda: untouched((size // 4,), np.float32))()
+    array.block_until_ready()
+    assert memory.resident_bytes() - before < size / 4
+    touched = jax.jit(lambda a: a.at[:].set(1.0), donate_argnums=0)(array)
+    touched.block_until_ready()
+    assert memory.resident_bytes() - before > size / 2
