@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pfr_jax.algorithms import ALGORITHMS, AlgorithmSpec
+    from pfr_jax.client.compressors import COMPRESSORS, Compressor
     from pfr_jax.config import (
         ClientConfig,
         Config,
@@ -29,12 +30,16 @@ if TYPE_CHECKING:
         ServerConfig,
     )
     from pfr_jax.data import Ratings, ReadOptions, Scale, Split, load, random_split
-    from pfr_jax.errors import InputError
+    from pfr_jax.errors import InputError, Stopped
     from pfr_jax.evaluation.task import Task
     from pfr_jax.evaluation.tasks import TASKS
     from pfr_jax.jax_setup import set_up_jax
+    from pfr_jax.models.model import Model
+    from pfr_jax.runs.experiment import train
+    from pfr_jax.runs.trainer import Report
+    from pfr_jax.simulation.loading import load_ratings
     from pfr_jax.simulation.loop import RoundRecord, simulate
-    from pfr_jax.simulation.setup import Simulation, load_ratings, prepare
+    from pfr_jax.simulation.setup import Simulation, prepare
 
 _HOMES = {
     "pfr_jax.algorithms": ("ALGORITHMS", "AlgorithmSpec"),
@@ -43,11 +48,16 @@ _HOMES = {
         "ServerConfig",
     ),
     "pfr_jax.data": ("Ratings", "ReadOptions", "Scale", "Split", "load", "random_split"),
-    "pfr_jax.errors": ("InputError",),
+    "pfr_jax.client.compressors": ("COMPRESSORS", "Compressor"),
+    "pfr_jax.errors": ("InputError", "Stopped"),
     "pfr_jax.evaluation.task": ("Task",),
     "pfr_jax.evaluation.tasks": ("TASKS",),
     "pfr_jax.jax_setup": ("set_up_jax",),
-    "pfr_jax.simulation.setup": ("Simulation", "load_ratings", "prepare"),
+    "pfr_jax.models.model": ("Model",),
+    "pfr_jax.runs.experiment": ("train",),
+    "pfr_jax.runs.trainer": ("Report",),
+    "pfr_jax.simulation.loading": ("load_ratings",),
+    "pfr_jax.simulation.setup": ("Simulation", "prepare"),
     "pfr_jax.simulation.loop": ("RoundRecord", "simulate"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -55,20 +65,25 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [  # noqa: F822
     "ALGORITHMS",
     "AlgorithmSpec",
+    "COMPRESSORS",
     "ClientConfig",
+    "Compressor",
     "Config",
     "DataConfig",
     "FaultConfig",
     "InputError",
+    "Model",
     "ModelConfig",
     "Ratings",
     "ReadOptions",
+    "Report",
     "RoundRecord",
     "RunConfig",
     "Scale",
     "ServerConfig",
     "Simulation",
     "Split",
+    "Stopped",
     "TASKS",
     "Task",
     "__version__",
@@ -78,6 +93,7 @@ __all__ = [  # noqa: F822
     "random_split",
     "set_up_jax",
     "simulate",
+    "train",
 ]
 
 

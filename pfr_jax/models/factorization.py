@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from pfr_jax.algorithms.spec import Side
-from pfr_jax.models.model import ItemOutput, Params
+from pfr_jax.models.layers import ItemOutput
+from pfr_jax.models.model import Params
 
 
 class UserVector(nn.Module):

@@ -24,7 +24,9 @@ from pfr_jax.errors import InputError
 from pfr_jax.evaluation.evaluate import judge_baselines
 from pfr_jax.programs.flags import SECTIONS, one_line_errors
 from pfr_jax.programs.search_spaces import SYSTEMS, Settings, Space, System
-from pfr_jax.simulation.loop import load_ratings, prepare_alike, simulate
+from pfr_jax.simulation.loading import load_ratings
+from pfr_jax.simulation.loop import simulate
+from pfr_jax.simulation.setup import prepare_alike
 
 _DATASET = flags.DEFINE_string("dataset", "ml100k", "As for pfr run.")
 _DATA_DIR = flags.DEFINE_string("data_dir", "", "As for pfr run.")

@@ -3,7 +3,7 @@
 from pfr_jax.evaluation.cold import ColdCounts, count_cold
 from pfr_jax.evaluation.evaluate import part_of, seen_in_test
 from pfr_jax.evaluation.ranking import KindsOfUsers
-from pfr_jax.simulation.loop import Simulation
+from pfr_jax.simulation.setup import Simulation
 
 PARTS = {"validation": "Validation", "test": "Test", "query": "New users"}
 

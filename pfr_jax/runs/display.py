@@ -15,7 +15,7 @@ from rich.progress import (
 )
 from rich.table import Column
 
-from pfr_jax.simulation.loop import RoundRecord
+from pfr_jax.simulation.records import RoundRecord
 
 Show = Callable[[RoundRecord, float | None], None]  # after a round; its validation figure, if any
 LEAST_SECONDS, MOST_SECONDS = 1.0, 30.0  # between two lines

@@ -1,4 +1,4 @@
-"""A prepared simulation trained, logged and reported: what ``experiments.run`` does per seed."""
+"""A prepared simulation trained, logged and reported: the rounds of a run and what is written of them."""
 
 import time
 from dataclasses import asdict, dataclass
@@ -21,7 +21,9 @@ from pfr_jax.runs.display import display
 from pfr_jax.runs.progress import RunProgress, Totals
 from pfr_jax.runs.folder import RunFolder, flat_figures
 from pfr_jax.runs.summary import Baselines, Outcome, References, Retrained, per_user, summary
-from pfr_jax.simulation.loop import Begin, RoundRecord, Simulation, simulate
+from pfr_jax.simulation.records import Begin, RoundRecord
+from pfr_jax.simulation.setup import Simulation
+from pfr_jax.simulation.loop import simulate
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Report:
     summary: dict[str, Any]
 
 
-def train(
+def trained(
     simulation: Simulation,
     again: Simulation | None,
     folder: RunFolder,

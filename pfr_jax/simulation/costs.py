@@ -13,8 +13,12 @@ import numpy as np
 
 from pfr_jax.client import compressors
 from pfr_jax.client.compressors import FLOAT_BYTES, Compressor, of_items
+from pfr_jax.client.factored.coefficients import num_moments
+from pfr_jax.client.local_training import Parts
 from pfr_jax.models.item_rows import Tree, map_rows
-from pfr_jax.models.model import Model
+from pfr_jax.models.model import Model, parts_on
+from pfr_jax.simulation.setup import Simulation
+from pfr_jax.simulation.start import initial_params
 
 INDEX_BYTES = 4  # an item index, int32
 RATING_BYTES = 8  # an item index and a rating
@@ -155,4 +159,37 @@ def client_costs(
         flops_per_round=float((epochs * users * per_pass).mean()),
         resident_bytes=float(kept.mean()),
         ranking_download_bytes=ledger.dense_bytes + ledger.num_items * ledger.row_bytes,
+    )
+
+
+def traffic_ledger(simulation: Simulation) -> Ledger:
+    params = jax.eval_shape(lambda: initial_params(simulation))
+    shared = {name: part for name, part in params.items() if name in simulation.algorithm.shared}
+    if simulation.spec.centralized:  # its ratings are where it is
+        shared = {}
+    side = simulation.federation.side
+    return shared_ledger(
+        shared, simulation.model.num_items, side.partial_compression, side.compressor
+    )
+
+
+def costs_of_clients(simulation: Simulation) -> ClientCosts | None:
+    """What a client's device computes and keeps; None for a centralised trainer, without any."""
+    if simulation.spec.centralized:
+        return None
+    params = jax.eval_shape(lambda: initial_params(simulation))
+    side, spec = simulation.federation.side, simulation.spec
+    carried = Parts(*map(num_moments, side.training.optimizer))
+    own = parts_on(simulation.model, spec.private_sides)
+    private = {name: part for name, part in params.items() if name in own}
+    population, clients = simulation.population, simulation.population.trainable
+    return client_costs(
+        {} if side.stateless else private,
+        traffic_ledger(simulation),
+        population.rows[clients],
+        np.bincount(population.client_of_user)[clients],
+        simulation.model,
+        side.training.local_epochs * (2 if spec.two_models else 1),
+        (carried.private * side.carry.private, carried.shared * side.carry.shared),
+        side.keeps_residual,
     )

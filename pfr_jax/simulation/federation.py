@@ -10,12 +10,12 @@ from pfr_jax.algorithms.centralized import Trainer, centralized
 from pfr_jax.algorithms.federated import Algorithm, Federation, federated
 from pfr_jax.algorithms.spec import AlgorithmSpec
 from pfr_jax.client.block import ClientSide, Wanted
-from pfr_jax.client.compressors import COMPRESSORS, Compressor
+from pfr_jax.client.compressors import Compressor
 from pfr_jax.client.engines import block_sizes, choose_engine
 from pfr_jax.client.factored.storage import BITS
 from pfr_jax.client.fixed_point import scale_for
 from pfr_jax.client.local_training import LocalTraining, Parts
-from pfr_jax.config import ClientConfig, Config
+from pfr_jax.config import Config
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.task import Task
 from pfr_jax.models.item_rows import tree_bytes
@@ -28,11 +28,6 @@ from pfr_jax.simulation import optimizers
 
 MOST_OF_A_DEVICE = 0.6  # of its memory, that clients may fill; the rest is for working
 FULL_PRECISION_BYTES = 4 * 2**30  # all clients' states together, up to which they stay float32
-
-
-def build_compressor(config: ClientConfig) -> Compressor | None:
-    """What --compressor names; None: changes travel whole."""
-    return COMPRESSORS[config.compressor](config.topk_share, config.lowrank_rank)
 
 
 def build_federation(

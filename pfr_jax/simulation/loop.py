@@ -8,92 +8,24 @@ import functools
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import astuple, dataclass
 from typing import Any
 
 import jax
-import numpy as np
 
 from pfr_jax.algorithms.federated import FederationState, RoundReport
 from pfr_jax.client import host_memory
-from pfr_jax.client.factored.coefficients import num_moments
-from pfr_jax.client.local_training import Parts
 from pfr_jax.errors import InputError
-from pfr_jax.evaluation.evaluate import Evaluation, evaluate
-from pfr_jax.models.model import Params, parts_on
+from pfr_jax.evaluation.evaluate import evaluate
+from pfr_jax.models.model import Params
 from pfr_jax.population.devices import EVERYWHERE, put
 from pfr_jax.population.population import Cohort
-from pfr_jax.seeding import Stream, permutation
-from pfr_jax.simulation.costs import ClientCosts, Ledger, Traffic, client_costs, shared_ledger
-from pfr_jax.simulation.participation import Fates, asked_clients, fates
-from pfr_jax.simulation.setup import Simulation, load_ratings, prepare, prepare_alike
+from pfr_jax.simulation.costs import traffic_ledger
+from pfr_jax.simulation.participation import fates_of_round, sample_cohort
+from pfr_jax.simulation.records import Begin, Faults, RoundRecord, Timing
+from pfr_jax.simulation.setup import Simulation
 from pfr_jax.simulation.start import initial_params, seed_keys
 
-__all__ = [
-    "RoundRecord",
-    "Simulation",
-    "Timing",
-    "load_ratings",
-    "prepare",
-    "prepare_alike",
-    "simulate",
-]
-
-
 MOST_FRUITLESS = 3  # rounds on end in which all updates that arrived were rejected
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Wall-clock seconds, device work included.
-
-    Compilation is apart and happens once, with the initial state and a first evaluation of it.
-    """
-
-    train: float
-    eval: float
-    compile: float
-
-
-@dataclass(frozen=True)
-class Faults:
-    """Clients of a round, or of several, that were asked and whose updates were not taken."""
-
-    dropped: int = 0  # never came back
-    late: int = 0  # after the deadline
-    surplus: int = 0  # after enough others
-    not_finite: int = 0  # rejected
-    too_large: int = 0  # rejected
-
-    def __add__(self, other: "Faults") -> "Faults":
-        return Faults(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
-
-
-@dataclass(frozen=True)
-class RoundRecord:
-    """What one round did. ``round`` counts from 1."""
-
-    round: int
-    loss: float
-    learning_rate: float
-    clients: np.ndarray  # i64[C], whose updates arrived in time; centralised: the users
-    taken: int  # of their updates
-    faults: Faults
-    fruitless: int  # rounds on end, up to this one, in which all updates that came were rejected
-    traffic: Traffic  # of this round
-    evaluation: Evaluation | None  # every eval_every rounds and after the last
-    timing: Timing
-    state: FederationState  # after it; the next round uses it up
-
-
-@dataclass(frozen=True)
-class Begin:
-    """Where a run goes on from."""
-
-    state: FederationState  # is used up
-    round: int = 0  # rounds done
-    best: float = math.inf  # lowest ``criterion`` so far on validation
-    fruitless: int = 0  # as in RoundRecord
 
 
 def initial_state(simulation: Simulation, params: Params | None = None) -> FederationState:
@@ -133,65 +65,10 @@ def _compiled(round: Callable[..., Any], tree: Any, shapes: tuple[Any, ...]) -> 
     return step.lower(*jax.tree.unflatten(tree, shapes)).compile()
 
 
-def sample_cohort(simulation: Simulation, round: int) -> np.ndarray:
-    """The clients that a round (counted from 0) asks, i64[...], without replacement.
-
-    Centralised: all users.
-    """
-    trainable = simulation.population.trainable
-    if simulation.spec.centralized:
-        return trainable
-    asked = asked_clients(simulation.cohort_size, len(trainable), simulation.config.faults)
-    order = permutation(len(trainable), Stream.COHORT, simulation.config.run.seed, round)
-    return trainable[order[:asked]]
-
-
-def fates_of_round(simulation: Simulation, round: int) -> Fates:
-    """What becomes of the clients that a round asks."""
-    asked = sample_cohort(simulation, round)
-    if simulation.spec.centralized:
-        return Fates(asked, asked, 0, 0, 0)
-    config, clients = simulation.config, simulation.population.num_clients
-    return fates(asked, simulation.cohort_size, clients, config.faults, config.run.seed, round)
-
-
 def key_of_round(simulation: Simulation, round: int) -> jax.Array:
     """Of the clients' random numbers in a round (counted from 0)."""
     key = jax.random.fold_in(seed_keys(simulation.config.run.seed)[1], round)
     return key if simulation.spec.centralized else put(key, simulation.population.mesh, EVERYWHERE)
-
-
-def traffic_ledger(simulation: Simulation) -> Ledger:
-    params = jax.eval_shape(lambda: initial_params(simulation))
-    shared = {name: part for name, part in params.items() if name in simulation.algorithm.shared}
-    if simulation.spec.centralized:  # its ratings are where it is
-        shared = {}
-    side = simulation.federation.side
-    return shared_ledger(
-        shared, simulation.model.num_items, side.partial_compression, side.compressor
-    )
-
-
-def costs_of_clients(simulation: Simulation) -> ClientCosts | None:
-    """What a client's device computes and keeps; None for a centralised trainer, without any."""
-    if simulation.spec.centralized:
-        return None
-    params = jax.eval_shape(lambda: initial_params(simulation))
-    side, spec = simulation.federation.side, simulation.spec
-    carried = Parts(*map(num_moments, side.training.optimizer))
-    own = parts_on(simulation.model, spec.private_sides)
-    private = {name: part for name, part in params.items() if name in own}
-    population, clients = simulation.population, simulation.population.trainable
-    return client_costs(
-        {} if side.stateless else private,
-        traffic_ledger(simulation),
-        population.rows[clients],
-        np.bincount(population.client_of_user)[clients],
-        simulation.model,
-        side.training.local_epochs * (2 if spec.two_models else 1),
-        (carried.private * side.carry.private, carried.shared * side.carry.shared),
-        side.keeps_residual,
-    )
 
 
 def _what_to_lower(round: int, loss: float, rejected: list[int]) -> str:

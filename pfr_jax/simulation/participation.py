@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pfr_jax.config import FaultConfig
-from pfr_jax.seeding import Stream, bit_generator
+from pfr_jax.seeding import Stream, bit_generator, permutation
+from pfr_jax.simulation.setup import Simulation
 
 
 @dataclass(frozen=True)
@@ -55,3 +56,25 @@ def fates(
         late=int(late.sum()),
         surplus=int((arrived & ~wanted).sum()),
     )
+
+
+def sample_cohort(simulation: Simulation, round: int) -> np.ndarray:
+    """The clients that a round (counted from 0) asks, i64[...], without replacement.
+
+    Centralised: all users.
+    """
+    trainable = simulation.population.trainable
+    if simulation.spec.centralized:
+        return trainable
+    asked = asked_clients(simulation.cohort_size, len(trainable), simulation.config.faults)
+    order = permutation(len(trainable), Stream.COHORT, simulation.config.run.seed, round)
+    return trainable[order[:asked]]
+
+
+def fates_of_round(simulation: Simulation, round: int) -> Fates:
+    """What becomes of the clients that a round asks."""
+    asked = sample_cohort(simulation, round)
+    if simulation.spec.centralized:
+        return Fates(asked, asked, 0, 0, 0)
+    config, clients = simulation.config, simulation.population.num_clients
+    return fates(asked, simulation.cohort_size, clients, config.faults, config.run.seed, round)

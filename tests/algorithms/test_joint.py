@@ -10,7 +10,8 @@ from oracle import gradient
 
 from pfr_jax.algorithms.centralized import epoch_batches
 from pfr_jax.evaluation.implicit import IMPLICIT
-from pfr_jax.simulation.loop import initial_state, sample_cohort, simulate
+from pfr_jax.simulation.loop import initial_state, simulate
+from pfr_jax.simulation.participation import sample_cohort
 from pfr_jax.simulation.start import initial_params, seed_keys
 
 SETTINGS = {

@@ -11,7 +11,9 @@ from federations import leaves_by_name, small_simulation
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.evaluate import evaluate
 from pfr_jax.evaluation.scoring import make_scorer, score_of_pairs, score_of_users
-from pfr_jax.simulation.loop import Simulation, initial_state, sample_cohort, simulate
+from pfr_jax.simulation.loop import initial_state, simulate
+from pfr_jax.simulation.participation import sample_cohort
+from pfr_jax.simulation.setup import Simulation
 from pfr_jax.simulation.start import initial_params
 
 PLAIN: dict[str, Any] = {

@@ -7,8 +7,9 @@ import pytest
 from federations import leaves_by_name
 from oracle import forward
 
+from pfr_jax.models.autoencoder import AutoEncoder
 from pfr_jax.models.item_rows import take_rows
-from pfr_jax.models.model import AutoEncoder, features, init_params, predict, score_pairs
+from pfr_jax.models.model import features, init_params, predict, score_pairs
 
 PAPER = AutoEncoder((256, 128), 1682)  # ML-100K
 

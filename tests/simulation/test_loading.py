@@ -8,7 +8,7 @@ import pytest
 from pfr_jax.config import DataConfig
 from pfr_jax.data import ReadOptions
 from pfr_jax.errors import InputError
-from pfr_jax.simulation.setup import load_ratings, read_options
+from pfr_jax.simulation.loading import load_ratings, read_options
 
 LINES = [(user, item, 1 + (user * item) % 5) for user in range(6) for item in range(user + 2)]
 

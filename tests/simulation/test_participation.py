@@ -15,8 +15,8 @@ from pfr_jax.client.fixed_point import BOUND, scale_for, to_fixed, to_float
 from pfr_jax.config import FaultConfig
 from pfr_jax.errors import InputError
 from pfr_jax.population.devices import put
-from pfr_jax.simulation.loop import fates_of_round, initial_state, simulate
-from pfr_jax.simulation.participation import asked_clients, fates
+from pfr_jax.simulation.loop import initial_state, simulate
+from pfr_jax.simulation.participation import asked_clients, fates, fates_of_round
 from pfr_jax.simulation.setup import Simulation
 from pfr_jax.simulation.start import seed_keys
 

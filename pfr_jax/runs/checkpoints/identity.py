@@ -12,11 +12,12 @@ import numpy as np
 
 from pfr_jax.config import FROM_HERE_ON, MAY_CHANGE, READING
 from pfr_jax.data.table import Ratings
-from pfr_jax.simulation.loop import Simulation
+from pfr_jax.simulation.setup import Simulation
 
-FORMAT = 2  # of a checkpoint's content
+FORMAT = 3  # of a checkpoint's content
 Content = dict[str, Any]
 ONE_BY_ONE = {  # what is compared apart from the settings -> how a difference is told
+    "records": "the run's algorithm, model or compressor was another record",
     "split": "the split into training, validation and test is not that of the run",
     "clients": "the clients are dealt to other blocks than the run's",
     "a client's state": "what is kept of a client has another shape or type than in the run",
@@ -28,7 +29,13 @@ def identity(simulation: Simulation, leaf_types: dict[str, str]) -> Content:
     split = simulation.split
     rows = split.train, split.validation, split.test, split.support, split.query
     settings = simulation.config.flat().items()
+    compressor = simulation.federation.side.compressor
     return {
+        "records": [
+            simulation.spec.name,
+            type(simulation.model).__name__,
+            compressor.name if compressor else "none",
+        ],
         "format": FORMAT,
         "settings": {name: list(v) if isinstance(v, tuple) else v for name, v in settings},
         "ratings": facts_of_ratings(simulation.ratings, simulation.target),

@@ -19,7 +19,8 @@ from pfr_jax.errors import InputError
 from pfr_jax.simulation.start import initial_params
 from pfr_jax.models.item_rows import tree_bytes
 from pfr_jax.population.devices import EVERYWHERE, put
-from pfr_jax.simulation.loop import Simulation, initial_state
+from pfr_jax.simulation.setup import Simulation
+from pfr_jax.simulation.loop import initial_state
 
 BYTES_PER_SECOND = 3e8  # written, hashed and on the disk; a guess until it has been measured
 Content = dict[str, Any]

@@ -14,7 +14,8 @@ from federations import assert_same_change, everything
 from pfr_jax.errors import InputError
 from pfr_jax.runs.checkpoints import clients, steps, store
 from pfr_jax.runs.checkpoints.store import Checkpoints
-from pfr_jax.simulation.loop import Begin, initial_state, simulate
+from pfr_jax.simulation.records import Begin
+from pfr_jax.simulation.loop import initial_state, simulate
 from pfr_jax.simulation.setup import Simulation
 
 pytestmark = pytest.mark.slow

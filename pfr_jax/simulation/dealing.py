@@ -1,0 +1,97 @@
+"""Ratings become clients' data: new users set apart, targets centred, users dealt to clients."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pfr_jax.algorithms import AlgorithmSpec
+from pfr_jax.config import Config, DataConfig
+from pfr_jax.data.splits import Split, choose_new_users, hold_out_users
+from pfr_jax.data.table import Ratings
+from pfr_jax.data.targets import user_centers
+from pfr_jax.errors import InputError
+from pfr_jax.evaluation.task import Task
+from pfr_jax.evaluation.tasks import TASKS
+from pfr_jax.population.buckets import Sizes, client_sizes
+from pfr_jax.population.population import deal_with_new_users
+
+
+@dataclass(frozen=True)
+class Dealt:
+    """Ratings split, centred and dealt to clients: what is done before anything is stacked."""
+
+    spec: AlgorithmSpec
+    task: Task
+    config: Config
+    ratings: Ratings
+    split: Split
+    target: np.ndarray  # f64[N]
+    center: np.ndarray  # f64[U]
+    profile: np.ndarray  # f32[U, P]
+    new_users: np.ndarray  # bool[U]
+    client_of_user: np.ndarray  # i64[U]
+
+    @property
+    def held(self) -> np.ndarray:
+        """The rows of the table that lie on clients."""
+        return np.sort(np.concatenate([self.split.train, self.split.support]))
+
+    @property
+    def value(self) -> np.ndarray:
+        """f64[N], centred targets."""
+        return self.target - self.center[self.ratings.user]
+
+    @property
+    def sizes(self) -> Sizes:
+        return self._sizes(self.held, self.client_of_user)
+
+    @property
+    def newcomers(self) -> np.ndarray:
+        """The client of each new user, i64[U]; -1 for the others."""
+        return np.where(self.new_users, self.client_of_user, -1)
+
+    @property
+    def sizes_of_newcomers(self) -> Sizes:
+        return self._sizes(self.split.support, self.newcomers)
+
+    def _sizes(self, rows: np.ndarray, client_of_user: np.ndarray) -> Sizes:
+        user, item = self.ratings.user[rows], self.ratings.item[rows]
+        return client_sizes(user, item, client_of_user, self.ratings.num_items)
+
+
+def deal(spec: AlgorithmSpec, config: Config, ratings: Ratings, split: Split) -> Dealt:
+    """Splits off the new users, centres the targets and deals the users to clients."""
+    data = config.data
+    new_users = choose_new_users(ratings.num_users, data.holdout_users, data.split_seed)
+    split = hold_out_users(split, ratings.user, new_users)
+    if not len(split.train):
+        raise InputError("no rating is left to train on; hold out fewer users or ratings")
+    task = TASKS[data.feedback]
+    target = task.targets(ratings, data.implicit_threshold)
+    mean = float(target[split.train].mean())
+    task.check(mean)
+    held = np.sort(np.concatenate([split.train, split.support]))
+    center = user_centers(ratings.user[held], target[held], ratings.num_users, data.center, mean)
+    profile, client = user_profiles(data, ratings), _clients_of_users(spec, config, new_users)
+    return Dealt(spec, task, config, ratings, split, target, center, profile, new_users, client)
+
+
+def user_profiles(config: DataConfig, ratings: Ratings) -> np.ndarray:
+    """One-hot profiles f32[U, P]; P = 0 where they are not asked for."""
+    if not config.user_profile:
+        return np.zeros((ratings.num_users, 0), np.float32)
+    if ratings.profile is None:
+        raise InputError(f"--user_profile: {ratings.name} has no user profiles; leave the flag out")
+    return ratings.profile
+
+
+def _clients_of_users(spec: AlgorithmSpec, config: Config, new_users: np.ndarray) -> np.ndarray:
+    """The client of each user, i64[U]."""
+    data, num_trained = config.data, int((~new_users).sum())
+    if data.num_clients > num_trained:
+        raise InputError(
+            f"--num_clients={data.num_clients}: there are only {num_trained} users to train"
+        )
+    # The users of a centralised trainer are evaluated one by one.
+    num_clients = 0 if spec.centralized else data.num_clients
+    return deal_with_new_users(new_users, num_clients, data.split_seed)
