@@ -27,7 +27,9 @@ def test_the_tutorial_runs(tmp_path: Path) -> None:
         "round 10",
         "round 20",
     ]
-    assert others[-1].startswith("a tenth of the users has a test RMSE above ")
+    assert others[-2].startswith("a tenth of the users has a test RMSE above ")
+    assert others[-1].startswith("squashed, half precision: test RMSE ")
+    assert (tmp_path / "mine" / "summary.json").is_file()
 
 
 def simulation_of(spec: AlgorithmSpec, **changes: object) -> Simulation:

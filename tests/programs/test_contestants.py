@@ -176,7 +176,8 @@ def test_workload_survives_its_file(tmp_path: Path) -> None:
 def test_leaves_are_those_of_the_model() -> None:
     from federations import leaves_by_name
 
-    from pfr_jax.models.model import AutoEncoder, init_params
+    from pfr_jax.models.autoencoder import AutoEncoder
+    from pfr_jax.models.model import init_params
 
     params = leaves_by_name(init_params(AutoEncoder((7, 5), 23), jax.random.key(0)))
     assert {name: leaf.shape for name, leaf in params.items()} == leaf_shapes(23, (7, 5))

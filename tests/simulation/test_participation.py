@@ -133,7 +133,7 @@ def test_a_run_with_failures_is_the_run_that_never_asked_them(
     found.append(copied(everything(failing, record.state)))
     assert lost > 5
 
-    from pfr_jax.simulation import loop as module
+    from pfr_jax.simulation import participation as module
 
     never = small_simulation(**settings)
     monkeypatch.setattr(module, "sample_cohort", lambda simulation, round: delivered[round])
