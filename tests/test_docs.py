@@ -1,5 +1,7 @@
 """README and docs: every link leads somewhere, every flag and program that is named exists."""
 
+import doctest
+import importlib
 import re
 import subprocess
 import sys
@@ -68,3 +70,12 @@ def test_readmes_example_runs(tmp_path: Path) -> None:
     assert len(code.splitlines()) <= 12
     printed = output_of(code.replace("rounds=20, eval_every=10", "rounds=2"), tmp_path)
     assert re.fullmatch(r"2 [01]\.\d+\n", printed), printed
+
+
+@pytest.mark.parametrize(
+    "name", ["algorithms.spec", "client.compressors", "data.splits", "data.table"]
+)
+def test_examples_of_docstrings(name: str) -> None:
+    module = importlib.import_module(f"pfr_jax.{name}")
+    found = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert found.attempted > 0 and found.failed == 0

@@ -75,6 +75,11 @@ class AlgorithmSpec:
       predicts: (private, shared, --coupling) -> the parts of the model that a client predicts with.
       stateless: clients keep nothing of their private part; it is learned anew in every round.
       centralized: no federation. One trainer holds everybody's ratings and the whole model.
+
+    Example:
+      >>> mine = AlgorithmSpec("mine", "the encoder shared, the decoder private", shared=("user",))
+      >>> mine.private_sides, mine.two_models
+      (('item',), False)
     """
 
     name: str

@@ -34,6 +34,12 @@ class Compressor:
       decode: (what ``encode`` returned, m) -> f[n, m], what the server takes the change to be.
       num_bytes: (rows i64[...], m) -> i64[...], the bytes of what travels.
       feeds_back: the client keeps what was lost and adds it to its next upload.
+
+    Example:
+      >>> matrix = jnp.array([[1.0, -5.0, 2.0, 0.0]])
+      >>> sent = top_k(0.5).encode(matrix, jnp.int32(1), jax.random.key(0))
+      >>> top_k(0.5).decode(sent, 4).tolist(), int(top_k(0.5).num_bytes(np.array(1), 4))
+      ([[0.0, -5.0, 2.0, 0.0]], 16)
     """
 
     name: str

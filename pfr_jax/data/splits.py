@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pfr_jax import seeding as sampling
+from pfr_jax import seeding
 from pfr_jax.errors import InputError
 
 
@@ -29,10 +29,26 @@ class Split:
 def random_split(
     num_ratings: int, validation_fraction: float, test_fraction: float, seed: int
 ) -> Split:
-    """Deal every rating to a part at random; sizes are fractions of `num_ratings`, rounded.
+    """Deals every rating to a part at random.
 
-    The test part does not depend on the validation fraction. Raises InputError for fractions
-    outside [0, 1) and where no rating is left to train on.
+    Args:
+      num_ratings: of the table.
+      validation_fraction: share of all ratings, in [0, 1); the size is rounded.
+      test_fraction: likewise. Which ratings they are does not depend on the validation fraction.
+      seed: of the split alone.
+
+    Returns:
+      The rows of each part, ascending.
+
+    Raises:
+      InputError: a fraction is out of range, or no rating is left to train on.
+
+    Example:
+      >>> split = random_split(10, validation_fraction=0.1, test_fraction=0.2, seed=0)
+      >>> len(split.train), len(split.validation), len(split.test)
+      (7, 1, 2)
+      >>> (split.test == random_split(10, 0.3, 0.2, seed=0).test).all()
+      np.True_
     """
     fractions = {"--validation_fraction": validation_fraction, "--test_fraction": test_fraction}
     for flag, fraction in fractions.items():
@@ -45,7 +61,7 @@ def random_split(
             f"--validation_fraction={validation_fraction} and --test_fraction={test_fraction} "
             f"leave none of {num_ratings:,} ratings to train on; lower one of them"
         )
-    order = sampling.permutation(num_ratings, sampling.Stream.SPLIT, seed)
+    order = seeding.permutation(num_ratings, seeding.Stream.SPLIT, seed)
     test, validation, train = np.split(order, [num_test, num_test + num_validation])
     return Split(np.sort(train), np.sort(validation), np.sort(test))
 
@@ -53,7 +69,7 @@ def random_split(
 def choose_new_users(num_users: int, fraction: float, seed: int) -> np.ndarray:
     """A random `fraction` of the users, rounded, to be held out of training; bool[U]."""
     chosen = np.zeros(num_users, bool)
-    order = sampling.permutation(num_users, sampling.Stream.NEW_USERS, seed)
+    order = seeding.permutation(num_users, seeding.Stream.NEW_USERS, seed)
     chosen[order[: round(num_users * fraction)]] = True
     if chosen.all():
         raise InputError(f"--holdout_users={fraction}: leaves none of {num_users} users to train")

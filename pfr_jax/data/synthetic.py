@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
-from pfr_jax import seeding as sampling
+from pfr_jax import seeding
 from pfr_jax.data.long_tail import draw_pairs, long_tail
 from pfr_jax.data.table import Ratings, Scale
 from pfr_jax.errors import InputError
@@ -124,7 +124,7 @@ def _round(score: np.ndarray, scale: Scale) -> np.ndarray:
 
 def _generator(seed: int, part: int) -> np.random.Generator:
     """Random numbers of one part of the work: another taste leaves who rated what as it was."""
-    return np.random.Generator(sampling.bit_generator(sampling.Stream.SYNTHETIC, seed, part))
+    return np.random.Generator(seeding.bit_generator(seeding.Stream.SYNTHETIC, seed, part))
 
 
 def _pairs(spec: SyntheticSpec, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

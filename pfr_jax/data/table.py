@@ -7,13 +7,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pfr_jax import seeding as sampling
+from pfr_jax import seeding
 from pfr_jax.errors import InputError
 
 
 @dataclass(frozen=True)
 class Scale:
-    """The stars a rating may have: low to high, in steps; `step=None` allows any between."""
+    """The stars a rating may have: low to high, in steps; `step=None` allows any between.
+
+    Example:
+      >>> Scale(0.5, 2, 0.5).levels().tolist()
+      [0.5, 1.0, 1.5, 2.0]
+      >>> Scale(1, 5, 1).contains(np.array([0.0, 3.0, 3.5])).tolist()
+      [False, True, False]
+    """
 
     low: float
     high: float
@@ -73,7 +80,27 @@ class Ratings:
         name: str,
         expected: np.ndarray | None = None,
     ) -> "Ratings":
-        """Ratings from columns of N labels (integers or text) and N stars, in the given order."""
+        """Ratings from columns.
+
+        Args:
+          user_labels: who rated, [N] integers or texts.
+          item_labels: what, likewise.
+          ratings: the stars, [N].
+          scale: the stars that a rating may have.
+          name: what the ratings are called.
+          expected: of synthetic ratings: the mean of each one's distribution, f[N].
+
+        Returns:
+          The ratings in this order; users and items are numbered in the order of their labels.
+          Nothing is checked: that is the reader's matter, for files.
+
+        Example:
+          >>> ratings = Ratings.from_columns(
+          ...     np.array(["ann", "bo", "ann"]), np.array([7, 7, 9]), np.array([4, 2, 5]),
+          ...     Scale(1, 5, 1), "mine")
+          >>> ratings.num_users, ratings.num_items, len(ratings)
+          (2, 2, 3)
+        """
         user, user_ids = _number(user_labels)
         item, item_ids = _number(item_labels)
         rating = np.asarray(ratings, np.float32)
@@ -100,7 +127,7 @@ class Ratings:
                 f"--num_users={n}: cannot take {n:,} of the {self.num_users:,} users of "
                 f"{self.name}; want 1 to {self.num_users:,}"
             )
-        chosen = sampling.permutation(self.num_users, sampling.Stream.SUBSET, seed)[:n]
+        chosen = seeding.permutation(self.num_users, seeding.Stream.SUBSET, seed)[:n]
         return self.select(np.isin(self.user, chosen))
 
     def select(self, rows: np.ndarray) -> "Ratings":

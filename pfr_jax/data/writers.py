@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from pfr_jax import seeding as sampling
+from pfr_jax import seeding
 from pfr_jax.data import anime, profiles
 from pfr_jax.data.profiles import GENDERS, YOUNGEST, Form
 from pfr_jax.data.table import Ratings
@@ -91,7 +91,7 @@ def write_users(ratings: Ratings, data_dir: str | Path, layout: str, seed: int =
     people = form.users_form
     if people is None:
         return None
-    random = np.random.Generator(sampling.bit_generator(sampling.Stream.SYNTHETIC, seed, 3))
+    random = np.random.Generator(seeding.bit_generator(seeding.Stream.SYNTHETIC, seed, 3))
     n = ratings.num_users
     columns = {
         "user": ratings.user_ids.astype(str),

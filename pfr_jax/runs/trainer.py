@@ -28,7 +28,15 @@ from pfr_jax.simulation.loop import simulate
 
 @dataclass(frozen=True)
 class Report:
-    """A finished run."""
+    """A finished run.
+
+    Attributes:
+      simulation: what was trained.
+      totals: bytes, seconds, and the rounds of every client.
+      outcome: the selected round, the last one, and what training again led to.
+      references: figures of simple baselines on the same splits.
+      summary: what summary.json holds.
+    """
 
     simulation: Simulation
     totals: Totals

@@ -14,8 +14,16 @@ from pfr_jax.paths import expanded
 
 
 def load_ratings(config: DataConfig) -> tuple[Ratings, Split]:
-    """The ratings that these settings name, filtered and reduced to a sample of users if so, and
-    their split.
+    """The ratings that these settings name, filtered and reduced to a sample of users if so.
+
+    Args:
+      config: which ratings, which of them, and how they are split.
+
+    Returns:
+      The ratings, and which rows of them are for training, validation and test.
+
+    Raises:
+      InputError: no such file or data set, a faulty file, or nothing is left to train on.
     """
     if config.validation_file or config.test_file:
         return _load_premade(config)

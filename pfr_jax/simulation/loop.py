@@ -87,10 +87,19 @@ def _what_to_lower(round: int, loss: float, rejected: list[int]) -> str:
 def simulate(
     simulation: Simulation, rounds: int | None = None, begin: Begin | None = None
 ) -> Iterator[RoundRecord]:
-    """Runs all rounds, or the first ``rounds`` of them; from ``begin`` on if given.
+    """Runs the rounds one by one: cohort, local training, aggregation, evaluation.
 
-    Stops with an InputError if the training loss is no longer finite, or if no client's update
-    could be taken for MOST_FRUITLESS rounds.
+    Args:
+      simulation: what ``prepare`` made. It is not changed, and may be simulated again.
+      rounds: how many, those done before included; None: --rounds.
+      begin: where to go on from; None: the start.
+
+    Yields:
+      What each round did. Its ``state`` is used up by the next one.
+
+    Raises:
+      InputError: the training loss is no longer finite, or no client's update could be taken for
+        MOST_FRUITLESS rounds; which rates to lower is said.
     """
     run, population = simulation.config.run, simulation.population
     ledger = traffic_ledger(simulation)

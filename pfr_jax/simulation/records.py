@@ -41,7 +41,7 @@ class RoundRecord:
     """What one round did. ``round`` counts from 1."""
 
     round: int
-    loss: float
+    loss: float  # mean over clients and their local steps of what they minimise
     learning_rate: float
     clients: np.ndarray  # i64[C], whose updates arrived in time; centralised: the users
     taken: int  # of their updates

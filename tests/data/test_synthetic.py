@@ -6,8 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pfr_jax.data import long_tail as pattern
-from pfr_jax.data.long_tail import draw_pairs, long_tail
+from pfr_jax.data.long_tail import _draw_few, _draw_many, draw_pairs, long_tail
 from pfr_jax.data.synthetic import (
     HALF_STARS,
     PRESETS,
@@ -103,8 +102,8 @@ def test_users_draw_without_replacement_by_either_method():
     ]
     users = 20_000
     random = np.random.default_rng(1)
-    few = np.sort(pattern._draw_few(np.full(users, 2), weight, random)) % 3
-    many = np.concatenate([np.sort(pattern._draw_many(0, 2, weight, random)) for _ in range(users)])
+    few = np.sort(_draw_few(np.full(users, 2), weight, random)) % 3
+    many = np.concatenate([np.sort(_draw_many(0, 2, weight, random)) for _ in range(users)])
     for draws in (few, many):
         sets = draws.reshape(users, 2).sum(1) - 1  # {0,1} -> 0, {0,2} -> 1, {1,2} -> 2
         observed = np.bincount(sets, minlength=3) / users
