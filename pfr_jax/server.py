@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -60,6 +61,7 @@ def empty_sum(
 
 def add_payload(total: PayloadSum, payload: Payload) -> PayloadSum:
     """Adds a block of clients; an empty place of the block adds nothing."""
+    chex.assert_trees_all_equal_structs(total.delta, payload.delta)
     present, items = payload.present, payload.items
 
     def add_rows(leaf: jax.Array, delta: jax.Array) -> jax.Array:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -195,5 +196,6 @@ def through(
             matrix, rows = jnp.where(there[:, None], matrix, 0), there.sum(dtype=jnp.int32)
         encoded = compressor.encode(matrix, rows, jax.random.fold_in(key, number))
         flat[name] = compressor.decode(encoded, matrix.shape[1])
+        chex.assert_equal_shape([flat[name], matrix])
         kept[name] = matrix - flat[name]
     return nest(flat), None if residual is None else kept

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -94,7 +95,9 @@ def train_client(
         def loss(whole: Params) -> jax.Array:
             return batch_loss(training, whole, batch, mask)
 
-        return training.objective(loss, *params, begin.shared, training.coupling)
+        objective = training.objective(loss, *params, begin.shared, training.coupling)
+        chex.assert_rank(objective, 0)
+        return objective
 
     def local_step(
         carry: tuple[Parts, Parts], step: tuple[jax.Array, jax.Array, Parts]
