@@ -1,0 +1,1 @@
+"""A run: trained, logged, checkpointed, resumed, summed up."""

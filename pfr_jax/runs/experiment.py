@@ -1,0 +1,156 @@
+"""Runs from settings to reports, as ``pfr run`` and ``pfr_jax.train`` make them."""
+
+import dataclasses
+import datetime
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+import pandas as pd
+from absl import flags
+from absl import logging as absl_logging
+from rich.console import Console
+from rich.text import Text
+
+from pfr_jax.config import Config
+from pfr_jax.data.splits import Split
+from pfr_jax.errors import InputError
+from pfr_jax.evaluation.metrics import Figures
+from pfr_jax.evaluation.task import AnyFigures
+from pfr_jax.jax_setup import set_up_jax
+from pfr_jax.programs.flags import (
+    config_from_flags,
+    define_config_flags,
+    one_line_errors,
+)
+from pfr_jax.report.held_out import held_out_sentences
+from pfr_jax.report.paper_table import table_figures
+from pfr_jax.report.tables import bytes_text, facts_table, results_table
+from pfr_jax.runs.checkpoints.identity import facts_of_ratings
+from pfr_jax.runs.environment import environment, peak_rss_bytes
+from pfr_jax.runs.folder import RunFolder, new_folder
+from pfr_jax.runs.trainer import Report, trained
+from pfr_jax.simulation import memory
+from pfr_jax.simulation.loading import load_ratings
+from pfr_jax.data.table import Ratings
+from pfr_jax.algorithms import AlgorithmSpec
+from pfr_jax.client.compressors import Compressor
+from pfr_jax.data.splits import random_split
+from pfr_jax.report.console import engine_facts, print_costs, print_results, print_seeds
+from pfr_jax.simulation.choices import Choices, MakeModel, choose
+from pfr_jax.simulation.setup import Simulation, prepare_alike
+
+
+Run = tuple[Config, Ratings, Split]
+
+
+def train(
+    config: Config,
+    output_dir: str | Path,
+    *,
+    ratings: Ratings | None = None,
+    split: Split | None = None,
+    spec: AlgorithmSpec | None = None,
+    model: MakeModel | None = None,
+    compressor: Compressor | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    quiet: bool = True,
+) -> Report:
+    """Trains a federation, logs and checkpoints it: what ``pfr run`` does.
+
+    Args:
+      config: all settings.
+      output_dir: the run's folder: config.json, metrics.jsonl, per_user.csv, summary.json and
+        checkpoints.
+      ratings: a table of one's own; None: what the settings name.
+      split: of these ratings; None: as the settings say.
+      spec: an algorithm of one's own, as for ``prepare``.
+      model: likewise.
+      compressor: likewise.
+      resume: go on from the last good checkpoint of the same run; begin it if there is none.
+      overwrite: replace an earlier run in the folder.
+      quiet: show nothing on the console.
+
+    Returns:
+      The finished run; ``summary`` of it is what summary.json holds.
+
+    Raises:
+      InputError: the settings, the ratings or the folder are not usable; what to do is said.
+      Stopped: the process was asked to stop (SIGTERM, Ctrl-C); a checkpoint has been written.
+    """
+    started = time.perf_counter()
+    if ratings is None:
+        ratings, split = load_ratings(config.data)
+    elif split is None:
+        data = config.data
+        fractions = data.validation_fraction, data.test_fraction
+        split = random_split(len(ratings), *fractions, data.split_seed)
+    folder = RunFolder(Path(output_dir).expanduser(), overwrite, resume, jax.process_index() == 0)
+    try:
+        choices = choose(config, spec, model, compressor)
+        runs = [(config, ratings, split)]
+        seconds = time.perf_counter() - started
+        return train_alike(runs, [folder], Console(quiet=quiet), choices, seconds)[0]
+    finally:
+        folder.release()
+
+
+def train_alike(
+    runs: list[Run],
+    folders: list[RunFolder],
+    console: Console,
+    choices: Choices | None = None,
+    read_seconds: float = 0.0,
+) -> list[Report]:
+    """Trains runs that differ in seeds and splits alone, one after the other.
+
+    ``read_seconds`` were spent on their ratings.
+    """
+    started, config = time.perf_counter(), runs[0][0]
+    versions = environment()
+    whole = [(one, ratings, _all_to_train_on(split)) for one, ratings, split in runs]
+    retrains = config.run.retrain and len(runs[0][2].validation) > 0
+    simulations = prepare_alike(runs + whole if retrains else runs, choices=choices)
+    data_seconds = (read_seconds + time.perf_counter() - started) / len(runs)
+    needed = memory.estimate(simulations[0])
+    memory.check(simulations[0], needed)
+    # What is wrong with the data or the settings has been said by now.
+    console.print(facts_table("Environment", versions))
+    console.print(facts_table("Estimated peak memory", needed.facts()))
+    ratings = simulations[0].ratings
+    console.print(facts_table(f"Data: {config.data.dataset}", ratings.described()))
+    for note in ratings.notes:
+        console.print(Text(note), soft_wrap=True)
+    console.print(facts_table("Engine", engine_facts(simulations[0])))
+
+    reports = []
+    for index, ((one, _, _), folder) in enumerate(zip(runs, folders, strict=True)):
+        if len(runs) > 1:
+            console.rule(f"seed {one.run.seed}, split seed {one.data.split_seed}")
+        ratings = simulations[index].ratings
+        settings = {
+            **one.flat(),
+            "ratings": facts_of_ratings(ratings, simulations[index].target),
+            "data": {**ratings.described(), "notes": ratings.notes, "removed": ratings.removed},
+            "environment": versions,
+        }
+        for sentence in held_out_sentences(simulations[index]):
+            console.print(sentence, soft_wrap=True, highlight=False)
+        again = simulations[len(runs) + index] if retrains else None
+        report = trained(simulations[index], again, folder, console, data_seconds, settings)
+        print_results(console, report)
+        print_costs(console, report)
+        reports.append(report)
+    if len(reports) > 1:
+        console.rule("all seeds")
+        print_seeds(console, reports)
+    return reports
+
+
+def _all_to_train_on(split: Split) -> Split:
+    """With the validation ratings among the training ratings."""
+    train = np.sort(np.concatenate([split.train, split.validation]))
+    return dataclasses.replace(split, train=train, validation=split.validation[:0])
