@@ -1,4 +1,4 @@
-"""A prepared simulation trained, logged and reported: the rounds of a run and what is written of them."""
+"""A prepared simulation trained, logged and reported."""
 
 import time
 from dataclasses import asdict, dataclass
@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from pfr_jax.runs.checkpoints.schedule import Schedule, Stop
-from pfr_jax.runs.checkpoints.store import Checkpoints, Saved
 from pfr_jax.errors import InputError, Stopped
 from pfr_jax.evaluation.evaluate import (
     Evaluation,
@@ -16,14 +14,16 @@ from pfr_jax.evaluation.evaluate import (
     judge_baselines,
     seen_in_test,
 )
-from pfr_jax.simulation.costs import Traffic
+from pfr_jax.runs.checkpoints.schedule import Schedule, Stop
+from pfr_jax.runs.checkpoints.store import Checkpoints, Saved
 from pfr_jax.runs.display import display
-from pfr_jax.runs.progress import RunProgress, Totals
 from pfr_jax.runs.folder import RunFolder, flat_figures
+from pfr_jax.runs.progress import RunProgress, Totals
 from pfr_jax.runs.summary import Baselines, Outcome, References, Retrained, per_user, summary
+from pfr_jax.simulation.costs import Traffic
+from pfr_jax.simulation.loop import simulate
 from pfr_jax.simulation.records import Begin, RoundRecord
 from pfr_jax.simulation.setup import Simulation
-from pfr_jax.simulation.loop import simulate
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 A slice holds clients of one bucket, by name of the leaf: their indices under ``client``, and their
 parts of every leaf of ``ClientState`` but its ``constant``, which is derived. A client is known by
 its index, so it does not matter how many devices or processes wrote a slice. Clients that never
-took part are in none. Small slices are packed together. Legend as in ``pfr_jax.population.population``.
+took part are in none. Small slices are packed together. Legend as in ``population.population``.
 """
 
 import hashlib
