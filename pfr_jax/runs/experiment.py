@@ -1,47 +1,30 @@
 """Runs from settings to reports, as ``pfr run`` and ``pfr_jax.train`` make them."""
 
 import dataclasses
-import datetime
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
-import pandas as pd
-from absl import flags
-from absl import logging as absl_logging
 from rich.console import Console
 from rich.text import Text
 
-from pfr_jax.config import Config
-from pfr_jax.data.splits import Split
-from pfr_jax.errors import InputError
-from pfr_jax.evaluation.metrics import Figures
-from pfr_jax.evaluation.task import AnyFigures
-from pfr_jax.jax_setup import set_up_jax
-from pfr_jax.programs.flags import (
-    config_from_flags,
-    define_config_flags,
-    one_line_errors,
-)
-from pfr_jax.report.held_out import held_out_sentences
-from pfr_jax.report.paper_table import table_figures
-from pfr_jax.report.tables import bytes_text, facts_table, results_table
-from pfr_jax.runs.checkpoints.identity import facts_of_ratings
-from pfr_jax.runs.environment import environment, peak_rss_bytes
-from pfr_jax.runs.folder import RunFolder, new_folder
-from pfr_jax.runs.trainer import Report, trained
-from pfr_jax.simulation import memory
-from pfr_jax.simulation.loading import load_ratings
-from pfr_jax.data.table import Ratings
 from pfr_jax.algorithms import AlgorithmSpec
 from pfr_jax.client.compressors import Compressor
-from pfr_jax.data.splits import random_split
+from pfr_jax.config import Config
+from pfr_jax.data.splits import Split, random_split
+from pfr_jax.data.table import Ratings
 from pfr_jax.report.console import engine_facts, print_costs, print_results, print_seeds
+from pfr_jax.report.held_out import held_out_sentences
+from pfr_jax.report.tables import facts_table
+from pfr_jax.runs.checkpoints.identity import facts_of_ratings
+from pfr_jax.runs.environment import environment
+from pfr_jax.runs.folder import RunFolder
+from pfr_jax.runs.trainer import Report, trained
+from pfr_jax.simulation import memory
 from pfr_jax.simulation.choices import Choices, MakeModel, choose
-from pfr_jax.simulation.setup import Simulation, prepare_alike
-
+from pfr_jax.simulation.loading import load_ratings
+from pfr_jax.simulation.setup import prepare_alike
 
 Run = tuple[Config, Ratings, Split]
 

@@ -26,8 +26,8 @@ import filelock
 import numpy as np
 import pandas as pd
 
-from pfr_jax.runs.checkpoints.identity import differing_ratings, differing_settings
 from pfr_jax.errors import InputError
+from pfr_jax.runs.checkpoints.identity import differing_ratings, differing_settings
 
 LOGS = ("metrics.jsonl", "timings.jsonl")
 FILES = ("config.json", *LOGS, "per_user.csv", "summary.json")

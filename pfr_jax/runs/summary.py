@@ -7,11 +7,11 @@ import numpy as np
 
 from pfr_jax.evaluation.evaluate import Evaluation
 from pfr_jax.evaluation.task import AnyFigures, ByUser
-from pfr_jax.runs.environment import peak_rss_bytes
 from pfr_jax.report.held_out import cold_counts, kinds_of_test_users
+from pfr_jax.runs.environment import peak_rss_bytes
 from pfr_jax.runs.progress import Reached, Reported, Totals
-from pfr_jax.simulation.setup import Simulation
 from pfr_jax.simulation.costs import costs_of_clients
+from pfr_jax.simulation.setup import Simulation
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 Baselines = dict[str, AnyFigures]

@@ -12,15 +12,15 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from pfr_jax.algorithms.federated import FederationState
+from pfr_jax.errors import InputError
+from pfr_jax.models.item_rows import tree_bytes
+from pfr_jax.population.devices import EVERYWHERE, put
 from pfr_jax.runs.checkpoints import clients, steps
 from pfr_jax.runs.checkpoints.identity import differences, identity
 from pfr_jax.runs.checkpoints.steps import DamagedStep, Step
-from pfr_jax.errors import InputError
-from pfr_jax.simulation.start import initial_params
-from pfr_jax.models.item_rows import tree_bytes
-from pfr_jax.population.devices import EVERYWHERE, put
-from pfr_jax.simulation.setup import Simulation
 from pfr_jax.simulation.loop import initial_state
+from pfr_jax.simulation.setup import Simulation
+from pfr_jax.simulation.start import initial_params
 
 BYTES_PER_SECOND = 3e8  # written, hashed and on the disk; a guess until it has been measured
 Content = dict[str, Any]

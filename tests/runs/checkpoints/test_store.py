@@ -8,14 +8,20 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from federations import ragged_ratings, simulation_of, small_config, small_simulation
-from federations import assert_same_change, everything
+from federations import (
+    assert_same_change,
+    everything,
+    ragged_ratings,
+    simulation_of,
+    small_config,
+    small_simulation,
+)
 
 from pfr_jax.errors import InputError
 from pfr_jax.runs.checkpoints import clients, steps, store
 from pfr_jax.runs.checkpoints.store import Checkpoints
-from pfr_jax.simulation.records import Begin
 from pfr_jax.simulation.loop import initial_state, simulate
+from pfr_jax.simulation.records import Begin
 from pfr_jax.simulation.setup import Simulation
 
 pytestmark = pytest.mark.slow
