@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pfr_jax.algorithms.catalog import ALGORITHMS, PERSONALFR
 from pfr_jax.client.compressors import COMPRESSORS
+from pfr_jax.data.standard import Center
 from pfr_jax.errors import InputError
 
 Momentum = Literal["carry", "restart"]
@@ -146,12 +147,18 @@ class DataConfig:
     split_seed: int = option(
         0, "Seed of the split, of the sample of users and of synthetic data; not of training."
     )
-    center: Literal["none", "global", "user"] = option(
+    center: Center = option(
         "user",
         "What is subtracted from ratings before the model sees them and added back after: "
-        "nothing (the paper), the mean of all training ratings, or the user's own mean shrunk "
-        "towards it, which stays on the client. Implicit feedback: subtracted from the inputs "
-        "0 and 1; logits are left as they are.",
+        "nothing (the paper), the mean of all training ratings, the user's own mean shrunk "
+        "towards it, which stays on the client, or what bias-only predicts (stars only): effects "
+        "of items by ten secure sums before the first round, the user's own on the client. "
+        "Implicit feedback: subtracted from the inputs 0 and 1; logits are left as they are.",
+    )
+    standardize: bool = option(
+        True,
+        "Divide what is left of stars by its root mean square (a secure sum), so that the unit of "
+        "the ratings does not matter (paper: no).",
     )
 
     def __post_init__(self) -> None:

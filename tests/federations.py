@@ -39,6 +39,7 @@ def small_config(**changes: object) -> Config:
     """Paper settings on a tiny model; any setting by its name."""
     defaults: dict[str, object] = {
         "center": "none",
+        "standardize": False,
         "validation_fraction": 0.0,
         "test_fraction": 0.1,
         "hidden_sizes": (7, 5),

@@ -61,7 +61,9 @@ def oracle_clients(simulation: Simulation) -> list[Client]:
     values = np.zeros((ratings.num_users, ratings.num_items), dtype)
     observed = np.zeros(values.shape, bool)
     where = ratings.user[train], ratings.item[train]
-    values[where] = simulation.target[train] - simulation.center[ratings.user[train]]
+    values[where] = simulation.standard.values(
+        simulation.target[train], ratings.user[train], ratings.item[train]
+    )
     observed[where] = True
     profile = np.zeros((ratings.num_users, 0), dtype)
     if simulation.config.data.user_profile:

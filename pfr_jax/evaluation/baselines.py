@@ -8,13 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pfr_jax.data.effects import ITEM_SHRINKAGE, alternating_effects, shrunken_mean
 from pfr_jax.data.table import Ratings
 from pfr_jax.seeding import Stream, permutation
-
-# The alternating least squares of scikit-surprise's BaselineOnly, with its defaults.
-SWEEPS = 10
-ITEM_SHRINKAGE = 10.0  # ratings of weight 0 that every item is given
-USER_SHRINKAGE = 15.0  # likewise for every user
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,39 +35,14 @@ def fit_baselines(ratings: Ratings, fitted: np.ndarray) -> dict[str, Predictor]:
     stars = ratings.rating[fitted].astype(np.float64)
     mean = float(stars.mean())
     no_user, no_item = np.zeros(ratings.num_users), np.zeros(ratings.num_items)
+    effects = alternating_effects(user, item, stars - mean, len(no_user), len(no_item))
+    effects = alternating_effects(user, item, stars - mean, len(no_user), len(no_item))
     return {
         "global_mean": Predictor(mean, no_user, no_item),
         "user_mean": Predictor(mean, shrunken_mean(user, stars - mean, len(no_user), 0.0), no_item),
         "item_mean": Predictor(mean, no_user, shrunken_mean(item, stars - mean, len(no_item), 0.0)),
-        "bias_only": Predictor(mean, *_bias_only(user, item, stars - mean, no_user, no_item)),
+        "bias_only": Predictor(mean, *effects),
     }
-
-
-def _bias_only(
-    user: np.ndarray,
-    item: np.ndarray,
-    residual: np.ndarray,
-    user_effect: np.ndarray,
-    item_effect: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Alternate: items given users, then users given items; the effects f64[U] and f64[I]."""
-    for _ in range(SWEEPS):
-        item_effect = shrunken_mean(
-            item, residual - user_effect[user], len(item_effect), ITEM_SHRINKAGE
-        )
-        user_effect = shrunken_mean(
-            user, residual - item_effect[item], len(user_effect), USER_SHRINKAGE
-        )
-    return user_effect, item_effect
-
-
-def shrunken_mean(
-    group: np.ndarray, residual: np.ndarray, size: int, shrinkage: float
-) -> np.ndarray:
-    """Shrunken mean of `residual` in each group, f64[size]; 0 where a group is empty."""
-    count = np.bincount(group, minlength=size)
-    total = np.bincount(group, weights=residual, minlength=size)
-    return total / np.maximum(count + shrinkage, 1.0)
 
 
 def item_scores(item: np.ndarray, positive: np.ndarray, num_items: int) -> dict[str, np.ndarray]:

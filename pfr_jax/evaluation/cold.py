@@ -14,15 +14,16 @@ from typing import Any
 import jax
 import numpy as np
 
+from pfr_jax.data.effects import ITEM_SHRINKAGE, USER_SHRINKAGE, shrunken_mean
 from pfr_jax.data.splits import Split
+from pfr_jax.data.standard import Standard
 from pfr_jax.data.table import Ratings
-from pfr_jax.evaluation.baselines import ITEM_SHRINKAGE, USER_SHRINKAGE, shrunken_mean
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Fallback:
-    """Scores of cold pairs, in the unit of the model's output: centred stars, or logits."""
+    """Scores of cold pairs, in the unit of the model's output: standardised stars, or logits."""
 
     cold_user: np.ndarray  # bool[U], without a rating that its client trains or adapts on
     cold_item: np.ndarray  # bool[I], without a rating that any client trains on
@@ -46,14 +47,14 @@ def fit_fallback(
     ratings: Ratings,
     split: Split,
     target: np.ndarray,
-    center: np.ndarray,
+    standard: Standard,
     adds_center: bool,
     link: Callable[[Any], Any],
 ) -> Fallback | None:
     """The fallback of this split; None where every user and item has training ratings.
 
-    ``target`` f64[N] is what ratings are trained on, ``center`` f64[U] what clients subtract from
-    it; for the others see ``Task``.
+    ``target`` f64[N] is what ratings are trained on, ``standard`` what is made of that before
+    a model sees it; for the others see ``Task``.
     """
     held = np.concatenate([split.train, split.support])
     user, item = ratings.user[held], ratings.item[split.train]
@@ -68,8 +69,12 @@ def fit_fallback(
     of_user = mean + shrunken_mean(user, residual, num_users, USER_SHRINKAGE)
     if not adds_center:
         return Fallback(cold_user, cold_item, link(of_user), link(of_item))
-    of_cold_users = center[cold_user][0] if cold_user.any() else 0.0  # one for all: no ratings
-    return Fallback(cold_user, cold_item, link(of_user) - center, link(of_item) - of_cold_users)
+    users, items = np.arange(num_users), np.arange(num_items)
+    # Of a cold user or item nothing is known: one number for all of them.
+    some_cold_user, some_cold_item = np.argmax(cold_user), np.argmax(cold_item)
+    user_score = standard.values(link(of_user), users, np.full(num_users, some_cold_item))
+    item_score = standard.values(link(of_item), np.full(num_items, some_cold_user), items)
+    return Fallback(cold_user, cold_item, user_score, item_score)
 
 
 def warm_pairs(fallback: Fallback | None, user: np.ndarray, item: np.ndarray) -> np.ndarray:

@@ -99,7 +99,7 @@ def part_of(simulation: Simulation, part: np.ndarray, seen: np.ndarray) -> HeldO
         ratings=ratings,
         rows=part,
         target=simulation.target,
-        center=simulation.center,
+        standard=simulation.standard,
         warm=warm_pairs(simulation.fallback, ratings.user[part], ratings.item[part]),
         seen=seen,
         clip=run.clip_predictions,

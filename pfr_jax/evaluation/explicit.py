@@ -13,7 +13,7 @@ from pfr_jax.models.losses import masked_squared_error
 def judge(part: HeldOutPart, scorer: Scorer, outputs: np.ndarray) -> Judged:
     """See ``Task.judge``."""
     del scorer
-    return judge_stars(part, outputs + part.center[part.user])
+    return judge_stars(part, part.standard.targets(outputs, part.user, part.item))
 
 
 def judge_stars(part: HeldOutPart, stars: np.ndarray) -> Judged:

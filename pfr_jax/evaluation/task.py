@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from pfr_jax.data.standard import Standard
 from pfr_jax.data.table import Ratings
 from pfr_jax.evaluation.metrics import Figures
 from pfr_jax.evaluation.ranking import KindsOfUsers, RankingFigures
@@ -29,7 +30,7 @@ class HeldOutPart:
     ratings: Ratings
     rows: np.ndarray  # i64[T] of the table
     target: np.ndarray  # f64[N]
-    center: np.ndarray  # f64[U]
+    standard: Standard  # what targets became before a model saw them
     warm: np.ndarray  # bool[T], of a user and an item with training ratings
     seen: np.ndarray  # i64[...], rows that are no candidates of a full ranking
     clip: bool  # predictions of stars are clipped to the scale
@@ -65,7 +66,7 @@ class Task:
       check: raises InputError for a mean of training targets that nothing can be learned from.
       loss: (outputs f[n, L], centred targets f[n, L], observed bool[n, L]) -> f[], the mean over
         what is observed.
-      adds_center: the model's outputs are centred like the targets, so the centre is added back.
+      adds_center: the model's outputs are standardised like the targets, and are turned back.
       link: means of targets -> the outputs that predict them.
       judge: (part, scorer, outputs f64[T] for the part's pairs) -> figures.
       baselines: (part, rows i64[...] to fit on) -> what simple predictors reach.

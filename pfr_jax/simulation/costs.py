@@ -15,6 +15,7 @@ from pfr_jax.client import compressors
 from pfr_jax.client.compressors import FLOAT_BYTES, Compressor, of_items
 from pfr_jax.client.factored.coefficients import num_moments
 from pfr_jax.client.local_training import Parts
+from pfr_jax.data.standard import sums_per_client, sums_per_row
 from pfr_jax.models.item_rows import Tree, map_rows
 from pfr_jax.models.model import Model, parts_on
 from pfr_jax.simulation.setup import Simulation
@@ -60,10 +61,20 @@ class Ledger:
     # Of the weight matrices that go through it: (rows, width); rows None: one per item.
     matrices: tuple[tuple[int | None, int], ...] = ()
 
-    def start_traffic(self, rows: np.ndarray) -> Traffic:
-        """Of a sum of the clients' ratings per item, before the first round."""
-        total = int(rows.sum())
-        return Traffic(payload_up=4 * total, index_up=INDEX_BYTES * total)
+    def start_traffic(
+        self, rows: np.ndarray, per_row: tuple[int, int], per_client: tuple[int, int]
+    ) -> Traffic:
+        """Of sums over clients with ``rows`` i64[N] items, before the first round.
+
+        ``per_row`` and ``per_client`` are the numbers up and down of each. Where there are numbers
+        of rows a client names its rows, once.
+        """
+        total, clients = int(rows.sum()), len(rows)
+        up, down = (
+            FLOAT_BYTES * (of_row * total + of_client * clients)
+            for of_row, of_client in zip(per_row, per_client, strict=True)
+        )
+        return Traffic(up, INDEX_BYTES * total if any(per_row) else 0, down)
 
     def round_traffic(self, asked: np.ndarray, delivered: np.ndarray) -> Traffic:
         """The traffic of a round; the rows (i64[...]) that each client holds who is asked, and of
@@ -193,3 +204,15 @@ def costs_of_clients(simulation: Simulation) -> ClientCosts | None:
         (carried.private * side.carry.private, carried.shared * side.carry.shared),
         side.keeps_residual,
     )
+
+
+def traffic_before(simulation: Simulation) -> Traffic:
+    """The traffic of the sums before the first round, for standardisation and output bias."""
+    data, population = simulation.config.data, simulation.population
+    up, down = sums_per_row(data.center)
+    if simulation.config.model.output_bias == "item":
+        up += 1
+    scaled = data.standardize and simulation.task.adds_center
+    of_clients = sums_per_client(data.center, scaled)
+    rows = population.rows[population.trainable]
+    return traffic_ledger(simulation).start_traffic(rows, (up, down), of_clients)

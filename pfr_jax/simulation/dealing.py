@@ -7,8 +7,8 @@ import numpy as np
 from pfr_jax.algorithms import AlgorithmSpec
 from pfr_jax.config import Config, DataConfig
 from pfr_jax.data.splits import Split, choose_new_users, hold_out_users
+from pfr_jax.data.standard import Standard, fit_standard
 from pfr_jax.data.table import Ratings
-from pfr_jax.data.targets import user_centers
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.task import Task
 from pfr_jax.evaluation.tasks import TASKS
@@ -26,7 +26,7 @@ class Dealt:
     ratings: Ratings
     split: Split
     target: np.ndarray  # f64[N]
-    center: np.ndarray  # f64[U]
+    standard: Standard
     profile: np.ndarray  # f32[U, P]
     new_users: np.ndarray  # bool[U]
     client_of_user: np.ndarray  # i64[U]
@@ -38,8 +38,8 @@ class Dealt:
 
     @property
     def value(self) -> np.ndarray:
-        """f64[N], centred targets."""
-        return self.target - self.center[self.ratings.user]
+        """f64[N], standardised targets."""
+        return self.standard.values(self.target, self.ratings.user, self.ratings.item)
 
     @property
     def sizes(self) -> Sizes:
@@ -60,7 +60,7 @@ class Dealt:
 
 
 def deal(spec: AlgorithmSpec, config: Config, ratings: Ratings, split: Split) -> Dealt:
-    """Splits off the new users, centres the targets and deals the users to clients."""
+    """Splits off the new users, standardises the targets and deals the users to clients."""
     data = config.data
     new_users = choose_new_users(ratings.num_users, data.holdout_users, data.split_seed)
     split = hold_out_users(split, ratings.user, new_users)
@@ -71,9 +71,17 @@ def deal(spec: AlgorithmSpec, config: Config, ratings: Ratings, split: Split) ->
     mean = float(target[split.train].mean())
     task.check(mean)
     held = np.sort(np.concatenate([split.train, split.support]))
-    center = user_centers(ratings.user[held], target[held], ratings.num_users, data.center, mean)
+    if data.center == "bias" and not task.adds_center:
+        raise InputError(f"--center=bias: --feedback={task.name} has no effects to add back")
+    standard = fit_standard(
+        *(ratings.user[held], ratings.item[held], target[held]),
+        trained=np.isin(held, split.train),
+        size=(ratings.num_users, ratings.num_items),
+        center=data.center,
+        scaled=data.standardize and task.adds_center,
+    )
     profile, client = user_profiles(data, ratings), _clients_of_users(spec, config, new_users)
-    return Dealt(spec, task, config, ratings, split, target, center, profile, new_users, client)
+    return Dealt(spec, task, config, ratings, split, target, standard, profile, new_users, client)
 
 
 def user_profiles(config: DataConfig, ratings: Ratings) -> np.ndarray:

@@ -19,7 +19,7 @@ from pfr_jax.evaluation.evaluate import evaluate
 from pfr_jax.models.model import Params
 from pfr_jax.population.devices import EVERYWHERE, put
 from pfr_jax.population.population import Cohort
-from pfr_jax.simulation.costs import traffic_ledger
+from pfr_jax.simulation.costs import traffic_before, traffic_ledger
 from pfr_jax.simulation.participation import fates_of_round, sample_cohort
 from pfr_jax.simulation.records import Begin, Faults, RoundRecord, Timing
 from pfr_jax.simulation.setup import Simulation
@@ -130,12 +130,8 @@ def simulate(
             raise InputError(_what_to_lower(index + 1, loss, rejected))
         rows = population.rows
         traffic = ledger.round_traffic(rows[fate.asked], rows[fate.delivered])
-        if (
-            index == 0
-            and simulation.config.model.output_bias == "item"
-            and not simulation.spec.centralized
-        ):
-            traffic += ledger.start_traffic(rows[population.trainable])
+        if index == 0 and not simulation.spec.centralized:
+            traffic += traffic_before(simulation)
         evaluation, last = None, index + 1 == num_rounds
         if last or (index + 1) % run.eval_every == 0:
             evaluation = evaluate(simulation, state, best, last)

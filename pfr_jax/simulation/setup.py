@@ -15,6 +15,7 @@ from pfr_jax.algorithms.federated import Algorithm, Federation
 from pfr_jax.client.compressors import Compressor
 from pfr_jax.config import Config
 from pfr_jax.data.splits import Split
+from pfr_jax.data.standard import Standard
 from pfr_jax.data.table import Ratings
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.cold import Fallback, fit_fallback
@@ -46,7 +47,7 @@ class Simulation:
     ratings: Ratings
     split: Split
     target: np.ndarray  # f64[N], what every rating is trained on: stars, or 0 and 1
-    center: np.ndarray  # f64[U]; known to the user's client alone, except a global mean
+    standard: Standard  # what becomes of targets before a model sees them
     new_users: np.ndarray  # bool[U], held out of training
     fallback: Fallback | None  # where users or items have no training ratings; None: all have some
     population: Population
@@ -170,10 +171,10 @@ def _assemble(
         ratings=ratings,
         split=split,
         target=dealt.target,
-        center=dealt.center,
+        standard=dealt.standard,
         new_users=new,
         fallback=fit_fallback(
-            ratings, split, dealt.target, dealt.center, task.adds_center, task.link
+            ratings, split, dealt.target, dealt.standard, task.adds_center, task.link
         ),
         population=population,
         newcomers=newcomers,

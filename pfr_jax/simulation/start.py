@@ -29,7 +29,9 @@ def _output_bias(simulation: Simulation) -> np.ndarray | float:
         return 0.0
     ratings, target = simulation.ratings, simulation.target[train]
     task = simulation.task
-    value = target - simulation.center[ratings.user[train]] if task.adds_center else target
+    value = target
+    if task.adds_center:
+        value = simulation.standard.values(target, ratings.user[train], ratings.item[train])
     bias = value.mean()
     if kind == "item":
         item, size = ratings.item[train], ratings.num_items

@@ -80,7 +80,7 @@ def by_hand(name: str, simulation: Simulation) -> tuple[Model, dict[int, Model]]
     }
     ratings, train = simulation.ratings, simulation.split.train
     user, item = ratings.user[train], ratings.item[train]
-    value = simulation.target[train] - simulation.center[user]
+    value = simulation.standard.values(simulation.target[train], user, item)
     owns: dict[int, Model] = {}
     for round in range(PLAIN["rounds"]):
         rate = 0.5 * (1 + math.cos(math.pi * round / PLAIN["rounds"]))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from federations import ragged_ratings
 
-from pfr_jax.data.targets import explicit_targets, implicit_targets, user_centers
+from pfr_jax.data.targets import explicit_targets, implicit_targets
 from pfr_jax.errors import InputError
 
 RATINGS = ragged_ratings()
@@ -34,16 +34,3 @@ def test_a_threshold_must_be_known_and_divide_the_ratings():
         implicit_targets(RATINGS, 1.0)
     with pytest.raises(InputError, match="threshold=5.5: no rating"):
         implicit_targets(RATINGS, 5.5)
-
-
-@pytest.mark.parametrize("center", ["none", "global", "user"])
-def test_centers(center):
-    rows = np.arange(0, len(RATINGS), 3)  # user 0 has one of them, user 1 none
-    user, stars = RATINGS.user[rows], RATINGS.rating[rows].astype(np.float64)
-    rows_of_user_1 = user == 1
-    user, stars = user[~rows_of_user_1], stars[~rows_of_user_1]
-    centers = user_centers(user, stars, 13, center, mean=3.25)
-    for index in range(13):
-        own = [s - 3.25 for u, s in zip(user, stars, strict=True) if u == index]
-        shrunk = 3.25 + sum(own) / (len(own) + 5)
-        assert centers[index] == pytest.approx({"none": 0, "global": 3.25, "user": shrunk}[center])

@@ -10,6 +10,7 @@ import pytest
 from federations import ragged_ratings, simulation_of, small_config
 
 from pfr_jax.data.splits import Split
+from pfr_jax.data.standard import Standard
 from pfr_jax.data.table import Ratings, Scale
 from pfr_jax.evaluation.cold import ColdCounts, count_cold, fit_fallback
 from pfr_jax.evaluation.evaluate import NOTHING, evaluate, judge_baselines
@@ -54,7 +55,7 @@ def scorer_of(simulation: Simulation, fallback: bool = True) -> Scorer:
     )
 
 
-@pytest.mark.parametrize("center", ["none", "global", "user"])
+@pytest.mark.parametrize("center", ["none", "global", "user", "bias"])
 @pytest.mark.parametrize(
     "settings",
     [
@@ -68,10 +69,10 @@ def scorer_of(simulation: Simulation, fallback: bool = True) -> Scorer:
 def test_stars_of_cold_pairs_by_hand(settings: dict, center: str) -> None:
     simulation = cold_simulation(center=center, **settings)
     stars = score_of_pairs(scorer_of(simulation), USER[TEST], ITEM[TEST])
-    stars = np.asarray(stars) + simulation.center[USER[TEST]]
+    stars = simulation.standard.targets(np.asarray(stars, float), USER[TEST], ITEM[TEST])
     np.testing.assert_allclose(stars[1:], EXPECTED, rtol=1e-6)
     raw = score_of_pairs(scorer_of(simulation, fallback=False), USER[TEST], ITEM[TEST])
-    raw = np.asarray(raw) + simulation.center[USER[TEST]]
+    raw = simulation.standard.targets(np.asarray(raw, float), USER[TEST], ITEM[TEST])
     # The warm pair has the model's; without a fallback the others but the last would have, too.
     assert np.isclose(stars, raw)[:5].tolist() == [True, False, False, False, False]
 
@@ -115,8 +116,8 @@ def test_new_users_are_warm_by_what_they_bring() -> None:
         support=np.array([2]),
         query=np.array([3, 4]),
     )
-    target, center = ratings.rating.astype(float), np.zeros(3)
-    fallback = fit_fallback(ratings, split, target, center, EXPLICIT.adds_center, EXPLICIT.link)
+    target, standard = ratings.rating.astype(float), Standard(np.zeros(3), np.zeros(3), 1.0)
+    fallback = fit_fallback(ratings, split, target, standard, EXPLICIT.adds_center, EXPLICIT.link)
     assert fallback is not None
     assert fallback.cold_user.tolist() == [False, False, True]
     assert fallback.cold_item.tolist() == [False, False, True]

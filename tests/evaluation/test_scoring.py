@@ -47,7 +47,8 @@ def dense_predictions(simulation, state):
     observed = np.zeros(inputs.shape, bool)
     for n in simulation.split.train:
         where = user, _ = ratings.user[n], ratings.item[n]
-        inputs[where], observed[where] = simulation.target[n] - simulation.center[user], True
+        value = simulation.standard.values(simulation.target[[n]], np.array([user]), where[1])
+        inputs[where], observed[where] = value[0], True
     profile = np.zeros((ratings.num_users, 0))
     if simulation.config.data.user_profile:
         profile = ratings.profile

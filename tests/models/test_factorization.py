@@ -38,7 +38,7 @@ def by_hand(
     client, ratings, train = simulation.config.client, simulation.ratings, simulation.split.train
     v, b = np.zeros((ratings.num_users, q.shape[1])), np.zeros(ratings.num_users)
     user, item = ratings.user[train], ratings.item[train]
-    value = simulation.target[train] - simulation.center[user]
+    value = simulation.standard.values(simulation.target[train], user, item)
     for round in range(rounds):
         rate = 0.5 * (1 + math.cos(math.pi * round / simulation.config.run.rounds))
         rate *= client.client_learning_rate
@@ -117,7 +117,8 @@ def test_an_untrained_federation_predicts_the_centre() -> None:
     simulation = small_simulation(**PLAIN)
     found = evaluate(simulation, initial_state(simulation), best=math.inf, last=True)
     test, target = simulation.split.test, simulation.target
-    error = target[test] - simulation.center[simulation.ratings.user[test]]
+    ratings = simulation.ratings
+    error = simulation.standard.values(target[test], ratings.user[test], ratings.item[test])
     assert found.test is not None
     assert found.test.rmse == pytest.approx(np.sqrt(np.mean(error**2)), rel=1e-5)
 

@@ -1,0 +1,95 @@
+"""How targets become numbers around 0 of size 1 before a model sees them, and stars again after.
+
+What is subtracted and divided by is learned in the federation's own way. The global mean, the
+effects of items and the scale are sums over clients, made before the first round and counted in the
+ledger; what belongs to a user stays on its client. Where the unit of the ratings changes, or where
+0 lies, the model sees the same numbers.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from pfr_jax.data.effects import SWEEPS, alternating_effects, effects_of_users
+
+Center = Literal["none", "global", "user", "bias"]
+MEAN_SHRINKAGE = 5  # ratings; the user's own mean, less the global one, is sum / (n + 5)
+
+
+@dataclass(frozen=True, eq=False)
+class Standard:
+    """Standardised value = (target - user's part - item's part) / scale."""
+
+    user: np.ndarray  # f64[U]; known to the user's client alone, but for the global mean in it
+    item: np.ndarray  # f64[I]; public
+    scale: float  # public
+
+    def center(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """What is subtracted from the targets of pairs i[n], i[n]: f64[n]."""
+        return self.user[user] + self.item[item]
+
+    def values(self, target: np.ndarray, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """Targets f64[n] of pairs -> what a model sees, f64[n]."""
+        return (target - self.center(user, item)) / self.scale
+
+    def targets(self, values: np.ndarray, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """The inverse: a model's outputs f64[n] for pairs -> targets, f64[n]."""
+        return values * self.scale + self.center(user, item)
+
+
+def fit_standard(
+    user: np.ndarray,
+    item: np.ndarray,
+    target: np.ndarray,
+    trained: np.ndarray,
+    size: tuple[int, int],
+    center: Center,
+    scaled: bool,
+) -> Standard:
+    """The standardisation of the ratings that lie on clients.
+
+    Args:
+      user: i[n], whose rating.
+      item: i[n], of what.
+      target: f64[n].
+      trained: bool[n], of users who take part in training; sums are over these alone.
+      size: U and I.
+      center: "none": nothing is subtracted (the paper); "global": the mean; "user": the user's own
+        mean, shrunk towards it; "bias": what bias-only predicts.
+      scaled: divide by the root mean square of what is left.
+
+    Returns:
+      The standardisation; its scale is 1 if nothing is left.
+    """
+    num_users, num_items = size
+    mean = float(target[trained].mean())
+    of_user, of_item = np.full(num_users, 0.0 if center == "none" else mean), np.zeros(num_items)
+    if center == "user":
+        count = np.bincount(user, minlength=num_users)
+        offset = np.bincount(user, target - mean, minlength=num_users)
+        of_user = of_user + offset / (count + MEAN_SHRINKAGE)
+    if center == "bias":
+        residual = target - mean
+        train = user[trained], item[trained], residual[trained]
+        _, of_item = alternating_effects(*train, num_users, num_items)
+        of_user = of_user + effects_of_users(user, residual - of_item[item], num_users)
+    plain = Standard(of_user, of_item, 1.0)
+    if not scaled:
+        return plain
+    left = plain.values(target, user, item)[trained]
+    return Standard(of_user, of_item, float(np.sqrt(np.mean(left**2))) or 1.0)
+
+
+def sums_per_row(center: Center) -> tuple[int, int]:
+    """Numbers that a client sends up and is sent down per item of its own, before the first round.
+
+    "bias": in every sweep a sum up and an effect down, and once how many rated the item.
+    """
+    return (SWEEPS + 1, SWEEPS) if center == "bias" else (0, 0)
+
+
+def sums_per_client(center: Center, scaled: bool) -> tuple[int, int]:
+    """Likewise per client: a sum and a count up and their quotient down, for mean and scale."""
+    sums = int(center != "none") + int(scaled)
+    return 2 * sums, sums
