@@ -206,6 +206,11 @@ class ModelConfig:
         "Widths of the encoder's layers, the code last; the decoder mirrors them. mf: the last is "
         "the width of its vectors.",
     )
+    members: int = option(
+        1,
+        "Models of this kind side by side on every client, each with a beginning, dropout and loss "
+        "of its own; their predictions are averaged. Bytes and state are theirs together.",
+    )
     dropout: float = option(0.2, "Dropout rate on the code (paper: 0.5).")
     input_offset: float = option(
         2.0,
@@ -227,6 +232,7 @@ class ModelConfig:
         require(
             math.isfinite(self.input_offset), f"--input_offset={self.input_offset}: must be finite"
         )
+        require_positive(self, "members")
         require(0 <= self.dropout < 1, f"--dropout={self.dropout}: must lie in [0, 1)")
 
 

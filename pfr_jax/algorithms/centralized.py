@@ -18,7 +18,7 @@ from pfr_jax.client.local_training import (
     ClientData,
     LocalTraining,
     batch_loss,
-    clip,
+    clipped,
     dropout_mask,
     optimizer_step,
 )
@@ -65,7 +65,7 @@ def centralized(trainer: Trainer) -> Algorithm:
             inputs = ClientData(given, data.profile[users], values, observed)
             mask = dropout_mask(training, step_key, users, dtype)
             loss, grads = jax.value_and_grad(batch_loss, argnums=1)(training, params, inputs, mask)
-            grads = clip(grads, training.clip_norm)
+            grads = clipped(training, grads)
             new = optimizer_step(optimizer, params, grads, opt_state, learning_rate)
             return new, loss
 
@@ -76,7 +76,10 @@ def centralized(trainer: Trainer) -> Algorithm:
         server = ServerState(params, opt_state)
         new_state = FederationState(state.round + 1, server, state.start, state.clients)
         return new_state, RoundReport(
-            losses.mean(), learning_rate, jnp.ones((), dtype), jnp.zeros((2,), jnp.int32)
+            losses.mean() / training.model.members,
+            learning_rate,
+            jnp.ones((), dtype),
+            jnp.zeros((2,), jnp.int32),
         )
 
     return Algorithm(init, round, tuple(training.model.sides))

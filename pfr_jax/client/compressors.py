@@ -158,8 +158,16 @@ COMPRESSORS: dict[str, Callable[[float, int], Compressor | None]] = {
 
 
 def matrices(tree: Tree) -> dict[str, Any]:
-    """What a compressor acts on: the weight matrices (arrays or shapes) of a tree, by path."""
-    return {name: leaf for name, leaf in flatten(tree).items() if len(leaf.shape) == 2}
+    """What a compressor acts on: the weight matrices (arrays or shapes) of a tree, by path.
+
+    Those of several members are one matrix: their last axis goes with the columns.
+    """
+    return {name: leaf for name, leaf in flatten(tree).items() if name.endswith("kernel")}
+
+
+def width(matrix: Any) -> int:
+    """Its columns, of all members together."""
+    return int(np.prod(matrix.shape[1:]))
 
 
 def of_items(name: str) -> bool:
@@ -189,13 +197,13 @@ def through(
     flat, kept = flatten(delta), {}
     key = jax.random.fold_in(key, _OF_UPLOADS)
     for number, name in enumerate(matrices(delta)):
-        matrix, rows = flat[name], jnp.int32(len(flat[name]))
-        if residual is not None:
-            matrix = matrix + residual[name]
+        whole = flat[name] if residual is None else flat[name] + residual[name]
+        matrix, rows = whole.reshape(len(whole), -1), jnp.int32(len(whole))
         if of_items(name) and there is not None:
             matrix, rows = jnp.where(there[:, None], matrix, 0), there.sum(dtype=jnp.int32)
         encoded = compressor.encode(matrix, rows, jax.random.fold_in(key, number))
-        flat[name] = compressor.decode(encoded, matrix.shape[1])
-        chex.assert_equal_shape([flat[name], matrix])
-        kept[name] = matrix - flat[name]
+        decoded = compressor.decode(encoded, matrix.shape[1])
+        chex.assert_equal_shape([decoded, matrix])
+        flat[name] = decoded.reshape(whole.shape)
+        kept[name] = (matrix - decoded).reshape(whole.shape)
     return nest(flat), None if residual is None else kept

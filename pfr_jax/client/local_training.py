@@ -107,11 +107,7 @@ def train_client(
         batch = data if steps == 1 else jax.tree.map(lambda leaf: leaf[users], data)
         mask = dropout_mask(training, step_key, users, data.inputs.dtype)
         loss, grads = jax.value_and_grad(loss_of_parts)(params, batch, mask)
-        grads = of_moving_parts(training, grads, moves)
-        if training.two_models:
-            grads = Parts(*(clip(part, training.clip_norm) for part in grads))
-        else:
-            grads = clip(grads, training.clip_norm)
+        grads = clipped(training, of_moving_parts(training, grads, moves))
         grads = with_proximal_term(training, grads, params.shared, begin.shared)
         return move(training, params, grads, opt_state, learning_rate, moves), loss
 
@@ -121,7 +117,7 @@ def train_client(
     moves = moves_of_steps(training, steps)
     sequence = batches, keys, moves
     (params, opt_state), losses = jax.lax.scan(local_step, (params, opt_state), sequence)
-    return params, opt_state, losses.mean()
+    return params, opt_state, losses.mean() / training.model.members
 
 
 def moves_of_steps(training: LocalTraining, steps: int = 1) -> Parts:
@@ -217,10 +213,27 @@ def dropout_mask(
 def batch_loss(
     training: LocalTraining, params: Params, batch: ClientData, mask: jax.Array | None
 ) -> jax.Array:
-    """Loss of the whole model's ``params`` on a minibatch, f[]; ``mask`` f[n, code] or None."""
+    """Loss of the whole model's ``params`` on a minibatch, f[]; ``mask`` f[n, code] or None.
+
+    Of several members: the sum of their losses.
+    """
     one_user = partial(predict, training.model, params)
     predictions = jax.vmap(one_user)(batch.inputs, batch.profile, mask)
-    return training.loss(predictions, batch.targets, batch.observed)
+    if training.model.members == 1:
+        return training.loss(predictions, batch.targets, batch.observed)
+    of_member = jax.vmap(training.loss, in_axes=(1, None, None))
+    return of_member(predictions, batch.targets, batch.observed).sum()
+
+
+def clipped(training: LocalTraining, grads: Parts) -> Parts:
+    """The gradients of a local step, each model's and each member's clipped by itself."""
+
+    def one(grads: Tree) -> Tree:
+        if training.model.members == 1:
+            return clip(grads, training.clip_norm)
+        return jax.vmap(partial(clip, norm=training.clip_norm), in_axes=-1, out_axes=-1)(grads)
+
+    return Parts(*map(one, grads)) if training.two_models else one(grads)
 
 
 def clip(grads: Tree, norm: float) -> Tree:

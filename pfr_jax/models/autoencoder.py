@@ -77,6 +77,7 @@ class AutoEncoder(nn.Module):
     # The profile encoder is averaged with the decoder, as in the authors' code.
     sides: ClassVar[Mapping[str, Side]] = {"encoder": "user", "decoder": "item", "profile": "item"}
     per_user = False
+    members = 1
     layered = True
 
     @property

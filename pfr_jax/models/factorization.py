@@ -50,6 +50,7 @@ class MatrixFactorization(nn.Module):
 
     sides: ClassVar[Mapping[str, Side]] = {"user": "user", "decoder": "item"}
     per_user = True
+    members = 1
     layered = False
     hidden_weights = 0
     input_width = 0

@@ -21,8 +21,12 @@ class Model(Protocol):
     It has a part ``decoder`` with ``output``: a kernel and a bias per item.
     """
 
-    num_items: int
-    profile_size: int  # P, entries of a user's profile that it reads
+    @property
+    def num_items(self) -> int: ...
+
+    @property
+    def profile_size(self) -> int:
+        """P, entries of a user's profile that it reads."""
 
     @property
     def sides(self) -> Mapping[str, Side]:
@@ -31,6 +35,10 @@ class Model(Protocol):
     @property
     def per_user(self) -> bool:
         """Its user side is that of one user, so that every client must have just one."""
+
+    @property
+    def members(self) -> int:
+        """G: how many models it is; from 2 on ``models/members.py`` made it of one."""
 
     @property
     def layered(self) -> bool:
@@ -85,9 +93,9 @@ def init_params(
     params = model.init(key, *empty)["params"]
     params = jax.tree.map(lambda leaf: leaf.astype(dtype), params)
     bias = params["decoder"]["output"]["item_bias"]
-    params["decoder"]["output"]["item_bias"] = jnp.broadcast_to(
-        jnp.asarray(output_bias, bias.dtype), bias.shape
-    )
+    begin = jnp.broadcast_to(jnp.asarray(output_bias, bias.dtype), bias.shape[:1])
+    begin = begin.reshape(-1, *[1] * (bias.ndim - 1))  # members' leaves have one more axis
+    params["decoder"]["output"]["item_bias"] = jnp.broadcast_to(begin, bias.shape)
     return params
 
 

@@ -10,6 +10,7 @@ from pfr_jax.config import Config, ModelConfig
 from pfr_jax.errors import InputError
 from pfr_jax.models.autoencoder import AutoEncoder
 from pfr_jax.models.factorization import MatrixFactorization
+from pfr_jax.models.members import side_by_side
 from pfr_jax.models.model import Model
 
 MakeModel = Callable[[int, int], Model]  # (number of items, entries of a user's profile) -> model
@@ -32,9 +33,14 @@ def choose(
 ) -> Choices:
     """These records; where one is None, that which the settings name."""
     client = config.client
+    make = model or partial(MODELS[config.model.model], config.model)
+
+    def members(num_items: int, profile_size: int) -> Model:
+        return side_by_side(make(num_items, profile_size), config.model.members)
+
     return Choices(
         algorithm or ALGORITHMS[config.run.algorithm],
-        model or partial(MODELS[config.model.model], config.model),
+        members,
         compressor or COMPRESSORS[client.compressor](client.topk_share, client.lowrank_rank),
     )
 

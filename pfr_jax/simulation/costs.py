@@ -108,7 +108,7 @@ def shared_ledger(
 ) -> Ledger:
     """The ledger for this shared part (arrays or their shapes)."""
     matrices = tuple(
-        (None if of_items(name) else leaf.shape[0], leaf.shape[1])
+        (None if of_items(name) else leaf.shape[0], compressors.width(leaf))
         for name, leaf in compressors.matrices(shared).items()
     )
     size = weights(shared, num_items)

@@ -114,7 +114,7 @@ def _residual(side: ClientSide, shared: Tree, num_rows: int, stacked: Any) -> Fl
 
     def one(name: str, leaf: jax.Array) -> jax.ShapeDtypeStruct:
         rows = num_rows if compressors.of_items(name) else leaf.shape[0]
-        return jax.ShapeDtypeStruct((rows, leaf.shape[1]), leaf.dtype)
+        return jax.ShapeDtypeStruct((rows, *leaf.shape[1:]), leaf.dtype)
 
     shapes = {name: one(name, leaf) for name, leaf in compressors.matrices(shared).items()}
     found: Flat = stacked(shapes, side.store)
