@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pfr_jax.algorithms.catalog import ALGORITHMS, PERSONALFR
 from pfr_jax.client.compressors import COMPRESSORS
+from pfr_jax.data.examples import Sampling
 from pfr_jax.data.standard import Center
 from pfr_jax.errors import InputError
 
@@ -105,14 +106,15 @@ class DataConfig:
         "Lowest and highest rating of a file of one's own and, if it has one, the step between "
         "ratings, as in 0.5,5,0.5. Empty: the lowest and highest rating in the file.",
     )
-    feedback: Literal["explicit", "implicit"] = option(
+    feedback: Literal["explicit", "implicit", "ranking"] = option(
         "explicit",
-        "Predict stars (squared error), or whether a rating is positive (binary cross entropy).",
+        "Predict stars (squared error), whether a rating is positive (binary cross entropy), or "
+        "rank all items by whether they will be chosen (positives, and drawn negatives).",
     )
     implicit_threshold: float | None = option(
         None,
-        "Stars from which a rating is positive in implicit feedback; unset: the source's own "
-        "(MovieLens 3.5, Anime 8).",
+        "Stars from which a rating is positive (implicit, ranking); unset: the source's "
+        "own (MovieLens 3.5, Anime 8), in ranking else any.",
     )
     user_profile: bool = option(
         False,
@@ -146,6 +148,15 @@ class DataConfig:
     )
     split_seed: int = option(
         0, "Seed of the split, of the sample of users and of synthetic data; not of training."
+    )
+    negatives: int = option(
+        4,
+        "--feedback=ranking: items that a client has not rated and takes as not chosen, per "
+        "positive; drawn once, from --seed.",
+    )
+    negative_sampling: Sampling = option(
+        "uniform",
+        "--feedback=ranking: every unrated item alike, or in proportion to how many chose it.",
     )
     center: Center = option(
         "user",
@@ -186,9 +197,11 @@ class DataConfig:
             f"--holdout_users={self.holdout_users}: want a share from 0 up to, not with, 1",
         )
         require(
-            self.feedback == "implicit" or self.implicit_threshold is None,
-            f"--implicit_threshold={self.implicit_threshold}: only with --feedback=implicit",
+            self.feedback != "explicit" or self.implicit_threshold is None,
+            f"--implicit_threshold={self.implicit_threshold}: only with --feedback=implicit or "
+            "ranking",
         )
+        require_positive(self, "negatives")
         require_seed(self, "split_seed")
 
 

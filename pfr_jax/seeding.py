@@ -17,6 +17,7 @@ class Stream(IntEnum):
     BASELINE = 6  # a random ranking of the items
     NEW_USERS = 7  # users held out of training
     FAULTS = 8  # what becomes of the clients of a round
+    NEGATIVES = 9  # items that a client takes as not chosen
 
 
 def bit_generator(*words: int) -> np.random.Philox:

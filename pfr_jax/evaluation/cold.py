@@ -15,9 +15,8 @@ import jax
 import numpy as np
 
 from pfr_jax.data.effects import ITEM_SHRINKAGE, USER_SHRINKAGE, shrunken_mean
-from pfr_jax.data.splits import Split
+from pfr_jax.data.examples import Examples
 from pfr_jax.data.standard import Standard
-from pfr_jax.data.table import Ratings
 
 
 @jax.tree_util.register_dataclass
@@ -44,28 +43,26 @@ class ColdCounts:
 
 
 def fit_fallback(
-    ratings: Ratings,
-    split: Split,
-    target: np.ndarray,
+    examples: Examples,
+    trained: np.ndarray,
     standard: Standard,
     adds_center: bool,
     link: Callable[[Any], Any],
+    num_items: int,
 ) -> Fallback | None:
-    """The fallback of this split; None where every user and item has training ratings.
+    """The fallback of what clients train on; None where every user and item has some of it.
 
-    ``target`` f64[N] is what ratings are trained on, ``standard`` what is made of that before
-    a model sees it; for the others see ``Task``.
+    ``trained`` bool[n] are the examples of users who are not new; ``standard`` is what becomes of
+    targets before a model sees them; for ``adds_center`` and ``link`` see ``Task``.
     """
-    held = np.concatenate([split.train, split.support])
-    user, item = ratings.user[held], ratings.item[split.train]
-    num_users, num_items = ratings.num_users, ratings.num_items
+    user, item, num_users = examples.user, examples.item[trained], len(standard.user)
     cold_user = np.bincount(user, minlength=num_users) == 0
     cold_item = np.bincount(item, minlength=num_items) == 0
     if not (cold_user.any() or cold_item.any()):
         return None
-    mean = target[split.train].mean()
-    residual = target[held] - mean
-    of_item = mean + shrunken_mean(item, residual[: len(item)], num_items, ITEM_SHRINKAGE)
+    mean = examples.target[trained].mean()
+    residual = examples.target - mean
+    of_item = mean + shrunken_mean(item, residual[trained], num_items, ITEM_SHRINKAGE)
     of_user = mean + shrunken_mean(user, residual, num_users, USER_SHRINKAGE)
     if not adds_center:
         return Fallback(cold_user, cold_item, link(of_user), link(of_item))

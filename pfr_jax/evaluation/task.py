@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from pfr_jax.data.examples import Examples, Sampling, observed
 from pfr_jax.data.standard import Standard
 from pfr_jax.data.table import Ratings
 from pfr_jax.evaluation.metrics import Figures
@@ -21,6 +22,21 @@ from pfr_jax.evaluation.scoring import Scorer
 AnyFigures = Figures | RankingFigures
 ByUser = dict[str, np.ndarray]  # figure -> f64[U], NaN where it is not defined
 Loss = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """How a client draws negatives, where a task wants them."""
+
+    negatives: int  # per positive
+    sampling: Sampling
+    seed: int
+
+
+def as_rated(ratings: Ratings, rows: np.ndarray, target: np.ndarray, draws: Draws) -> Examples:
+    """The ratings as they are; nothing is drawn."""
+    del draws
+    return observed(ratings, rows, target)
 
 
 @dataclass(frozen=True)
@@ -63,7 +79,7 @@ class Task:
     Attributes:
       name: what --feedback calls it.
       targets: (ratings, threshold of positives or None) -> what every rating is trained on, f64[N].
-      check: raises InputError for a mean of training targets that nothing can be learned from.
+      check: raises InputError for a mean of the examples' targets that nothing can be learned from.
       loss: (outputs f[n, L], centred targets f[n, L], observed bool[n, L]) -> f[], the mean over
         what is observed.
       adds_center: the model's outputs are standardised like the targets, and are turned back.
@@ -77,6 +93,8 @@ class Task:
       lists: the figures are of lists of --top_k.
       references: the simple baselines that "less ..." may be less than: the best of them is.
       shown: columns of tables over seeds.
+      examples: (ratings, rows i64[n] that lie on clients, targets f64[N], how to draw) -> what the
+        clients train on.
       kinds_of_users: counts of users of a part that a reader should know; None: nothing to tell.
     """
 
@@ -94,6 +112,7 @@ class Task:
     lists: bool
     references: tuple[str, ...]
     shown: tuple[str, ...]
+    examples: Callable[[Ratings, np.ndarray, np.ndarray, Draws], Examples] = as_rated
     kinds_of_users: Callable[[HeldOutPart], KindsOfUsers] | None = None
 
     @property

@@ -47,7 +47,7 @@ _PARTS = flags.DEFINE_list(
     "paper: the paper's table; recipes: the tuned ones; effects: the default recipe with one "
     "setting changed at a time; compressors: it with smaller uploads.",
 )
-_FEEDBACK = flags.DEFINE_list("feedback", list(TASKS), "Which feedback.")
+_FEEDBACK = flags.DEFINE_list("feedback", ["explicit", "implicit"], "Which feedback.")
 _RUNS_DIR = flags.DEFINE_string("runs_dir", "runs/reproduce", "Folder of the runs.")
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", "experiments/results", "Tables and plots.")
 _SEEDS = flags.DEFINE_integer("num_seeds", 4, "Seeds 0, 1, ... of training and split.", 1)

@@ -6,11 +6,12 @@ import numpy as np
 
 from pfr_jax.algorithms import AlgorithmSpec
 from pfr_jax.config import Config, DataConfig
+from pfr_jax.data.examples import Examples
 from pfr_jax.data.splits import Split, choose_new_users, hold_out_users
 from pfr_jax.data.standard import Standard, fit_standard
 from pfr_jax.data.table import Ratings
 from pfr_jax.errors import InputError
-from pfr_jax.evaluation.task import Task
+from pfr_jax.evaluation.task import Draws, Task
 from pfr_jax.evaluation.tasks import TASKS
 from pfr_jax.population.buckets import Sizes, client_sizes
 from pfr_jax.population.population import deal_with_new_users
@@ -26,24 +27,15 @@ class Dealt:
     ratings: Ratings
     split: Split
     target: np.ndarray  # f64[N]
+    examples: Examples  # of all clients, new users' among them
     standard: Standard
     profile: np.ndarray  # f32[U, P]
     new_users: np.ndarray  # bool[U]
     client_of_user: np.ndarray  # i64[U]
 
     @property
-    def held(self) -> np.ndarray:
-        """The rows of the table that lie on clients."""
-        return np.sort(np.concatenate([self.split.train, self.split.support]))
-
-    @property
-    def value(self) -> np.ndarray:
-        """f64[N], standardised targets."""
-        return self.standard.values(self.target, self.ratings.user, self.ratings.item)
-
-    @property
     def sizes(self) -> Sizes:
-        return self._sizes(self.held, self.client_of_user)
+        return self._sizes(self.examples, self.client_of_user)
 
     @property
     def newcomers(self) -> np.ndarray:
@@ -52,11 +44,10 @@ class Dealt:
 
     @property
     def sizes_of_newcomers(self) -> Sizes:
-        return self._sizes(self.split.support, self.newcomers)
+        return self._sizes(self.examples.of_users(self.new_users), self.newcomers)
 
-    def _sizes(self, rows: np.ndarray, client_of_user: np.ndarray) -> Sizes:
-        user, item = self.ratings.user[rows], self.ratings.item[rows]
-        return client_sizes(user, item, client_of_user, self.ratings.num_items)
+    def _sizes(self, examples: Examples, client_of_user: np.ndarray) -> Sizes:
+        return client_sizes(examples.user, examples.item, client_of_user, self.ratings.num_items)
 
 
 def deal(spec: AlgorithmSpec, config: Config, ratings: Ratings, split: Split) -> Dealt:
@@ -68,20 +59,25 @@ def deal(spec: AlgorithmSpec, config: Config, ratings: Ratings, split: Split) ->
         raise InputError("no rating is left to train on; hold out fewer users or ratings")
     task = TASKS[data.feedback]
     target = task.targets(ratings, data.implicit_threshold)
-    mean = float(target[split.train].mean())
-    task.check(mean)
     held = np.sort(np.concatenate([split.train, split.support]))
+    draws = Draws(data.negatives, data.negative_sampling, config.run.seed)
+    examples = task.examples(ratings, held, target, draws)
+    trained = ~new_users[examples.user]
+    task.check(float(examples.target[trained].mean()) if trained.any() else 0.0)
     if data.center == "bias" and not task.adds_center:
         raise InputError(f"--center=bias: --feedback={task.name} has no effects to add back")
     standard = fit_standard(
-        *(ratings.user[held], ratings.item[held], target[held]),
-        trained=np.isin(held, split.train),
+        *(examples.user, examples.item, examples.target),
+        trained=trained,
         size=(ratings.num_users, ratings.num_items),
         center=data.center,
         scaled=data.standardize and task.adds_center,
     )
     profile, client = user_profiles(data, ratings), _clients_of_users(spec, config, new_users)
-    return Dealt(spec, task, config, ratings, split, target, standard, profile, new_users, client)
+    return Dealt(
+        *(spec, task, config, ratings, split, target, examples, standard),
+        *(profile, new_users, client),
+    )
 
 
 def user_profiles(config: DataConfig, ratings: Ratings) -> np.ndarray:

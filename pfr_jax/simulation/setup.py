@@ -14,6 +14,7 @@ from pfr_jax.algorithms import AlgorithmSpec
 from pfr_jax.algorithms.federated import Algorithm, Federation
 from pfr_jax.client.compressors import Compressor
 from pfr_jax.config import Config
+from pfr_jax.data.examples import Examples
 from pfr_jax.data.splits import Split
 from pfr_jax.data.standard import Standard
 from pfr_jax.data.table import Ratings
@@ -47,6 +48,7 @@ class Simulation:
     ratings: Ratings
     split: Split
     target: np.ndarray  # f64[N], what every rating is trained on: stars, or 0 and 1
+    examples: Examples  # what clients train on: these targets, or some and drawn negatives
     standard: Standard  # what becomes of targets before a model sees them
     new_users: np.ndarray  # bool[U], held out of training
     fallback: Fallback | None  # where users or items have no training ratings; None: all have some
@@ -138,14 +140,18 @@ def _assemble(
     ``layouts`` are that of all clients and that of new users' clients once more.
     """
     config, ratings, split, profile = dealt.config, dealt.ratings, dealt.split, dealt.profile
-    spec, task, value = dealt.spec, dealt.task, dealt.value
+    spec, task, examples = dealt.spec, dealt.task, dealt.examples
     if (spec.centralized or "item" in spec.private_sides) and jax.process_count() > 1:
         raise InputError(f"--algorithm={spec.name} runs in one process only")
     mesh = client_mesh(1 if spec.centralized else config.run.num_devices)
 
-    def stack(rows: np.ndarray, client: np.ndarray, **settings: Any) -> Population:
+    def columns(some: Examples) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return some.user, some.item, dealt.standard.values(some.target, some.user, some.item)
+
+    def stack(some: Examples, client: np.ndarray, **settings: Any) -> Population:
         return build_population(
-            *(ratings.user[rows], ratings.item[rows], value[rows], client, profile),
+            *columns(some),
+            *(client, profile),
             num_items=ratings.num_items,
             batch_size=config.client.batch_size,
             dtype=dtype,
@@ -154,16 +160,13 @@ def _assemble(
         )
 
     new, client = dealt.new_users, dealt.client_of_user
-    population = stack(dealt.held, client, new_users=new, layout=layouts[0])
+    population = stack(examples, client, new_users=new, layout=layouts[0])
     newcomers = None
     if len(split.query):
-        newcomers = stack(split.support, dealt.newcomers, layout=layouts[1])
+        newcomers = stack(examples.of_users(new), dealt.newcomers, layout=layouts[1])
     read: Any = population.buckets
     if spec.centralized:
-        train = split.train
-        read = build_interactions(
-            ratings.user[train], ratings.item[train], value[train], profile, dtype
-        )
+        read = build_interactions(*columns(examples.of_users(~new)), profile, dtype)
     return Simulation(
         config=config,
         spec=spec,
@@ -173,8 +176,10 @@ def _assemble(
         target=dealt.target,
         standard=dealt.standard,
         new_users=new,
+        examples=examples,
         fallback=fit_fallback(
-            ratings, split, dealt.target, dealt.standard, task.adds_center, task.link
+            *(examples, ~new[examples.user], dealt.standard),
+            *(task.adds_center, task.link, ratings.num_items),
         ),
         population=population,
         newcomers=newcomers,

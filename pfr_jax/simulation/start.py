@@ -24,17 +24,17 @@ def initial_params(simulation: Simulation) -> Params:
 
 def _output_bias(simulation: Simulation) -> np.ndarray | float:
     """Where the output layer's bias begins: a number, or f64[I]."""
-    kind, train = simulation.config.model.output_bias, simulation.split.train
+    kind = simulation.config.model.output_bias
     if kind == "zero":
         return 0.0
-    ratings, target = simulation.ratings, simulation.target[train]
-    task = simulation.task
-    value = target
+    task, new = simulation.task, simulation.new_users
+    examples = simulation.examples.of_users(~new)
+    user, item, value = examples.user, examples.item, examples.target
     if task.adds_center:
-        value = simulation.standard.values(target, ratings.user[train], ratings.item[train])
+        value = simulation.standard.values(value, user, item)
     bias = value.mean()
     if kind == "item":
-        item, size = ratings.item[train], ratings.num_items
+        size = simulation.ratings.num_items
         count = np.bincount(item, minlength=size)
         total = np.bincount(item, value, minlength=size)
         bias = (total + ITEM_SHRINKAGE * bias) / (count + ITEM_SHRINKAGE)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from federations import ragged_ratings, simulation_of, small_config
 
+from pfr_jax.data.examples import observed
 from pfr_jax.data.splits import Split
 from pfr_jax.data.standard import Standard
 from pfr_jax.data.table import Ratings, Scale
@@ -117,7 +118,10 @@ def test_new_users_are_warm_by_what_they_bring() -> None:
         query=np.array([3, 4]),
     )
     target, standard = ratings.rating.astype(float), Standard(np.zeros(3), np.zeros(3), 1.0)
-    fallback = fit_fallback(ratings, split, target, standard, EXPLICIT.adds_center, EXPLICIT.link)
+    held = np.concatenate([split.train, split.support])
+    examples, trained = observed(ratings, held, target), np.array([True, True, False])
+    common = EXPLICIT.adds_center, EXPLICIT.link, ratings.num_items
+    fallback = fit_fallback(examples, trained, standard, *common)
     assert fallback is not None
     assert fallback.cold_user.tolist() == [False, False, True]
     assert fallback.cold_item.tolist() == [False, False, True]

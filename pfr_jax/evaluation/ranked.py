@@ -1,0 +1,71 @@
+"""Ranking: items are ranked by whether they will be chosen, learned from choices alone.
+
+Positives are ratings from a threshold on, or every rating where there is none (plays, clicks);
+clients draw negatives among the items they have not rated (``pfr_jax.data.examples``). The figure
+is NDCG of lists of all items that a user has not rated in training.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from pfr_jax.data.examples import Examples, chosen_and_not
+from pfr_jax.data.table import Ratings
+from pfr_jax.errors import InputError
+from pfr_jax.evaluation.implicit import IMPLICIT
+from pfr_jax.evaluation.task import Draws
+
+
+def targets(ratings: Ratings, threshold: float | None) -> np.ndarray:
+    """1 for a rating of at least ``threshold`` (None: the source's own, else all are), f64[N]."""
+    threshold = ratings.threshold if threshold is None else threshold
+    if threshold is None:
+        return np.ones(len(ratings))
+    positive = ratings.rating >= threshold
+    if not positive.any():
+        raise InputError(
+            f"--implicit_threshold={threshold:g}: no rating of {ratings.name} is at least that; "
+            "nothing was chosen"
+        )
+    return positive.astype(np.float64)
+
+
+def check(mean: float) -> None:
+    """See ``Task.check``: the mean is the share of positives among examples."""
+    if mean == 0:
+        raise InputError("--feedback=ranking: no training rating is a positive")
+    if mean == 1:
+        raise InputError(
+            "--feedback=ranking: every user has rated every item, so that there are no negatives"
+        )
+
+
+def examples(ratings: Ratings, rows: np.ndarray, target: np.ndarray, draws: Draws) -> Examples:
+    """See ``Task.examples``."""
+    return chosen_and_not(ratings, rows, target, draws.negatives, draws.sampling, draws.seed)
+
+
+RANKING = dataclasses.replace(
+    IMPLICIT,
+    name="ranking",
+    targets=targets,
+    check=check,
+    examples=examples,
+    headings={
+        "ndcg_full": "full\nNDCG",
+        "recall_full": "full\nRecall",
+        "hr_full": "full\nHR",
+        "mrr_full": "full\nMRR",
+        "coverage_full": "full\ncoverage",
+        "ndcg_heldout": "held-out\nNDCG",
+    },
+    shown=(
+        "ndcg_full",
+        "ndcg_full_less_best",
+        "ndcg_full_last_less_best",
+        "ndcg_full_less_popularity",
+        "recall_full",
+        "hr_full",
+        "coverage_full",
+    ),
+)
