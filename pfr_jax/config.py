@@ -302,7 +302,8 @@ class ClientConfig:
         "none",
         "What makes uploads of weight matrices smaller: the largest entries (topk), a byte per "
         "entry (int8), or a product of two narrow matrices (lowrank). topk and lowrank: what is "
-        "lost stays on the client and is added to its next upload.",
+        "lost stays on the client and is added to its next upload (but not with fedrecon: its "
+        "clients keep nothing).",
         choices=tuple(COMPRESSORS),
     )
     topk_share: float = option(0.1, "--compressor=topk: share of the entries that is sent.")
@@ -467,7 +468,8 @@ class RunConfig:
     )
     keep_checkpoints: int = option(2, "How many of them are kept, the last ones.")
     top_k: int = option(
-        10, "Implicit feedback: length of the lists that ranking figures look at (paper: 10)."
+        10,
+        "Implicit feedback and ranking: length of the lists that figures look at (paper: 10).",
     )
 
     def __post_init__(self) -> None:

@@ -15,6 +15,7 @@ from pfr_jax.config import DataConfig, RunConfig
 from pfr_jax.data.splits import random_split
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.tasks import TASKS
+from pfr_jax.runs.experiment import train
 from pfr_jax.simulation.loop import simulate
 from pfr_jax.simulation.setup import Simulation, prepare
 
@@ -120,3 +121,21 @@ def test_no_engine_for_a_combination_is_one_clear_line() -> None:
     message = str(error.value)
     assert "--engine=factored" in message and "--algorithm=fedper" in message
     assert "private decoder" in message and "active_rows" in message and "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"shared": "user"}, "want a tuple"),
+        ({"shared": ("items",)}, "want a tuple"),
+        ({"shared": ("item",), "private": ()}, "every side is shared, private or both"),
+    ],
+)
+def test_a_record_that_says_nothing_is_refused(changes: dict, reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        AlgorithmSpec("mine", "of this test", **changes)
+
+
+def test_a_split_without_its_ratings_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="give the ratings, too"):
+        train(small_config(), tmp_path / "run", split=random_split(10, 0.0, 0.1, 0))

@@ -9,6 +9,8 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 
+from pfr_jax.errors import InputError
+
 # The sides of a recommender: what makes a user's representation of the user's ratings (an encoder,
 # a vector per user), and what makes predictions for items of it (a decoder, a table of items). A
 # model says which of its parts are on which side.
@@ -91,6 +93,13 @@ class AlgorithmSpec:
     predicts: Callable[[Params, Params, float], Params] = one_model
     stateless: bool = False
     centralized: bool = False
+
+    def __post_init__(self) -> None:
+        for name, sides in {"shared": self.shared, "private": self.private_sides}.items():
+            if not isinstance(sides, tuple) or not set(sides) <= set(BOTH):
+                raise InputError(f"AlgorithmSpec: {name}={sides!r}: want a tuple of {BOTH}")
+        if set(self.shared) | set(self.private_sides) != set(BOTH):
+            raise InputError(f"AlgorithmSpec {self.name}: every side is shared, private or both")
 
     @property
     def private_sides(self) -> tuple[Side, ...]:

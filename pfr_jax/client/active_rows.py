@@ -81,7 +81,9 @@ def train_block(
             state.shared_opt if side.carry.shared else optimizer.shared.init(before.shared),
         )
         # A private encoder or decoder has no more rows than the client's own.
-        input_items = items if "encoder" in start else shared_items
+        sides = side.training.model.sides
+        reads_own = any(sides[part] == "user" for part in start)
+        input_items = items if reads_own else shared_items
         output_items = items if "decoder" in start else shared_items
         data = ClientData(
             inputs=_spread(side.training.inputs(values, observed), items, input_items, num_items),
@@ -156,7 +158,7 @@ def unpack(
 def obstacle(wanted: Wanted) -> str:
     """See ``Engine.obstacle``."""
     if not wanted.plain and not wanted.partial_compression:
-        return "--nopartial_compression: a client's two models have different rows"
+        return "--nopartial_compression goes with one model per client and its plain loss"
     if wanted.per_user and wanted.centralized:
         return "the model has parameters per user, and centralised training keeps none of a user"
     if wanted.per_user and not wanted.one_user:

@@ -46,6 +46,7 @@ def chosen_and_not(
     negatives: int,
     sampling: Sampling,
     seed: int,
+    counted: np.ndarray,
 ) -> Examples:
     """The positives among ``rows``, and for each of them ``negatives`` items not rated by its user.
 
@@ -57,6 +58,7 @@ def chosen_and_not(
       sampling: every unrated item alike, or in proportion to the items' positives, a sum over
         clients.
       seed: of the draws, which are each client's own.
+      counted: bool[U], the users whose positives the sum is over: not new ones.
 
     Returns:
       Positives (1) and negatives (0), by user. Low ratings are neither.
@@ -65,7 +67,8 @@ def chosen_and_not(
     positive = target[rows] > 0
     weight = np.ones(ratings.num_items)
     if sampling == "popularity":
-        weight = np.bincount(item[positive], minlength=ratings.num_items).astype(np.float64)
+        of_all = item[positive & counted[user]]
+        weight = np.bincount(of_all, minlength=ratings.num_items).astype(np.float64)
     order = np.argsort(user, kind="stable")
     border = np.searchsorted(user[order], np.arange(ratings.num_users + 1))
     users, items = [user[positive]], [item[positive]]

@@ -36,7 +36,6 @@ def fit_baselines(ratings: Ratings, fitted: np.ndarray) -> dict[str, Predictor]:
     mean = float(stars.mean())
     no_user, no_item = np.zeros(ratings.num_users), np.zeros(ratings.num_items)
     effects = alternating_effects(user, item, stars - mean, len(no_user), len(no_item))
-    effects = alternating_effects(user, item, stars - mean, len(no_user), len(no_item))
     return {
         "global_mean": Predictor(mean, no_user, no_item),
         "user_mean": Predictor(mean, shrunken_mean(user, stars - mean, len(no_user), 0.0), no_item),

@@ -124,8 +124,10 @@ def judge_new_users(
     assert simulation.newcomers is not None
     clients = adapt(simulation, simulation.adaptation, simulation.newcomers, state)
     adapted = make_scorer(simulation.federation, clients, simulation.newcomers, simulation.fallback)
+    # A new user's own whole model is the shared one until it is adapted.
+    before = "shared_encoder" if simulation.spec.two_models else "initial_encoder"
     return {
-        "initial_encoder": judge_query(scorer=scorer),
+        before: judge_query(scorer=scorer),
         "adapted_encoder": judge_query(scorer=adapted),
     }
 

@@ -36,13 +36,16 @@ def check(mean: float) -> None:
         raise InputError("--feedback=ranking: no training rating is a positive")
     if mean == 1:
         raise InputError(
-            "--feedback=ranking: every user has rated every item, so that there are no negatives"
+            "--feedback=ranking: there are no negatives; every user has rated every item that "
+            "could be drawn"
         )
 
 
 def examples(ratings: Ratings, rows: np.ndarray, target: np.ndarray, draws: Draws) -> Examples:
     """See ``Task.examples``."""
-    return chosen_and_not(ratings, rows, target, draws.negatives, draws.sampling, draws.seed)
+    return chosen_and_not(
+        ratings, rows, target, draws.negatives, draws.sampling, draws.seed, draws.counted
+    )
 
 
 RANKING = dataclasses.replace(
@@ -51,6 +54,7 @@ RANKING = dataclasses.replace(
     targets=targets,
     check=check,
     examples=examples,
+    draws_negatives=True,
     headings={
         "ndcg_full": "full\nNDCG",
         "recall_full": "full\nRecall",

@@ -31,6 +31,7 @@ class Draws:
     negatives: int  # per positive
     sampling: Sampling
     seed: int
+    counted: np.ndarray  # bool[U], users whose choices count in what is public
 
 
 def as_rated(ratings: Ratings, rows: np.ndarray, target: np.ndarray, draws: Draws) -> Examples:
@@ -95,6 +96,7 @@ class Task:
       shown: columns of tables over seeds.
       examples: (ratings, rows i64[n] that lie on clients, targets f64[N], how to draw) -> what the
         clients train on.
+      draws_negatives: ``examples`` draws.
       kinds_of_users: counts of users of a part that a reader should know; None: nothing to tell.
     """
 
@@ -113,6 +115,7 @@ class Task:
     references: tuple[str, ...]
     shown: tuple[str, ...]
     examples: Callable[[Ratings, np.ndarray, np.ndarray, Draws], Examples] = as_rated
+    draws_negatives: bool = False
     kinds_of_users: Callable[[HeldOutPart], KindsOfUsers] | None = None
 
     @property

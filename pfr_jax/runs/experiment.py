@@ -14,6 +14,7 @@ from pfr_jax.client.compressors import Compressor
 from pfr_jax.config import Config
 from pfr_jax.data.splits import Split, random_split
 from pfr_jax.data.table import Ratings
+from pfr_jax.errors import InputError
 from pfr_jax.report.console import engine_facts, print_costs, print_results, print_seeds
 from pfr_jax.report.held_out import held_out_sentences
 from pfr_jax.report.tables import facts_table
@@ -65,6 +66,8 @@ def train(
       Stopped: the process was asked to stop (SIGTERM, Ctrl-C); a checkpoint has been written.
     """
     started = time.perf_counter()
+    if ratings is None and split is not None:
+        raise InputError("train(split=...): give the ratings, too, whose rows these are")
     if ratings is None:
         ratings, split = load_ratings(config.data)
     elif split is None:

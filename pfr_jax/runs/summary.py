@@ -82,7 +82,8 @@ def per_user(simulation: Simulation, totals: Totals, outcome: Outcome) -> dict[s
 
 def encoder_of_user(simulation: Simulation, rounds: np.ndarray) -> np.ndarray:
     """What encodes each user's ratings in ``test`` figures, text[U]."""
-    encoder = np.where(rounds > 0, "private, trained", "private, never trained")
+    untrained = "shared" if simulation.spec.two_models else "private, never trained"
+    encoder = np.where(rounds > 0, "private, trained", untrained)
     if "user" not in simulation.spec.private_sides:
         encoder = np.full(len(rounds), "shared")
     if simulation.fallback is None:

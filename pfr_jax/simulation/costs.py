@@ -147,11 +147,13 @@ def client_costs(
     epochs: int,
     moments: tuple[int, int],
     keeps_residual: bool = False,
+    public_effects: bool = False,
 ) -> ClientCosts:
     """Of clients with ``rows`` (i64[N]) items and ``users`` (i64[N]) users each.
 
     ``moments`` are the optimizer states like the private and like the shared part that a client
-    keeps between rounds; with ``keeps_residual`` also what its last upload lost. A weight costs 2
+    keeps between rounds; with ``keeps_residual`` also what its last upload lost; with
+    ``public_effects`` an item has an effect that predictions need. A weight costs 2
     operations on the way there, 2 for the gradient of its layer's input (not in the first layer)
     and 2 for its own.
     """
@@ -169,7 +171,8 @@ def client_costs(
     return ClientCosts(
         flops_per_round=float((epochs * users * per_pass).mean()),
         resident_bytes=float(kept.mean()),
-        ranking_download_bytes=ledger.dense_bytes + ledger.num_items * ledger.row_bytes,
+        ranking_download_bytes=ledger.dense_bytes
+        + ledger.num_items * (ledger.row_bytes + (FLOAT_BYTES if public_effects else 0)),
     )
 
 
@@ -203,16 +206,22 @@ def costs_of_clients(simulation: Simulation) -> ClientCosts | None:
         side.training.local_epochs * (2 if spec.two_models else 1),
         (carried.private * side.carry.private, carried.shared * side.carry.shared),
         side.keeps_residual,
+        simulation.config.data.center == "bias",
     )
 
 
 def traffic_before(simulation: Simulation) -> Traffic:
     """The traffic of the sums before the first round, for standardisation and output bias."""
     data, population = simulation.config.data, simulation.population
+    bias, drawn = simulation.config.model.output_bias, simulation.task.draws_negatives
     up, down = sums_per_row(data.center)
-    if simulation.config.model.output_bias == "item":
-        up += 1
     scaled = data.standardize and simulation.task.adds_center
-    of_clients = sums_per_client(data.center, scaled)
+    up_once, down_once = sums_per_client(data.center, scaled)
+    if bias == "item":  # a sum, and how many rated the item if that is not known yet
+        up += 1 if data.center == "bias" else 2
+    if bias != "zero":  # the mean
+        up_once, down_once = up_once + 2, down_once + 1
+    if drawn and data.negative_sampling == "popularity":  # of all items, to draw by
+        up, down_once = up + 1, down_once + simulation.model.num_items
     rows = population.rows[population.trainable]
-    return traffic_ledger(simulation).start_traffic(rows, (up, down), of_clients)
+    return traffic_ledger(simulation).start_traffic(rows, (up, down), (up_once, down_once))

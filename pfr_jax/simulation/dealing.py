@@ -60,7 +60,7 @@ def deal(spec: AlgorithmSpec, config: Config, ratings: Ratings, split: Split) ->
     task = TASKS[data.feedback]
     target = task.targets(ratings, data.implicit_threshold)
     held = np.sort(np.concatenate([split.train, split.support]))
-    draws = Draws(data.negatives, data.negative_sampling, config.run.seed)
+    draws = Draws(data.negatives, data.negative_sampling, config.run.seed, ~new_users)
     examples = task.examples(ratings, held, target, draws)
     trained = ~new_users[examples.user]
     task.check(float(examples.target[trained].mean()) if trained.any() else 0.0)

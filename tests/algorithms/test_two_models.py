@@ -144,6 +144,7 @@ def test_the_shared_model_does_not_notice_the_own_one(name: str) -> None:
     jax.tree.map(np.testing.assert_array_equal, two, one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -173,7 +174,7 @@ def test_a_strong_pull_leaves_the_own_model_at_the_shared_one() -> None:
 
 
 def test_what_it_cannot_be_combined_with_is_one_clear_line() -> None:
-    with pytest.raises(InputError, match="two models have different rows") as error:
+    with pytest.raises(InputError, match="goes with one model per client") as error:
         small_simulation(algorithm="ditto", partial_compression=False)
     assert "\n" not in str(error.value)
     with pytest.raises(InputError, match="--engine=factored .*--algorithm=apfl"):

@@ -141,6 +141,7 @@ def test_a_compressor_that_keeps_everything_changes_nothing() -> None:
             np.testing.assert_allclose(found[name], change, atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

@@ -10,13 +10,14 @@ from pfr_jax.data.examples import _draw, chosen_and_not
 from pfr_jax.seeding import bit_generator
 
 RATINGS = ragged_ratings()  # of 2 to 23 of 23 items
+EVERYBODY = np.ones(13, bool)
 TARGET = (RATINGS.rating >= 3.5).astype(np.float64)
 ROWS = np.arange(len(RATINGS))
 
 
 @given(negatives=st.integers(1, 5), seed=st.integers(0, 2**40))
 def test_who_has_which_negatives(negatives: int, seed: int) -> None:
-    found = chosen_and_not(RATINGS, ROWS, TARGET, negatives, "uniform", seed)
+    found = chosen_and_not(RATINGS, ROWS, TARGET, negatives, "uniform", seed, EVERYBODY)
     pairs = found.user.astype(np.int64) * RATINGS.num_items + found.item
     assert len(np.unique(pairs)) == len(pairs)
     for user in range(RATINGS.num_users):
@@ -32,12 +33,12 @@ def test_who_has_which_negatives(negatives: int, seed: int) -> None:
 
 def test_a_clients_draws_are_its_own_and_seeded() -> None:
     """They depend on its own training ratings and the seed, not on anybody else's."""
-    one = chosen_and_not(RATINGS, ROWS, TARGET, 1, "uniform", 3)
+    one = chosen_and_not(RATINGS, ROWS, TARGET, 1, "uniform", 3, EVERYBODY)
     fewer = np.flatnonzero(RATINGS.user != 2)
-    other = chosen_and_not(RATINGS, fewer, TARGET, 1, "uniform", 3)
+    other = chosen_and_not(RATINGS, fewer, TARGET, 1, "uniform", 3, EVERYBODY)
     everybody_else = np.arange(RATINGS.num_users) != 2
     np.testing.assert_array_equal(one.of_users(everybody_else).item, other.item)
-    again = chosen_and_not(RATINGS, ROWS, TARGET, 1, "uniform", 4)
+    again = chosen_and_not(RATINGS, ROWS, TARGET, 1, "uniform", 4, EVERYBODY)
     assert not np.array_equal(one.item, again.item)
 
 
@@ -45,7 +46,7 @@ def test_a_held_out_item_may_be_drawn() -> None:
     """A client does not know what is held out, and must not avoid it."""
     few = np.flatnonzero(RATINGS.user == 12)[:3]  # 20 of its 23 ratings are held out
     liked = int(TARGET[few].sum())
-    found = chosen_and_not(RATINGS, few, TARGET, 20, "uniform", 0)
+    found = chosen_and_not(RATINGS, few, TARGET, 20, "uniform", 0, EVERYBODY)
     assert liked > 0 and (found.target == 0).sum() == 20
 
 
@@ -59,8 +60,19 @@ def test_chances_by_popularity() -> None:
     assert len(_draw(weight, np.arange(4), 3, bit_generator(1))) == 0
 
 
+def test_new_users_choices_change_no_chances() -> None:
+    """Of users held out of training; else their ratings would shape what the others train on."""
+    counted = np.arange(13) != 12
+    flipped = np.where(RATINGS.user == 12, 1 - TARGET, TARGET)
+    one, other = (
+        chosen_and_not(RATINGS, ROWS, target, 1, "popularity", 0, counted).of_users(counted)
+        for target in (TARGET, flipped)
+    )
+    np.testing.assert_array_equal(one.item, other.item)
+
+
 @pytest.mark.parametrize("sampling", ["uniform", "popularity"])
 def test_nothing_is_drawn_for_who_chose_nothing(sampling) -> None:
     target = np.where(RATINGS.user == 5, 0.0, TARGET)
-    found = chosen_and_not(RATINGS, ROWS, target, 4, sampling, 0)
+    found = chosen_and_not(RATINGS, ROWS, target, 4, sampling, 0, EVERYBODY)
     assert not (found.user == 5).any()

@@ -86,6 +86,7 @@ def test_nothing_left_to_divide() -> None:
     assert found.scale == 1 and not found.values(same, RATINGS.user, RATINGS.item).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("center", ["global", "user", "bias"])
 def test_a_run_in_another_unit_is_the_same_run(center: Center) -> None:
     """Stars times 20, and divided by 4 and shifted: RMSE in units of the file."""

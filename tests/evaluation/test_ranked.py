@@ -36,6 +36,7 @@ def test_more_negatives_are_more_rows_and_bytes() -> None:
     assert traffic[1].up > traffic[0].up and traffic[1].down > traffic[0].down
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -77,6 +78,7 @@ def trained() -> tuple[Simulation, Any]:
     return simulation, list(simulate(simulation))[-1]
 
 
+@pytest.mark.slow
 def test_chance_popularity_and_the_model(trained) -> None:
     """Shuffled scores are at chance; popularity is above, and so is what was learned.
 
@@ -93,6 +95,7 @@ def test_chance_popularity_and_the_model(trained) -> None:
     assert record.evaluation.test.ndcg_full > 0.7 * popularity
 
 
+@pytest.mark.slow
 def test_alone_a_client_cannot_rank(trained) -> None:
     """If drawing negatives leaked what is held out, training alone would find it."""
     simulation, record = trained

@@ -85,6 +85,7 @@ def test_rounds_by_hand() -> None:
         np.testing.assert_allclose(of_pairs, scores[pairs], atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

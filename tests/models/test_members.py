@@ -37,6 +37,7 @@ def scores(simulation: Simulation, state: Any) -> np.ndarray:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["personalfr", "fedavg", "local"])
 @pytest.mark.parametrize("model", MODELS, ids=["mf", "autoencoder"])
 def test_a_member_is_what_it_would_be_alone(
@@ -78,6 +79,7 @@ def test_predictions_and_beginnings() -> None:
     assert side_by_side(one, 1) is one
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

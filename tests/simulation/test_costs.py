@@ -144,9 +144,10 @@ def test_items_own_bias_is_paid_for_in_the_first_round():
         for bias in ("zero", "item")
     )
     ratings = len(small_simulation(**common).split.train)
-    assert paid[0].payload_up - plain[0].payload_up == 4 * ratings
+    # A sum and a count per row; a sum and a count per client, and the mean sent back.
+    assert paid[0].payload_up - plain[0].payload_up == 8 * ratings + 8 * 13
     assert paid[0].index_up - plain[0].index_up == 4 * ratings
-    assert paid[1] == plain[1] and paid[0].down == plain[0].down
+    assert paid[1] == plain[1] and paid[0].down - plain[0].down == 4 * 13
 
 
 def test_rounds_report_the_rows_of_their_own_cohort():

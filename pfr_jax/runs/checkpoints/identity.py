@@ -19,6 +19,7 @@ Content = dict[str, Any]
 ONE_BY_ONE = {  # what is compared apart from the settings -> how a difference is told
     "records": "the run's algorithm, model or compressor was another record",
     "split": "the split into training, validation and test is not that of the run",
+    "examples": "the clients' negatives were drawn otherwise",
     "clients": "the clients are dealt to other blocks than the run's",
     "a client's state": "what is kept of a client has another shape or type than in the run",
 }
@@ -29,17 +30,18 @@ def identity(simulation: Simulation, leaf_types: dict[str, str]) -> Content:
     split = simulation.split
     rows = split.train, split.validation, split.test, split.support, split.query
     settings = simulation.config.flat().items()
-    compressor = simulation.federation.side.compressor
+    compressor, examples = simulation.federation.side.compressor, simulation.examples
     return {
         "records": [
             simulation.spec.name,
-            type(simulation.model).__name__,
+            type(getattr(simulation.model, "one", simulation.model)).__name__,
             compressor.name if compressor else "none",
         ],
         "format": FORMAT,
         "settings": {name: list(v) if isinstance(v, tuple) else v for name, v in settings},
         "ratings": facts_of_ratings(simulation.ratings, simulation.target),
         "split": _fingerprint(*rows),
+        "examples": _fingerprint(examples.user, examples.item, examples.target),
         "clients": _fingerprint(simulation.population.bucket_of),
         "engine": simulation.spec.name
         if simulation.spec.centralized
