@@ -40,7 +40,7 @@ def simulation_of(workload: Workload, engine: str, block_size: int = 0) -> Simul
         return "carry" if carried else "restart"
 
     config = Config(
-        DataConfig(center="none", validation_fraction=0.0, test_fraction=0.0),
+        DataConfig(center="none", standardize=False, validation_fraction=0.0, test_fraction=0.0),
         ModelConfig(hidden_sizes=workload.hidden_sizes, dropout=workload.dropout, input_offset=0.0),
         ClientConfig(
             client_learning_rate=workload.learning_rate,
