@@ -31,7 +31,7 @@ def decoded(compressor: Compressor, values: np.ndarray, rows: int, seed: int = 0
     return np.asarray(compressor.decode(encoded, values.shape[1]))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     which=st.sampled_from(ALL),
     rows=st.integers(1, 9),
@@ -132,6 +132,7 @@ def test_both_engines_upload_the_same(name: str, algorithm: str) -> None:
         np.testing.assert_allclose(change, other[leaf], atol=1e-9 * np.abs(change).max())
 
 
+@pytest.mark.slow
 def test_a_compressor_that_keeps_everything_changes_nothing() -> None:
     plain = change_of_shared()
     for changes in ({"compressor": "topk", "topk_share": 1.0}, {"compressor": "lowrank"}):
