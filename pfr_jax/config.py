@@ -516,6 +516,10 @@ class Config:
             f"--algorithm={name} has no clients that could fail; see --dropout_rate, "
             "--straggler_rate, --deadline, --over_selection and --max_update_norm",
         )
+        coupling, most = self.client.coupling, ALGORITHMS[name].largest_coupling
+        require(
+            coupling <= most, f"--coupling={coupling}: --algorithm={name} takes at most {most:g}"
+        )
         require(
             not centralized or self.client.compressor == "none",
             f"--compressor={self.client.compressor}: --algorithm={name} uploads nothing",

@@ -3,6 +3,7 @@
 An algorithm of one's own is one more record; see `catalog` for those that come with the package.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -75,6 +76,7 @@ class AlgorithmSpec:
       schedule: (private epochs, local epochs) of the settings -> which part moves in which epoch.
       objective: what a client minimises over its private and its shared part.
       predicts: (private, shared, --coupling) -> the parts of the model that a client predicts with.
+      largest_coupling: of --coupling.
       stateless: clients keep nothing of their private part; it is learned anew in every round.
       centralized: no federation. One trainer holds everybody's ratings and the whole model.
 
@@ -91,6 +93,7 @@ class AlgorithmSpec:
     schedule: Callable[[int, int], Moves] = at_once
     objective: Objective = loss_of_one_model
     predicts: Callable[[Params, Params, float], Params] = one_model
+    largest_coupling: float = math.inf
     stateless: bool = False
     centralized: bool = False
 

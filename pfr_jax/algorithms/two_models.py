@@ -70,4 +70,5 @@ APFL = AlgorithmSpec(
     private=BOTH,
     objective=loss_and_that_of_the_mixture,
     predicts=mixture,
+    largest_coupling=1.0,  # a share
 )

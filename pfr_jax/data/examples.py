@@ -89,7 +89,7 @@ def _draw(
 ) -> np.ndarray:
     """Different items that are not ``rated``, with chances by ``weight`` f64[I]; at most all.
 
-    The largest of exponential keys: without replacement, and the same on every machine.
+    Those of the smallest exponential keys, which is drawing without replacement.
     """
     uniform = np.random.Generator(bits).random(len(weight))
     keys = np.full(len(weight), np.inf)

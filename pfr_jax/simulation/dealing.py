@@ -1,4 +1,4 @@
-"""Ratings become clients' data: new users set apart, targets centred, users dealt to clients."""
+"""Ratings become clients' data: new users set apart, targets standardised, users dealt to clients."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ from pfr_jax.population.population import deal_with_new_users
 
 @dataclass(frozen=True)
 class Dealt:
-    """Ratings split, centred and dealt to clients: what is done before anything is stacked."""
+    """Ratings split, standardised and dealt to clients: what is done before anything is stacked."""
 
     spec: AlgorithmSpec
     task: Task

@@ -3,10 +3,9 @@
 import jax
 import numpy as np
 
+from pfr_jax.data.effects import ITEM_SHRINKAGE
 from pfr_jax.models.model import Params, init_params
 from pfr_jax.simulation.setup import Simulation
-
-ITEM_SHRINKAGE = 10  # ratings of the mean that every item is given besides its own
 
 
 def seed_keys(seed: int) -> tuple[jax.Array, jax.Array]:

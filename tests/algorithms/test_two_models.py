@@ -179,3 +179,5 @@ def test_what_it_cannot_be_combined_with_is_one_clear_line() -> None:
     assert "\n" not in str(error.value)
     with pytest.raises(InputError, match="--engine=factored .*--algorithm=apfl"):
         small_simulation(algorithm="apfl", engine="factored")
+    with pytest.raises(InputError, match="--coupling=1.5: --algorithm=apfl takes at most 1"):
+        small_simulation(algorithm="apfl", coupling=1.5)
