@@ -1,4 +1,4 @@
-"""Ratings become clients' data: new users set apart, targets standardised, users dealt to clients."""
+"""Ratings become clients' data: new users apart, targets standardised, users dealt out."""
 
 from dataclasses import dataclass
 
