@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pfr_jax.client.dither import random_bits
-from pfr_jax.models.item_rows import Tree, flatten, nest
+from pfr_jax.models.item_rows import Tree, flatten, nest, of_items
 
 Encoded = dict[str, jax.Array]
 FLOAT_BYTES, INDEX_BYTES = 4, 4
@@ -168,11 +168,6 @@ def matrices(tree: Tree) -> dict[str, Any]:
 def width(matrix: Any) -> int:
     """Its columns, of all members together."""
     return int(np.prod(matrix.shape[1:]))
-
-
-def of_items(name: str) -> bool:
-    """Whether a matrix has a row per item."""
-    return name.rpartition("/")[2].startswith("item_")
 
 
 def through(

@@ -15,14 +15,18 @@ import jax.numpy as jnp
 Tree = Any
 
 
+def of_items(path: str) -> bool:
+    """Whether a leaf has a row per item, by its path or its name alone."""
+    return path.rpartition("/")[2].startswith("item_")
+
+
 def map_rows(
     on_items: Callable[..., Any], on_dense: Callable[..., Any], tree: Tree, *rest: Tree
 ) -> Tree:
     """Maps ``on_items`` over the item leaves of the trees and ``on_dense`` over the others."""
 
     def apply(path: tuple[Any, ...], *leaves: jax.Array) -> Any:
-        is_item = path[-1].key.startswith("item_")
-        return (on_items if is_item else on_dense)(*leaves)
+        return (on_items if of_items(path[-1].key) else on_dense)(*leaves)
 
     return jax.tree_util.tree_map_with_path(apply, tree, *rest)
 

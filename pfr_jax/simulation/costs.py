@@ -12,11 +12,11 @@ import jax
 import numpy as np
 
 from pfr_jax.client import compressors
-from pfr_jax.client.compressors import FLOAT_BYTES, Compressor, of_items
+from pfr_jax.client.compressors import FLOAT_BYTES, Compressor
 from pfr_jax.client.factored.coefficients import num_moments
 from pfr_jax.client.local_training import Parts
 from pfr_jax.data.standard import sums_per_client, sums_per_row
-from pfr_jax.models.item_rows import Tree, map_rows
+from pfr_jax.models.item_rows import Tree, map_rows, of_items
 from pfr_jax.models.model import Model, parts_on
 from pfr_jax.simulation.setup import Simulation
 from pfr_jax.simulation.start import initial_params

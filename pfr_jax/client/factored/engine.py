@@ -38,7 +38,6 @@ from pfr_jax.client.factored.state import (
     init,
     kinds,
     layers_of,
-    of_items,
     start_vectors,
 )
 from pfr_jax.client.factored.step import (
@@ -50,7 +49,7 @@ from pfr_jax.client.factored.step import (
 )
 from pfr_jax.client.local_training import ClientData, Parts, moves_of_steps
 from pfr_jax.client.screening import judge
-from pfr_jax.models.item_rows import Tree, flatten, nest, take_rows
+from pfr_jax.models.item_rows import Tree, flatten, nest, of_items, take_rows
 from pfr_jax.models.model import features
 from pfr_jax.population.population import Bucket
 

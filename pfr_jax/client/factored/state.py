@@ -17,7 +17,7 @@ from pfr_jax.client.factored.coefficients import num_moments
 from pfr_jax.client.factored.outer_products import Dense, Layer, OutputRows, input_rows
 from pfr_jax.client.factored.untouched import untouched
 from pfr_jax.client.local_training import LocalTraining, Parts
-from pfr_jax.models.item_rows import Tree, flatten
+from pfr_jax.models.item_rows import Tree, flatten, of_items
 from pfr_jax.population.population import Bucket
 
 INPUT = "encoder/input"
@@ -44,11 +44,6 @@ def kinds(part: Tree) -> Kinds:
         else:
             found.vectors[name] = leaf
     return found
-
-
-def of_items(name: str) -> bool:
-    """Whether a vector has an entry per item."""
-    return name.endswith("/item_bias")
 
 
 def start_vectors(public: Parts, items: jax.Array) -> Parts:
@@ -113,7 +108,7 @@ def _residual(side: ClientSide, shared: Tree, num_rows: int, stacked: Any) -> Fl
         return None
 
     def one(name: str, leaf: jax.Array) -> jax.ShapeDtypeStruct:
-        rows = num_rows if compressors.of_items(name) else leaf.shape[0]
+        rows = num_rows if of_items(name) else leaf.shape[0]
         return jax.ShapeDtypeStruct((rows, *leaf.shape[1:]), leaf.dtype)
 
     shapes = {name: one(name, leaf) for name, leaf in compressors.matrices(shared).items()}
