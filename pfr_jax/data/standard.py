@@ -11,9 +11,11 @@ from typing import Literal
 
 import numpy as np
 
-from pfr_jax.data.effects import SWEEPS, alternating_effects, effects_of_users
+from pfr_jax.data.effects import SWEEPS, adaptive_effects, fixed_effects
 
-Center = Literal["none", "global", "user", "bias"]
+Center = Literal["none", "global", "user", "bias", "adaptive"]
+# Those with effects of items, and what finds them.
+EFFECTS = {"bias": fixed_effects, "adaptive": adaptive_effects}
 MEAN_SHRINKAGE = 5  # ratings; the user's own mean, less the global one, is sum / (n + 5)
 
 
@@ -56,7 +58,8 @@ def fit_standard(
       trained: bool[n], of users who take part in training; sums are over these alone.
       size: U and I.
       center: "none": nothing is subtracted (the paper); "global": the mean; "user": the user's own
-        mean, shrunk towards it; "bias": what bias-only predicts.
+        mean, shrunk towards it; "bias": what bias-only predicts; "adaptive": likewise, with
+        shrinkage learned from the ratings.
       scaled: divide by the root mean square of what is left.
 
     Returns:
@@ -69,11 +72,12 @@ def fit_standard(
         count = np.bincount(user, minlength=num_users)
         offset = np.bincount(user, target - mean, minlength=num_users)
         of_user = of_user + offset / (count + MEAN_SHRINKAGE)
-    if center == "bias":
+    if center in EFFECTS:
         residual = target - mean
         train = user[trained], item[trained], residual[trained]
-        _, of_item = alternating_effects(*train, num_users, num_items)
-        of_user = of_user + effects_of_users(user, residual - of_item[item], num_users)
+        effects = EFFECTS[center](*train, num_users, num_items)
+        of_item = effects.item
+        of_user = of_user + effects.of_users(user, residual - of_item[item])
     plain = Standard(of_user, of_item, 1.0)
     if not scaled:
         return plain
@@ -84,12 +88,17 @@ def fit_standard(
 def sums_per_row(center: Center) -> tuple[int, int]:
     """Numbers that a client sends up and is sent down per item of its own, before the first round.
 
-    "bias": in every sweep a sum up and an effect down, and once how many rated the item.
+    With effects of items: in every sweep a sum up and an effect down, and once how many rated the
+    item.
     """
-    return (SWEEPS + 1, SWEEPS) if center == "bias" else (0, 0)
+    return (SWEEPS + 1, SWEEPS) if center in EFFECTS else (0, 0)
 
 
 def sums_per_client(center: Center, scaled: bool) -> tuple[int, int]:
-    """Likewise per client: a sum and a count up and their quotient down, for mean and scale."""
-    sums = int(center != "none") + int(scaled)
-    return 2 * sums, sums
+    """Likewise per client: a sum and a count up and their quotient down, for mean and scale.
+
+    "adaptive": besides, in every sweep the squared effect and the squared rest up, the users'
+    shrinkage down.
+    """
+    sums, sweeps = int(center != "none") + int(scaled), SWEEPS if center == "adaptive" else 0
+    return 2 * sums + 2 * sweeps, sums + sweeps

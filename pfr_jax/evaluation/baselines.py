@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pfr_jax.data.effects import ITEM_SHRINKAGE, alternating_effects, shrunken_mean
+from pfr_jax.data.effects import ITEM_SHRINKAGE, adaptive_effects, fixed_effects, shrunken_mean
 from pfr_jax.data.table import Ratings
 from pfr_jax.seeding import Stream, permutation
 
@@ -27,7 +27,7 @@ class Predictor:
 
 
 def fit_baselines(ratings: Ratings, fitted: np.ndarray) -> dict[str, Predictor]:
-    """The predictors global_mean, user_mean, item_mean and bias_only, fitted on these rows.
+    """The predictors global_mean, user_mean, item_mean, bias_only and adaptive_bias, fitted on these rows.
 
     A user or item without training ratings has effect 0.
     """
@@ -35,12 +35,14 @@ def fit_baselines(ratings: Ratings, fitted: np.ndarray) -> dict[str, Predictor]:
     stars = ratings.rating[fitted].astype(np.float64)
     mean = float(stars.mean())
     no_user, no_item = np.zeros(ratings.num_users), np.zeros(ratings.num_items)
-    effects = alternating_effects(user, item, stars - mean, len(no_user), len(no_item))
+    left = user, item, stars - mean, len(no_user), len(no_item)
+    fixed, adaptive = fixed_effects(*left), adaptive_effects(*left)
     return {
         "global_mean": Predictor(mean, no_user, no_item),
         "user_mean": Predictor(mean, shrunken_mean(user, stars - mean, len(no_user), 0.0), no_item),
         "item_mean": Predictor(mean, no_user, shrunken_mean(item, stars - mean, len(no_item), 0.0)),
-        "bias_only": Predictor(mean, *effects),
+        "bias_only": Predictor(mean, fixed.user, fixed.item),
+        "adaptive_bias": Predictor(mean, adaptive.user, adaptive.item),
     }
 
 

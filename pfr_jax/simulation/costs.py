@@ -15,7 +15,7 @@ from pfr_jax.client import compressors
 from pfr_jax.client.compressors import FLOAT_BYTES, Compressor
 from pfr_jax.client.factored.coefficients import num_moments
 from pfr_jax.client.local_training import Parts
-from pfr_jax.data.standard import sums_per_client, sums_per_row
+from pfr_jax.data.standard import EFFECTS, sums_per_client, sums_per_row
 from pfr_jax.models.item_rows import Tree, map_rows, of_items
 from pfr_jax.models.model import Model, parts_on
 from pfr_jax.simulation.setup import Simulation
@@ -206,7 +206,7 @@ def costs_of_clients(simulation: Simulation) -> ClientCosts | None:
         side.training.local_epochs * (2 if spec.two_models else 1),
         (carried.private * side.carry.private, carried.shared * side.carry.shared),
         side.keeps_residual,
-        simulation.config.data.center == "bias",
+        simulation.config.data.center in EFFECTS,
     )
 
 
@@ -218,7 +218,7 @@ def traffic_before(simulation: Simulation) -> Traffic:
     scaled = data.standardize and simulation.task.adds_center
     up_once, down_once = sums_per_client(data.center, scaled)
     if bias == "item":  # a sum, and how many rated the item if that is not known yet
-        up += 1 if data.center == "bias" else 2
+        up += 1 if data.center in EFFECTS else 2
     if bias != "zero":  # the mean
         up_once, down_once = up_once + 2, down_once + 1
     if drawn and data.negative_sampling == "popularity":  # of all items, to draw by

@@ -8,7 +8,7 @@ from pfr_jax.algorithms import AlgorithmSpec
 from pfr_jax.config import Config, DataConfig
 from pfr_jax.data.examples import Examples
 from pfr_jax.data.splits import Split, choose_new_users, hold_out_users
-from pfr_jax.data.standard import Standard, fit_standard
+from pfr_jax.data.standard import EFFECTS, Standard, fit_standard
 from pfr_jax.data.table import Ratings
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.task import Draws, Task
@@ -64,8 +64,8 @@ def deal(spec: AlgorithmSpec, config: Config, ratings: Ratings, split: Split) ->
     examples = task.examples(ratings, held, target, draws)
     trained = ~new_users[examples.user]
     task.check(float(examples.target[trained].mean()) if trained.any() else 0.0)
-    if data.center == "bias" and not task.adds_center:
-        raise InputError(f"--center=bias: --feedback={task.name} has no effects to add back")
+    if data.center in EFFECTS and not task.adds_center:
+        raise InputError(f"--center={data.center}: --feedback={task.name} has no effects to add back")
     standard = fit_standard(
         *(examples.user, examples.item, examples.target),
         trained=trained,
