@@ -30,7 +30,7 @@ READING = frozenset(
     "rating_range min_ratings_per_user min_ratings_per_item".split()
 )
 # Settings of what is looked at, and when: a run may be resumed with others from there on.
-FROM_HERE_ON = frozenset({"eval_every", "top_k"})
+FROM_HERE_ON = frozenset({"eval_every", "top_k", "model_shrinkage"})
 
 
 def option(default: Any, help: str, choices: tuple[str, ...] = ()) -> Any:
@@ -163,7 +163,8 @@ class DataConfig:
         "What is subtracted from ratings before the model sees them and added back after: "
         "nothing (the paper), the mean of all training ratings, the user's own mean shrunk "
         "towards it, which stays on the client, or what bias-only predicts (stars only): effects "
-        "of items by ten secure sums before the first round, the user's own on the client. "
+        "of items by ten secure sums before the first round, the user's own on the client; "
+        "adaptive: likewise, shrunk as far as the ratings themselves ask for. "
         "Implicit feedback: subtracted from the inputs 0 and 1; logits are left as they are.",
     )
     standardize: bool = option(
@@ -291,6 +292,12 @@ class ClientConfig:
         0.1,
         "ditto: weight of the distance of a client's own model from the shared one; apfl: the "
         "shared model's share in the mixture.",
+    )
+    weighting: Literal["clients", "ratings"] = option(
+        "ratings",
+        "What weighs alike in training: clients, whose loss is the mean over their ratings (the "
+        "paper), or ratings: that loss times the client's ratings per user over the mean of all, "
+        "before clipping.",
     )
     batch_size: int = option(10, "Users per local step, at most (paper: 10; 5 for ML-100K).")
     partial_compression: bool = option(
@@ -447,6 +454,12 @@ class RunConfig:
         "Local epochs in which the private part of a held-out user (--holdout_users) is fitted "
         "to its own ratings against the frozen shared part, at --client_learning_rate.",
     )
+    model_shrinkage: float | None = option(
+        None,
+        "Stars: a client counts the model's part of a prediction, which is added to its centre "
+        "(--center), n / (n + this) times, n its user's training ratings. Unset: what is best on "
+        "the validation split, found anew at every evaluation; 0 where there is none.",
+    )
     clip_predictions: bool = option(
         True, "Clip predictions to the rating scale when measuring errors (paper: no)."
     )
@@ -480,6 +493,11 @@ class RunConfig:
         )
         positive = "rounds", "eval_every", "adaptation_epochs", "top_k", "keep_checkpoints"
         require_positive(self, *positive)
+        shrinkage = self.model_shrinkage
+        require(
+            shrinkage is None or 0 <= shrinkage < math.inf,
+            f"--model_shrinkage={shrinkage}: must be 0 or more, and finite",
+        )
         every = self.checkpoint_every
         require(every >= 0, f"--checkpoint_every={every}: a number of rounds, or 0")
         require(

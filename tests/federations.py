@@ -40,6 +40,8 @@ def small_config(**changes: object) -> Config:
     defaults: dict[str, object] = {
         "center": "none",
         "standardize": False,
+        "weighting": "clients",
+        "model_shrinkage": 0.0,
         "validation_fraction": 0.0,
         "test_fraction": 0.1,
         "hidden_sizes": (7, 5),

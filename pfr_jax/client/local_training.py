@@ -18,9 +18,8 @@ import optax
 
 from pfr_jax.algorithms.spec import Objective, loss_of_one_model, one_model
 from pfr_jax.models.item_rows import Tree
+from pfr_jax.models.losses import Loss
 from pfr_jax.models.model import Model, Params, predict
-
-Loss = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ In a federation a sweep is a sum over clients per item, what they are sent back,
 client by itself.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -70,7 +70,8 @@ def adaptive_effects(
             "user": noise / np.mean((of_user**2 + user_variance)[rated > 0]),
             "item": noise / np.mean((of_item**2 + item_variance)[seen > 0]),
         }
-    return Effects(of_user, of_item, shrinkage["user"], shrinkage["item"])
+    found = Effects(of_user, of_item, shrinkage["user"], shrinkage["item"])
+    return replace(found, user=found.of_users(user, residual - of_item[item]))
 
 
 def shrunken_mean(

@@ -27,7 +27,7 @@ class Predictor:
 
 
 def fit_baselines(ratings: Ratings, fitted: np.ndarray) -> dict[str, Predictor]:
-    """The predictors global_mean, user_mean, item_mean, bias_only and adaptive_bias, fitted on these rows.
+    """global_mean, user_mean, item_mean, bias_only and adaptive_bias, fitted on these rows.
 
     A user or item without training ratings has effect 0.
     """

@@ -1,6 +1,7 @@
 """Figures of a federation, or of a baseline, on validation, test and new users' ratings."""
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,6 +14,7 @@ from pfr_jax.client.engines import block_sizes
 from pfr_jax.data.splits import Split
 from pfr_jax.evaluation.cold import warm_pairs
 from pfr_jax.evaluation.scoring import Scorer, make_scorer, score_of_pairs
+from pfr_jax.evaluation.shrinkage import best_shrinkage, shrunken
 from pfr_jax.evaluation.task import AnyFigures, ByUser, HeldOutPart, Judged
 from pfr_jax.population.devices import EVERYWHERE, put
 from pfr_jax.population.population import Population
@@ -36,6 +38,7 @@ class Evaluation:
     # Over warm ratings alone; None where all are warm or none is.
     validation_warm: AnyFigures | None = None
     test_warm: AnyFigures | None = None
+    shrinkage: float = 0.0  # of the model's part of a prediction, see --model_shrinkage
 
 
 NOTHING = Evaluation(None, False, None, None, {}, {})
@@ -56,12 +59,14 @@ def evaluate(simulation: Simulation, state: FederationState, best: float, last: 
         simulation.population,
         simulation.fallback,
     )
-    found = NOTHING
+    shrinkage = simulation.config.run.model_shrinkage or 0.0
+    found = dataclasses.replace(NOTHING, shrinkage=shrinkage)
     if len(split.validation):
-        judged = judge(simulation, scorer, split.validation, seen=split.train)
+        judged, shrinkage = _judge_validation(simulation, scorer)
         # Fallbacks stay as they are: without a warm rating no round is better than another.
         found = dataclasses.replace(
             found,
+            shrinkage=shrinkage,
             validation=judged.figures,
             validation_warm=judged.warm,
             improved=judged.num_warm > 0 and simulation.task.criterion(judged.figures) < best,
@@ -69,11 +74,11 @@ def evaluate(simulation: Simulation, state: FederationState, best: float, last: 
     if not reports or not (found.improved or last):
         return found
     if len(split.test):
-        judged = judge(simulation, scorer, split.test, seen_in_test(split))
+        judged = judge(simulation, scorer, split.test, seen_in_test(split), shrinkage)
         found = dataclasses.replace(
             found, test=judged.figures, test_warm=judged.warm, test_by_user=judged.by_user
         )
-    new = judge_new_users(simulation, state, scorer) if len(split.query) else {}
+    new = judge_new_users(simulation, state, scorer, shrinkage) if len(split.query) else {}
     return dataclasses.replace(
         found,
         new_users={name: judged.figures for name, judged in new.items()},
@@ -81,15 +86,45 @@ def evaluate(simulation: Simulation, state: FederationState, best: float, last: 
     )
 
 
-def judge(simulation: Simulation, scorer: Scorer, part: np.ndarray, seen: np.ndarray) -> Judged:
+def _judge_validation(simulation: Simulation, scorer: Scorer) -> tuple[Judged, float]:
+    """Figures over the validation part, and the shrinkage of the model they are of."""
+    split, task = simulation.split, simulation.task
+    judge = judge_of(simulation, scorer, split.validation, seen=split.train)
+    fixed = simulation.config.run.model_shrinkage
+    if fixed is not None or not task.adds_center:
+        return judge(fixed or 0.0), fixed or 0.0
+    return best_shrinkage(judge, lambda judged: task.criterion(judged.figures))
+
+
+def judge(
+    simulation: Simulation,
+    scorer: Scorer,
+    part: np.ndarray,
+    seen: np.ndarray,
+    shrinkage: float = 0.0,
+) -> Judged:
     """Figures over a part and of each user. ``part`` and ``seen`` are rows i64[...] of the table.
 
     ``seen`` are the ratings that are no candidates of a full ranking.
     """
+    return judge_of(simulation, scorer, part, seen)(shrinkage)
+
+
+def judge_of(
+    simulation: Simulation, scorer: Scorer, part: np.ndarray, seen: np.ndarray
+) -> Callable[[float], Judged]:
+    """``judge`` as a function of the shrinkage; the part is scored once."""
     held = part_of(simulation, part, seen)
     user, item = jnp.asarray(held.user), jnp.asarray(held.item)
     outputs = np.asarray(score_of_pairs(scorer, user, item), np.float64)
-    return simulation.task.judge(held, scorer, outputs)
+    examples = np.bincount(simulation.examples.user, minlength=simulation.ratings.num_users)
+
+    def judge(shrinkage: float) -> Judged:
+        return simulation.task.judge(
+            held, scorer, shrunken(outputs, examples[held.user], shrinkage)
+        )
+
+    return judge
 
 
 def part_of(simulation: Simulation, part: np.ndarray, seen: np.ndarray) -> HeldOutPart:
@@ -113,11 +148,12 @@ def seen_in_test(split: Split) -> np.ndarray:
 
 
 def judge_new_users(
-    simulation: Simulation, state: FederationState, scorer: Scorer
+    simulation: Simulation, state: FederationState, scorer: Scorer, shrinkage: float
 ) -> dict[str, Judged]:
     """Figures of the users held out of training, by what encodes their ratings."""
+    split = simulation.split
     judge_query = partial(
-        judge, simulation, part=simulation.split.query, seen=simulation.split.support
+        judge, simulation, part=split.query, seen=split.support, shrinkage=shrinkage
     )
     if simulation.adaptation is None:
         return {"shared_encoder": judge_query(scorer=scorer)}

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import numpy as np
 
 from pfr_jax.data.examples import Examples, Sampling, observed
@@ -18,10 +17,10 @@ from pfr_jax.data.table import Ratings
 from pfr_jax.evaluation.metrics import Figures
 from pfr_jax.evaluation.ranking import KindsOfUsers, RankingFigures
 from pfr_jax.evaluation.scoring import Scorer
+from pfr_jax.models.losses import Loss
 
 AnyFigures = Figures | RankingFigures
 ByUser = dict[str, np.ndarray]  # figure -> f64[U], NaN where it is not defined
-Loss = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,12 @@ OF_FACTORS: Space = {  # a model without an encoder
 }
 
 # The trials that are kept were made so, and a search goes on where it was.
-AS_TUNED: dict[str, Any] = {"standardize": False}
+AS_TUNED: dict[str, Any] = {
+    "standardize": False,
+    "weighting": "clients",
+    "model_shrinkage": 0.0,
+    "members": 1,
+}
 
 SYSTEMS = {
     system.name: system

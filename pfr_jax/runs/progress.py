@@ -144,6 +144,7 @@ def _pack(name: str, reported: Reported | None, arrays: Arrays) -> dict[str, Any
     return {
         "round": reported.round,
         "improved": evaluation.improved,
+        "shrinkage": evaluation.shrinkage,
         "validation": _fields(evaluation.validation),
         "test": _fields(evaluation.test),
         "validation_warm": _fields(evaluation.validation_warm),
@@ -170,6 +171,7 @@ def _unpack(
     evaluation = Evaluation(
         validation=figures(plain["validation"]),
         improved=plain["improved"],
+        shrinkage=plain["shrinkage"],
         test=figures(plain["test"]),
         test_by_user=by_user.pop("") or None,
         new_users={encoder: kind(**fields) for encoder, fields in plain["new_users"].items()},

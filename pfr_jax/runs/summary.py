@@ -139,6 +139,7 @@ def summary(
         "users_by_encoder": dict(zip(kinds.tolist(), counts.tolist(), strict=True)),
         "rounds": outcome.last.round,
         "selected_round": outcome.selected.round if outcome.selected else None,
+        "model_shrinkage": selected.shrinkage if selected else None,
         "validation": _fields(selected.validation if selected else None),
     }
     for suffix, evaluation in outcome.evaluations.items():

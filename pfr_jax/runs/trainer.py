@@ -1,5 +1,6 @@
 """A prepared simulation trained, logged and reported."""
 
+import dataclasses
 import time
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from pfr_jax.runs.checkpoints.schedule import Schedule, Stop
 from pfr_jax.runs.checkpoints.store import Checkpoints, Saved
 from pfr_jax.runs.display import display
 from pfr_jax.runs.folder import RunFolder, flat_figures
-from pfr_jax.runs.progress import RunProgress, Totals
+from pfr_jax.runs.progress import Reported, RunProgress, Totals
 from pfr_jax.runs.summary import Baselines, Outcome, References, Retrained, per_user, summary
 from pfr_jax.simulation.costs import Traffic
 from pfr_jax.simulation.loop import simulate
@@ -79,6 +80,7 @@ def trained(
     )
     if again is not None and progress.selected is not None:
         rounds = progress.selected.round
+        again = _as_selected(again, progress.selected)
         second = Training(again, folder, console, "checkpoints_retrained", rounds, logs=False)
         second.run("retrained", {})
         assert second.progress.last is not None
@@ -208,6 +210,13 @@ class Training:
             )
 
 
+def _as_selected(again: Simulation, selected: Reported) -> Simulation:
+    """A training without a validation split, with the model's shrinkage that one has chosen."""
+    config = again.config
+    run = dataclasses.replace(config.run, model_shrinkage=selected.evaluation.shrinkage)
+    return dataclasses.replace(again, config=dataclasses.replace(config, run=run))
+
+
 def baselines_of_test(simulation: Simulation) -> dict[str, Judged]:
     """The simple baselines on the test ratings."""
     split = simulation.split
@@ -237,6 +246,7 @@ def _log(folder: RunFolder, record: RoundRecord, totals: Totals) -> None:
             "round": record.round,
             "loss": record.loss,
             "learning_rate": record.learning_rate,
+            "model_shrinkage": evaluation.shrinkage,
             **flat_figures("validation", evaluation.validation),
             **flat_figures("validation_warm", evaluation.validation_warm),
             **flat_figures("test", evaluation.test),

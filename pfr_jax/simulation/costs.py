@@ -219,6 +219,8 @@ def traffic_before(simulation: Simulation) -> Traffic:
     up_once, down_once = sums_per_client(data.center, scaled)
     if bias == "item":  # a sum, and how many rated the item if that is not known yet
         up += 1 if data.center in EFFECTS else 2
+    if simulation.config.client.weighting == "ratings":  # ratings of the mean user
+        up_once, down_once = up_once + 1, down_once + 1
     if bias != "zero":  # the mean
         up_once, down_once = up_once + 2, down_once + 1
     if drawn and data.negative_sampling == "popularity":  # of all items, to draw by

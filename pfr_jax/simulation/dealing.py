@@ -34,6 +34,12 @@ class Dealt:
     client_of_user: np.ndarray  # i64[U]
 
     @property
+    def ratings_per_user(self) -> float:
+        """Examples of the mean user who trains: two sums over clients."""
+        counts = np.bincount(self.examples.user, minlength=len(self.new_users))[~self.new_users]
+        return float(counts[counts > 0].mean())
+
+    @property
     def sizes(self) -> Sizes:
         return self._sizes(self.examples, self.client_of_user)
 
@@ -65,7 +71,13 @@ def deal(spec: AlgorithmSpec, config: Config, ratings: Ratings, split: Split) ->
     trained = ~new_users[examples.user]
     task.check(float(examples.target[trained].mean()) if trained.any() else 0.0)
     if data.center in EFFECTS and not task.adds_center:
-        raise InputError(f"--center={data.center}: --feedback={task.name} has no effects to add back")
+        raise InputError(
+            f"--center={data.center}: --feedback={task.name} has no effects to add back"
+        )
+    if config.run.model_shrinkage and not task.adds_center:
+        raise InputError(
+            f"--model_shrinkage: --feedback={task.name} has no centre to shrink a model to"
+        )
     standard = fit_standard(
         *(examples.user, examples.item, examples.target),
         trained=trained,

@@ -19,6 +19,7 @@ from pfr_jax.config import Config
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.task import Task
 from pfr_jax.models.item_rows import tree_bytes
+from pfr_jax.models.losses import ByRating
 from pfr_jax.models.model import Model, init_params, parts_on
 from pfr_jax.population.devices import device_bytes
 from pfr_jax.population.population import Population
@@ -37,13 +38,14 @@ def build_federation(
     model: Model,
     population: Population,
     compressor: Compressor | None,
+    ratings_per_user: float,
 ) -> tuple[Federation, str]:
     """The static description of clients and server, and why it has the engine it has."""
     client = config.client
     training = LocalTraining(
         model=model,
         optimizer=optimizers.client_optimizers(client),
-        loss=task.loss,
+        loss=ByRating(task.loss, ratings_per_user) if client.weighting == "ratings" else task.loss,
         dropout=config.model.dropout,
         clip_norm=client.clip_norm,
         moves=Parts(*spec.schedule(client.private_epochs, client.local_epochs)),

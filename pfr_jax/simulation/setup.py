@@ -123,8 +123,13 @@ def prepare_alike(
     layouts = layout, common_layout(new, client.batch_size, 2) if new else None
     simulations: list[Simulation] = []
     for one in dealt:
-        like = simulations[0] if simulations else None
-        simulations.append(_assemble(one, layouts, dtype, choices, like))
+        # Programs hold the ratings of the mean user.
+        alike = (
+            made
+            for made, other in zip(simulations, dealt, strict=False)
+            if other.ratings_per_user == one.ratings_per_user
+        )
+        simulations.append(_assemble(one, layouts, dtype, choices, next(alike, None)))
     return simulations
 
 
@@ -186,7 +191,7 @@ def _assemble(
         data=read,
         **_programs(
             *(choices, task, config, ratings.num_items, profile.shape[1]),
-            *(population, newcomers, like),
+            *(population, newcomers, dealt.ratings_per_user, like),
         ),
     )
 
@@ -199,6 +204,7 @@ def _programs(
     profile_size: int,
     population: Population,
     newcomers: Population | None,
+    ratings_per_user: float,
     like: Simulation | None,
 ) -> dict[str, Any]:
     """The fields of a simulation that hold no data."""
@@ -206,7 +212,9 @@ def _programs(
         return {name: getattr(like, name) for name in PROGRAMS}
     spec, compressor = choices.algorithm, choices.compressor
     model = choices.model(num_items, profile_size)
-    federation, why = build_federation(spec, task, config, model, population, compressor)
+    federation, why = build_federation(
+        spec, task, config, model, population, compressor, ratings_per_user
+    )
     algorithm = build_algorithm(spec, config, federation)
     adaptation, reconstruction = None, None
     if newcomers:

@@ -14,7 +14,7 @@ from pfr_jax.simulation.costs import traffic_before
 from pfr_jax.simulation.loop import simulate
 
 RATINGS = ragged_ratings()
-CENTERS: tuple[Center, ...] = ("none", "global", "user", "bias")
+CENTERS: tuple[Center, ...] = ("none", "global", "user", "bias", "adaptive")
 
 
 def fitted(center: Center, scaled: bool, times: float = 1.0, plus: float = 0.0) -> Standard:
@@ -40,9 +40,10 @@ def test_users_centres_by_hand(center: Center) -> None:
         assert found.user[index] == pytest.approx(expected)
 
 
-def test_the_bias_is_what_bias_only_predicts() -> None:
-    found = fitted("bias", scaled=True)
-    predict = fit_baselines(RATINGS, np.arange(len(RATINGS)))["bias_only"]
+@pytest.mark.parametrize(("center", "name"), [("bias", "bias_only"), ("adaptive", "adaptive_bias")])
+def test_effects_are_those_of_a_baseline(center: Center, name: str) -> None:
+    found = fitted(center, scaled=True)
+    predict = fit_baselines(RATINGS, np.arange(len(RATINGS)))[name]
     pairs = np.arange(13), np.arange(13)[::-1]
     np.testing.assert_allclose(found.center(*pairs), predict(*pairs), atol=1e-12)
 
@@ -87,7 +88,7 @@ def test_nothing_left_to_divide() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("center", ["global", "user", "bias"])
+@pytest.mark.parametrize("center", ["global", "user", "bias", "adaptive"])
 def test_a_run_in_another_unit_is_the_same_run(center: Center) -> None:
     """Stars times 20, and divided by 4 and shifted: RMSE in units of the file."""
 
@@ -115,6 +116,17 @@ def test_what_the_sums_weigh_by_hand() -> None:
     assert found.payload_up == 4 * (11 * rows + 4 * clients)
     assert found.index_up == 4 * rows
     assert found.payload_down == 4 * (10 * rows + 2 * clients)
+    # Shrinkage that is learned: besides, twenty sums of a client up and ten numbers down.
+    adaptive = traffic_before(
+        simulation_of(small_config(center="adaptive", standardize=True), RATINGS)
+    )
+    assert adaptive.payload_up == found.payload_up + 4 * 20 * clients
+    assert adaptive.payload_down == found.payload_down + 4 * 10 * clients
+    # So that ratings weigh alike: a count up and a mean down.
+    weighed = small_config(center="bias", standardize=True, weighting="ratings")
+    by_rating = traffic_before(simulation_of(weighed, RATINGS))
+    assert by_rating.payload_up == found.payload_up + 4 * clients
+    assert by_rating.payload_down == found.payload_down + 4 * clients
     nothing = traffic_before(simulation_of(small_config(), RATINGS))
     assert (nothing.up, nothing.down) == (0, 0)
 

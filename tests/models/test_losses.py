@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pfr_jax.models.losses import masked_squared_error
+from pfr_jax.models.losses import ByRating, masked_squared_error
 
 TARGETS = jnp.array([[1.0, 2.0, 0.0], [0.0, 4.0, 0.0]])
 PREDICTIONS = jnp.array([[3.0, 1.0, 9.0], [7.0, 4.5, 8.0]])
@@ -41,3 +41,12 @@ def test_a_batch_without_ratings_has_loss_and_gradient_zero():
     loss, gradient = jax.value_and_grad(masked_squared_error)(PREDICTIONS, TARGETS, nothing)
     assert float(loss) == 0
     assert not gradient.any()
+
+
+def test_every_rating_weighs_alike_by_hand():
+    # 1.5 ratings per user where 4 are usual; a user without any is not counted
+    loss = ByRating(masked_squared_error, 4.0)
+    assert float(loss(PREDICTIONS, TARGETS, OBSERVED)) == pytest.approx(5.25 / 3 * 1.5 / 4)
+    more = [jnp.concatenate([x, jnp.zeros_like(x[:1])]) for x in (PREDICTIONS, TARGETS, OBSERVED)]
+    assert float(loss(*more)) == pytest.approx(5.25 / 3 * 1.5 / 4)
+    assert float(loss(PREDICTIONS, TARGETS, jnp.zeros_like(OBSERVED))) == 0
