@@ -66,9 +66,8 @@ class Runs:
 def draw(systems: Sequence[Runs], folder: Path, stem: str) -> list[Path]:
     """All plots that these runs have data for, as ``STEM_NAME.png``; their paths."""
     task = systems[0].task
-    simple = [name.replace("_", "-") for name in task.references]
-    reference = simple[0] if len(simple) == 1 else f"the better of {' and '.join(simple)}"
-    less = f"validation {task.heading} less {reference}"
+    *others, last = (name.replace("_", "-") for name in task.references)
+    less = f"validation {task.heading} less the best of {', '.join(others)} and {last}"
     plots = (
         ("curves", "round", "figure", "round", less),
         ("bytes", "bytes", "figure", "bytes per client, up and down, so far", less),
