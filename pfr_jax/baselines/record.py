@@ -57,7 +57,7 @@ class Baseline:
       label: in tables.
       version: another number for another result of ``fit``; what was kept is then made again.
       settings: keyword arguments of ``fit`` to choose among, on validation ratings; the first ones
-        are used where there are none. All were written down before any test figure was seen.
+        are used where there are none.
       fit: (known, **settings) -> ``Stars`` or ``Scores``, as the task wants.
       too_large: (number of users, number of items) -> why it cannot be fitted; "" if it can.
     """
