@@ -21,7 +21,7 @@ Momentum = Literal["carry", "restart"]
 # what is kept of a client: a run may be resumed with others.
 MAY_CHANGE = frozenset(
     "data_dir download num_devices block_size state_memory memory_limit "
-    "checkpoints checkpoint_every keep_checkpoints".split()
+    "checkpoints checkpoint_every keep_checkpoints baselines".split()
 )
 # Settings that say where the ratings are and how their file is read. A run may be resumed with
 # others, as long as they give the same ratings: those are compared.
@@ -483,6 +483,13 @@ class RunConfig:
     top_k: int = option(
         10,
         "Implicit feedback and ranking: length of the lists that figures look at (paper: 10).",
+    )
+
+    baselines: Literal["auto", "simple", "all"] = option(
+        "auto",
+        "Baselines beside the results: means, effects and popularity alone (simple), or the "
+        "centralised ones too (item-kNN; Bayesian factorisation, or EASE and iALS), which are "
+        "computed once per split and kept. auto: all up to a million training ratings.",
     )
 
     def __post_init__(self) -> None:

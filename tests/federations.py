@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from pfr_jax.baselines.record import Known
 from pfr_jax.client.block import ClientState
 from pfr_jax.config import (
     ClientConfig,
@@ -150,3 +151,16 @@ def assert_same_change(one: Any, other: Any, start: Any, tolerance: float = 1e-4
         assert np.abs(a - b).max() <= tolerance * np.abs(a).max() + 1e-12
 
     jax.tree.map(check, one, other, start)
+
+
+def known_stars(seed: int = 0) -> Known:
+    """Stars for a baseline to be fitted on; the last user and the last item have none."""
+    rng = np.random.default_rng(seed)
+    user, item = np.divmod(rng.choice(12 * 9, 60, replace=False), 9)
+    return Known(user, item, rng.integers(1, 6, 60).astype(np.float64), 13, 10)
+
+
+def known_choices(seed: int = 0) -> Known:
+    """Likewise choices and low ratings."""
+    known = known_stars(seed)
+    return dataclasses.replace(known, value=(known.value >= 3).astype(np.float64))

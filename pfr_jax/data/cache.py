@@ -61,6 +61,14 @@ def read_cached(
     return ratings
 
 
+def fingerprint(*arrays: np.ndarray) -> str:
+    """A SHA-256 of the arrays' types, shapes and content."""
+    total = hashlib.sha256()
+    for array in arrays:
+        total.update(f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+    return total.hexdigest()
+
+
 def _stamps(paths: list[Path]) -> list[tuple[int, int, int]]:
     """What changes when a file is replaced or written to."""
     stats = [path.stat() for path in paths]

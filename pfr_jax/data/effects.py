@@ -4,6 +4,7 @@ In a federation a sweep is a sum over clients per item, what they are sent back,
 client by itself.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,6 +27,10 @@ class Effects:
     def of_users(self, user: np.ndarray, residual: np.ndarray) -> np.ndarray:
         """What every client computes by itself, from what the items' effects leave: f64[U]."""
         return shrunken_mean(user, residual, len(self.user), self.user_shrinkage)
+
+
+# (user i[n], item i[n], ratings less their mean f64[n], U, I) -> effects
+FindEffects = Callable[[np.ndarray, np.ndarray, np.ndarray, int, int], Effects]
 
 
 def fixed_effects(

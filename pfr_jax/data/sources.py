@@ -231,6 +231,11 @@ def cache_directory() -> Path:
     return Path(platformdirs.user_cache_dir("pfr_jax")) / "parsed"
 
 
+def figures_directory() -> Path:
+    """Where figures of centralised baselines are kept: beside the parsed ratings."""
+    return cache_directory() / "baselines"
+
+
 def _own_file(dataset: str) -> Path:
     path = expanded(dataset)
     if not is_file(path):

@@ -11,11 +11,11 @@ from typing import Literal
 
 import numpy as np
 
-from pfr_jax.data.effects import SWEEPS, adaptive_effects, fixed_effects
+from pfr_jax.data.effects import SWEEPS, FindEffects, adaptive_effects, fixed_effects
 
 Center = Literal["none", "global", "user", "bias", "adaptive"]
 # Those with effects of items, and what finds them.
-EFFECTS = {"bias": fixed_effects, "adaptive": adaptive_effects}
+EFFECTS: dict[Center, FindEffects] = {"bias": fixed_effects, "adaptive": adaptive_effects}
 MEAN_SHRINKAGE = 5  # ratings; the user's own mean, less the global one, is sum / (n + 5)
 
 

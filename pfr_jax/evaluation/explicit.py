@@ -2,8 +2,10 @@
 
 import numpy as np
 
+from pfr_jax.baselines import catalog
+from pfr_jax.baselines.effects import fit_baselines
+from pfr_jax.baselines.record import Stars
 from pfr_jax.data.targets import explicit_targets
-from pfr_jax.evaluation.baselines import fit_baselines
 from pfr_jax.evaluation.metrics import Figures, errors_by_user, rating_figures
 from pfr_jax.evaluation.scoring import Scorer
 from pfr_jax.evaluation.task import HeldOutPart, Judged, Task
@@ -33,6 +35,11 @@ def judge_stars(part: HeldOutPart, stars: np.ndarray) -> Judged:
     )
 
 
+def judge_baseline(part: HeldOutPart, predict: Stars) -> Judged:
+    """See ``Task.judge_baseline``."""
+    return judge_stars(part, predict(part.user, part.item))
+
+
 def baselines(part: HeldOutPart, fitted: np.ndarray) -> dict[str, Judged]:
     """Those of ``fit_baselines`` and, for synthetic ratings, the noise floor: the planted means,
     which no predictor can beat but by luck.
@@ -54,10 +61,20 @@ EXPLICIT = Task(
     link=lambda mean: mean,
     judge=judge,
     baselines=baselines,
+    centralised=catalog.STARS,
+    judge_baseline=judge_baseline,
     figures=Figures,
     headings={"rmse": "RMSE", "rmse_per_user": "RMSE per user", "mae": "MAE"},
     higher_is_better=False,
     lists=False,
-    references=("bias_only",),  # it knows users and items
-    shown=("rmse", "rmse_less_bias_only", "rmse_last_less_bias_only", "rmse_per_user"),
+    # Nearly always the first, which knows users and items; on very few ratings a mean may be best.
+    references=("bias_only", "adaptive_bias", "item_mean", "user_mean"),
+    milestone="bias_only",
+    shown=(
+        "rmse",
+        "rmse_less_bias_only",
+        "rmse_last_less_bias_only",
+        "rmse_less_best",
+        "rmse_per_user",
+    ),
 )

@@ -3,13 +3,17 @@
 import numpy as np
 from scipy.special import logit
 
+from pfr_jax.baselines import catalog
+from pfr_jax.baselines.effects import item_scores
+from pfr_jax.baselines.record import Scores
 from pfr_jax.data.targets import implicit_targets
 from pfr_jax.errors import InputError
-from pfr_jax.evaluation.baselines import item_scores
+from pfr_jax.evaluation.plain_lists import lists_and_scores
 from pfr_jax.evaluation.ranking import (
     HeldOut,
     KindsOfUsers,
     RankingFigures,
+    TopLists,
     figures_of_lists,
     top_lists,
 )
@@ -28,19 +32,35 @@ def check(mean: float) -> None:
 
 
 def judge(part: HeldOutPart, scorer: Scorer, outputs: np.ndarray) -> Judged:
-    """Figures of scores f64[T] for the ratings of a part, and of the scorer's best items.
+    """Figures of scores f64[T] for the ratings of a part, and of the scorer's best items."""
+    lists = top_lists(scorer, held_out_of(part), seen_pairs(part), part.top_k)
+    return judge_lists(part, lists, outputs)
+
+
+def judge_baseline(part: HeldOutPart, scores: Scores) -> Judged:
+    """See ``Task.judge_baseline``."""
+    size = part.ratings.num_users, part.ratings.num_items
+    found = lists_and_scores(scores, held_out_of(part), seen_pairs(part), part.top_k, size)
+    return judge_lists(part, *found)
+
+
+def judge_lists(part: HeldOutPart, lists: TopLists, outputs: np.ndarray) -> Judged:
+    """Figures of full rankings, and of scores f64[T] for the ratings of a part.
 
     In the warm figures only warm ratings are to be found, but in the same lists: cold items stay
     candidates of the full ranking.
     """
-    ratings, seen, warm = part.ratings, part.seen, part.warm
-    held_out = held_out_of(part)
-    lists = top_lists(scorer, held_out, (ratings.user[seen], ratings.item[seen]), part.top_k)
+    held_out, warm = held_out_of(part), part.warm
     figures, by_user = figures_of_lists(held_out, outputs, lists)
     of_warm = None
     if warm.any() and not warm.all():
         of_warm, _ = figures_of_lists(held_out.only(warm), outputs[warm], lists)
     return Judged(figures, by_user, of_warm, num_warm=int(warm.sum()))
+
+
+def seen_pairs(part: HeldOutPart) -> tuple[np.ndarray, np.ndarray]:
+    """Users and items that are no candidates of a full ranking."""
+    return part.ratings.user[part.seen], part.ratings.item[part.seen]
 
 
 def held_out_of(part: HeldOutPart) -> HeldOut:
@@ -72,6 +92,8 @@ IMPLICIT = Task(
     link=logit,
     judge=judge,
     baselines=baselines,
+    centralised=catalog.CHOICES,
+    judge_baseline=judge_baseline,
     figures=RankingFigures,
     headings={  # coverage is in the files only
         "ndcg_heldout": "held-out\nNDCG",

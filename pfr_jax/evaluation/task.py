@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from pfr_jax.baselines.record import Baseline
 from pfr_jax.data.examples import Examples, Sampling, observed
 from pfr_jax.data.standard import Standard
 from pfr_jax.data.table import Ratings
@@ -86,11 +87,15 @@ class Task:
       link: means of targets -> the outputs that predict them.
       judge: (part, scorer, outputs f64[T] for the part's pairs) -> figures.
       baselines: (part, rows i64[...] to fit on) -> what simple predictors reach.
+      centralised: the centralised baselines, which are trained on all users' ratings at once.
+      judge_baseline: (part, what one of these was fitted to) -> figures.
       figures: the record of figures.
       headings: figure -> heading of a column of the results; the first one selects rounds, compares
         systems and is drawn.
       higher_is_better: of that first one.
       lists: the figures are of lists of --top_k.
+      milestone: the simple baseline that a run is to reach, which takes rounds and bytes; None: the
+        best of them.
       references: the simple baselines that "less ..." may be less than: the best of them is.
       shown: columns of tables over seeds.
       examples: (ratings, rows i64[n] that lie on clients, targets f64[N], how to draw) -> what the
@@ -107,6 +112,8 @@ class Task:
     link: Callable[[Any], Any]
     judge: Callable[[HeldOutPart, Scorer, np.ndarray], Judged]
     baselines: Callable[[HeldOutPart, np.ndarray], dict[str, Judged]]
+    centralised: tuple[Baseline, ...]
+    judge_baseline: Callable[[HeldOutPart, Any], Judged]
     figures: type[AnyFigures]
     headings: Mapping[str, str]
     higher_is_better: bool
@@ -115,6 +122,7 @@ class Task:
     shown: tuple[str, ...]
     examples: Callable[[Ratings, np.ndarray, np.ndarray, Draws], Examples] = as_rated
     draws_negatives: bool = False
+    milestone: str | None = None
     kinds_of_users: Callable[[HeldOutPart], KindsOfUsers] | None = None
 
     @property
@@ -132,6 +140,10 @@ class Task:
         value = float(getattr(figures, self.figure))
         return -value if self.higher_is_better else value
 
+    def to_reach(self, baselines: Mapping[str, Any]) -> str:
+        """The name of the simple baseline that a run is to reach."""
+        return self.milestone or self.best_reference(baselines)
+
     def best_reference(self, baselines: Mapping[str, Any]) -> str:
         """The name of the simple baseline with the best figure: what "less ..." is less than.
 
@@ -147,4 +159,5 @@ class Task:
                 return math.inf
             return -found if self.higher_is_better else found
 
-        return min(self.references, key=loss)
+        # Summaries of earlier versions lack some of them.
+        return min((name for name in self.references if name in baselines), key=loss)

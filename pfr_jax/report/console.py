@@ -5,6 +5,7 @@ import dataclasses
 import pandas as pd
 from rich.console import Console
 
+from pfr_jax.baselines.catalog import LABELS
 from pfr_jax.evaluation.metrics import Figures
 from pfr_jax.evaluation.task import AnyFigures
 from pfr_jax.report.paper_table import table_figures
@@ -55,8 +56,10 @@ def print_results(console: Console, report: Report) -> None:
     def show(title: str, rows: dict[str, AnyFigures], baselines: dict[str, AnyFigures]) -> None:
         if baselines:
             reference = task.best_reference(baselines)
-            table = results_table(f"{title}{lists}", rows | baselines, reference, task.headings)
-            console.print(table)
+            simple = {n: f for n, f in baselines.items() if n not in references.centralised}
+            others = {LABELS.get(n, n): f for n, f in baselines.items() if n not in simple}
+            groups = {"": rows | simple, "centralised": others}
+            console.print(results_table(f"{title}{lists}", groups, reference, task.headings))
 
     show("Test figures", results, references.test)
     of_whom = "of users and items with training ratings alone"
@@ -66,7 +69,8 @@ def print_results(console: Console, report: Report) -> None:
         label = f"{name}, round {again.last.round}"
         title = "Test figures, trained again on training and validation ratings"
         rows = {label: again.last.evaluation.test}
-        show(title, rows, {name: again.baselines[name] for name in task.references})
+        shown = *task.references, *references.centralised
+        show(title, rows, {name: again.baselines[name] for name in shown})
     show("New users, never trained on", new_users, references.new_users)
     floor = references.test.get("noise_floor")
     selected = outcome.selected.evaluation if outcome.selected else None

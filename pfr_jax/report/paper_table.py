@@ -4,10 +4,18 @@ from typing import Any
 
 import pandas as pd
 
+from pfr_jax.baselines.catalog import LABELS
 from pfr_jax.evaluation.task import Task
 from pfr_jax.evaluation.tasks import TASKS
 
-WITH_ROWS = ("bias_only", "item_mean", "popularity")  # baselines that the table has rows of
+# Baselines that the table has rows of, and what these are called.
+WITH_ROWS = {
+    **{
+        name: name.replace("_", " ")
+        for name in ("user_mean", "item_mean", "bias_only", "adaptive_bias", "popularity")
+    },
+    **{name: f"{label}, centralised" for name, label in LABELS.items()},
+}
 
 
 def table_figures(summary: dict[str, Any], task: Task) -> dict[str, Any]:
@@ -23,7 +31,11 @@ def table_figures(summary: dict[str, Any], task: Task) -> dict[str, Any]:
         **figures,
         **_differences(figures, baselines, task),
         **_differences(last, baselines_last, task, "_last"),
-        **{f"{name}_{f}": v for name in task.references for f, v in baselines[name].items()},
+        **{
+            f"{name}_{figure}": value
+            for name in task.references
+            for figure, value in baselines.get(name, {}).items()
+        },
         "bytes_up_total": summary["bytes_up_total"],
         "bytes_down_total": summary["bytes_down_total"],
         "reached_round": (summary["reached"] or {}).get("round"),
@@ -39,11 +51,11 @@ def baseline_figures(summary: dict[str, Any], task: Task) -> dict[str, dict[str,
     retrained = summary.get("baselines_retrained")
     baselines, more = retrained or summary["baselines"], ", validation too" if retrained else ""
     return {
-        name.replace("_", " ") + more: {
+        label + more: {
             **baselines[name],
             **_differences(baselines[name], baselines, task),
         }
-        for name in WITH_ROWS
+        for name, label in WITH_ROWS.items()
         if name in baselines
     }
 
@@ -56,7 +68,11 @@ def _differences(
     If there are several, also less that of the best, whose name is ``best_baseline``.
     """
     first, best = task.figure, task.best_reference(baselines)
-    less = {name: figures[first] - baselines[name][first] for name in task.references}
+    less = {
+        name: figures[first] - baselines[name][first]
+        for name in task.references
+        if name in baselines
+    }
     columns = {f"{first}{suffix}_less_{name}": value for name, value in less.items()}
     if len(less) > 1:
         columns[f"{first}{suffix}_less_best"] = less[best]

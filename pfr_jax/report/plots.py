@@ -38,7 +38,7 @@ class Runs:
                 return pd.DataFrame()
             summary = json.loads((folder / "summary.json").read_text())
             baselines = summary["baselines_validation"]
-            reference = baselines[self.task.best_reference(baselines)]
+            reference = baselines[self.task.to_reach(baselines)]
             clients = summary["num_clients"]
             frame = pd.DataFrame({"round": lines["round"]})
             frame["figure"] = lines[column] - reference[self.task.figure]
@@ -66,9 +66,8 @@ class Runs:
 def draw(systems: Sequence[Runs], folder: Path, stem: str) -> list[Path]:
     """All plots that these runs have data for, as ``STEM_NAME.png``; their paths."""
     task = systems[0].task
-    simple = [name.replace("_", "-") for name in task.references]
-    reference = simple[0] if len(simple) == 1 else f"the better of {' and '.join(simple)}"
-    less = f"validation {task.heading} less {reference}"
+    *others, last = (name.replace("_", "-") for name in task.references)
+    less = f"validation {task.heading} less the best of {', '.join(others)} and {last}"
     plots = (
         ("curves", "round", "figure", "round", less),
         ("bytes", "bytes", "figure", "bytes per client, up and down, so far", less),

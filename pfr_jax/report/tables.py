@@ -66,10 +66,14 @@ def facts_table(title: str, facts: Mapping[str, object]) -> Fitted:
 
 
 def results_table(
-    title: str, results: Mapping[str, AnyFigures], reference: str, columns: Mapping[str, str]
+    title: str,
+    groups: Mapping[str, Mapping[str, AnyFigures]],
+    reference: str,
+    columns: Mapping[str, str],
 ) -> Fitted:
     """A row of figures per predictor, and its first figure less that of ``reference``.
 
+    ``groups`` have a line with their name above them, but for "", in which ``reference`` is;
     ``columns`` are the task's ``headings``.
     """
     # Narrow, so that nine columns of figures fit a terminal of 80 characters.
@@ -79,14 +83,18 @@ def results_table(
     less = f"less\n{reference.replace('_', '-')}"
     for heading in (columns[first], less, *(columns[name] for name in others)):
         table.add_column(heading, justify="right", no_wrap=True)
-    for name, figures in results.items():
-        difference = getattr(figures, first) - getattr(results[reference], first)
-        table.add_row(
-            name.replace("_", " "),
-            _digits(getattr(figures, first)),
-            "" if name == reference else f"{difference:+.4f}",
-            *(_digits(getattr(figures, other)) for other in others),
-        )
+    compared = getattr(groups[""][reference], first)
+    for group, results in groups.items():
+        if group and results:
+            table.add_section()
+            table.add_row(f"{group}:")
+        for name, figures in results.items():
+            table.add_row(
+                name.replace("_", " "),
+                _digits(getattr(figures, first)),
+                "" if name == reference else f"{getattr(figures, first) - compared:+.4f}",
+                *(_digits(getattr(figures, other)) for other in others),
+            )
     return Fitted(title, table)
 
 

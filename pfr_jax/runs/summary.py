@@ -8,13 +8,13 @@ import numpy as np
 from pfr_jax.evaluation.evaluate import Evaluation
 from pfr_jax.evaluation.task import AnyFigures, ByUser
 from pfr_jax.report.held_out import cold_counts, kinds_of_test_users
+from pfr_jax.runs.baselines import Baselines, Chosen
 from pfr_jax.runs.environment import peak_rss_bytes
 from pfr_jax.runs.progress import Reached, Reported, Totals
 from pfr_jax.simulation.costs import costs_of_clients
 from pfr_jax.simulation.setup import Simulation
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-Baselines = dict[str, AnyFigures]
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,13 @@ class Retrained:
 
 @dataclass(frozen=True)
 class References:
-    """Figures of the simple baselines, each {} where there is no such part."""
+    """Figures of baselines, each {} where there is no such part."""
 
-    validation: Baselines
+    validation: Baselines  # the simple ones alone
     test: Baselines
     test_warm: Baselines  # over warm ratings alone; {} where all are warm or none is
     new_users: Baselines
+    centralised: Chosen  # which of them are centralised, and their settings
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,9 @@ def summary(
         **content,
         "cold": {part: asdict(counts) for part, counts in cold_counts(simulation).items()},
         "baselines": _fields_of_all(references.test),
+        "centralised_baselines": {
+            name: dict(settings) for name, settings in references.centralised.items()
+        },
         "new_user_baselines": _fields_of_all(references.new_users),
         "clients_not_taken": asdict(totals.faults),
         "bytes_up_total": totals.traffic.up,

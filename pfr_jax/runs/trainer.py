@@ -11,16 +11,22 @@ from rich.console import Console
 from pfr_jax.errors import InputError, Stopped
 from pfr_jax.evaluation.evaluate import (
     Evaluation,
-    Judged,
     judge_baselines,
-    seen_in_test,
+)
+from pfr_jax.runs.baselines import (
+    Baselines,
+    baselines_of_new_users,
+    baselines_of_test,
+    choose_centralised,
+    over_all,
+    over_warm,
 )
 from pfr_jax.runs.checkpoints.schedule import Schedule, Stop
 from pfr_jax.runs.checkpoints.store import Checkpoints, Saved
 from pfr_jax.runs.display import display
 from pfr_jax.runs.folder import RunFolder, flat_figures
 from pfr_jax.runs.progress import Reported, RunProgress, Totals
-from pfr_jax.runs.summary import Baselines, Outcome, References, Retrained, per_user, summary
+from pfr_jax.runs.summary import Outcome, References, Retrained, per_user, summary
 from pfr_jax.simulation.costs import Traffic
 from pfr_jax.simulation.loop import simulate
 from pfr_jax.simulation.records import Begin, RoundRecord
@@ -35,7 +41,7 @@ class Report:
       simulation: what was trained.
       totals: bytes, seconds, and the rounds of every client.
       outcome: the selected round, the last one, and what training again led to.
-      references: figures of simple baselines on the same splits.
+      references: figures of baselines on the same splits.
       summary: what summary.json holds.
     """
 
@@ -60,7 +66,7 @@ def trained(
     for as many rounds as ``simulation`` selects. ``settings`` are those that config.json shows.
     """
     split = simulation.split
-    to_reach = _over_all(judge_baselines(simulation, split.train, split.validation, split.train))
+    to_reach = over_all(judge_baselines(simulation, split.train, split.validation, split.train))
     rounds = simulation.config.run.rounds
     first = Training(simulation, folder, console, "checkpoints", rounds, data_seconds)
     if first.saved is None:
@@ -71,12 +77,14 @@ def trained(
     progress = first.progress
     assert progress.last is not None
     outcome = Outcome(progress.selected, progress.last)
-    of_test = baselines_of_test(simulation)
+    chosen = choose_centralised(simulation, console)
+    of_test = baselines_of_test(simulation, chosen)
     references = References(
         validation=to_reach,
-        test=_over_all(of_test),
-        test_warm=_over_warm(of_test),
-        new_users=_over_all(_new_user_baselines(simulation)),
+        test=over_all(of_test),
+        test_warm=over_warm(of_test),
+        new_users=over_all(baselines_of_new_users(simulation, chosen)),
+        centralised=chosen,
     )
     if again is not None and progress.selected is not None:
         rounds = progress.selected.round
@@ -84,12 +92,12 @@ def trained(
         second = Training(again, folder, console, "checkpoints_retrained", rounds, logs=False)
         second.run("retrained", {})
         assert second.progress.last is not None
-        of_test = baselines_of_test(again)
+        of_test = baselines_of_test(again, chosen)
         retrained = Retrained(
             last=second.progress.last,
             totals=second.progress.totals,
-            baselines=_over_all(of_test),
-            baselines_warm=_over_warm(of_test),
+            baselines=over_all(of_test),
+            baselines_warm=over_warm(of_test),
         )
         outcome = Outcome(outcome.selected, outcome.last, retrained)
     folder.write_table("per_user.csv", per_user(simulation, progress.totals, outcome))
@@ -174,7 +182,7 @@ class Training:
             state = self._checkpoints.restore(self.saved)
             begin = Begin(state, done, self.progress.best, self.progress.fruitless)
         run, task = self._simulation.config.run, self._simulation.task
-        reference = to_reach[task.best_reference(to_reach)] if to_reach else None
+        reference = to_reach[task.to_reach(to_reach)] if to_reach else None
         watch = display(self._console, what, task.heading, done, rounds)
         # Without checkpoints nothing is gained by going on to the end of a round.
         with Stop(active=run.checkpoints) as stop, watch as show:
@@ -215,26 +223,6 @@ def _as_selected(again: Simulation, selected: Reported) -> Simulation:
     config = again.config
     run = dataclasses.replace(config.run, model_shrinkage=selected.evaluation.shrinkage)
     return dataclasses.replace(again, config=dataclasses.replace(config, run=run))
-
-
-def baselines_of_test(simulation: Simulation) -> dict[str, Judged]:
-    """The simple baselines on the test ratings."""
-    split = simulation.split
-    return judge_baselines(simulation, split.train, split.test, seen_in_test(split))
-
-
-def _over_all(judged: dict[str, Judged]) -> Baselines:
-    return {name: one.figures for name, one in judged.items()}
-
-
-def _over_warm(judged: dict[str, Judged]) -> Baselines:
-    return {name: one.warm for name, one in judged.items() if one.warm}
-
-
-def _new_user_baselines(simulation: Simulation) -> dict[str, Judged]:
-    split = simulation.split
-    fitted = np.concatenate([split.train, split.support])
-    return judge_baselines(simulation, fitted, split.query, seen=split.support)
 
 
 def _log(folder: RunFolder, record: RoundRecord, totals: Totals) -> None:

@@ -6,10 +6,10 @@ from federations import ragged_ratings, simulation_of, small_config
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pfr_jax.baselines.effects import fit_baselines
 from pfr_jax.data.standard import Center, Standard, fit_standard
 from pfr_jax.data.table import Ratings, Scale
 from pfr_jax.errors import InputError
-from pfr_jax.evaluation.baselines import fit_baselines
 from pfr_jax.simulation.costs import traffic_before
 from pfr_jax.simulation.loop import simulate
 

@@ -24,6 +24,7 @@ FIGURES = {"rmse", "rmse_per_user", "mae"}
 RANKING = {f"{name}_heldout{kind}" for name in ("ndcg", "map") for kind in ("", "_mixed")} | {
     f"{name}_full" for name in ("ndcg", "recall", "hr", "mrr", "coverage")
 }
+SIMPLE = {"global_mean", "user_mean", "item_mean", "bias_only"}
 NUM_USERS, NUM_ITEMS = 40, 30
 
 
@@ -169,6 +170,7 @@ def test_summary(runs):
         "test_over_users_last",
         "cold",
         "baselines",
+        "centralised_baselines",
         "new_user_baselines",
         "baselines_validation",
         "reached",
@@ -185,7 +187,9 @@ def test_summary(runs):
     for part in ("validation", "test", "test_last"):
         assert set(summary[part]) == FIGURES
         assert 0 < summary[part]["mae"] <= summary[part]["rmse"] < 4
-    assert set(summary["baselines"]) == {"global_mean", "user_mean", "item_mean", "bias_only"}
+    assert set(summary["baselines_validation"]) == SIMPLE
+    assert set(summary["baselines"]) == SIMPLE | {"item_knn", "bayesian_mf"}
+    assert set(summary["centralised_baselines"]) == {"item_knn", "bayesian_mf"}
     assert all(set(figures) == FIGURES for figures in summary["baselines"].values())
     assert set(summary["seconds"]) == {"data", "compile", "train", "eval", "checkpoint"}
     assert min(summary["seconds"].values()) > 0
@@ -260,7 +264,9 @@ def test_implicit_feedback_and_new_users(runs, place):
     summary = done.json("summary.json")
     assert (summary["num_new_users"], summary["feedback"]) == (10, "implicit")
     assert set(summary["test"]) == RANKING
-    assert set(summary["baselines"]) == {"popularity", "item_mean", "random"}
+    of_choices = {"popularity", "item_mean", "random", "item_knn", "ease", "ials"}
+    assert set(summary["baselines"]) == set(summary["new_user_baselines"]) == of_choices
+    assert done.out.index("random") < done.out.index("centralised:") < done.out.index("EASE  ")
     assert set(summary["new_users"]) == {"initial_encoder", "adapted_encoder"}
     assert all(set(figures) == RANKING for figures in summary["new_users"].values())
     assert set(summary["users_by_encoder"]) == {"private, trained", "private, never trained"}

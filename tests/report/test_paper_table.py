@@ -49,7 +49,7 @@ def test_means_and_standard_deviations_by_hand() -> None:
     text = markdown(pd.DataFrame(rows))
     # The sample's deviation: sqrt((0.1^2 + 0.1^2) / (2 - 1)).
     assert (
-        "| joint | 1.0000 (0.1414) | +0.0000 (0.1414) | +0.0000 (0.1414) | 0.5000 (0.0000) |"
+        "| joint | 1.0000 (0.1414) | +0.0000 (0.1414) | +0.0000 (0.1414) |  | 0.5000 (0.0000) |"
         in text
     )
     assert text.startswith("explicit feedback, 2 seeds")
@@ -88,9 +88,24 @@ def test_implicit_figures_stand_beside_the_best_simple_baseline(
     assert row["item_mean_ndcg_heldout"] == item_mean
 
 
-def test_the_baseline_of_stars_is_bias_only_though_another_be_better() -> None:
-    better = {"bias_only": {"rmse": 1.0}, "item_mean": {"rmse": 0.9}}
-    assert EXPLICIT.best_reference(better) == "bias_only"
+def test_less_bias_only_stays_beside_less_the_best() -> None:
+    one = summary({"rmse": 0.85, "rmse_per_user": 0.75, "mae": 0.6})
+    for name, rmse in {"item_mean": 1.0, "user_mean": 0.88, "global_mean": 0.1}.items():
+        one["baselines"][name] = {"rmse": rmse, "rmse_per_user": rmse, "mae": rmse}
+    assert EXPLICIT.best_reference(one["baselines"]) == "user_mean"
+    row = table_figures(one, EXPLICIT)
+    assert row["best_baseline"] == "user_mean"
+    assert row["rmse_less_bias_only"] == pytest.approx(-0.1)
+    assert row["rmse_less_best"] == pytest.approx(-0.03)
+    assert row["rmse_last_less_best"] == pytest.approx(0.02)
+
+
+def test_centralised_baselines_have_rows_that_say_so() -> None:
+    one = summary(None)
+    one["baselines"]["item_knn"] = {"rmse": 0.92, "rmse_per_user": 0.9, "mae": 0.8}
+    found = baseline_figures(one, EXPLICIT)
+    assert list(found) == ["bias only", "item-kNN, centralised"]
+    assert found["item-kNN, centralised"]["rmse_less_bias_only"] == pytest.approx(-0.03)
 
 
 def test_a_baseline_without_a_figure_is_not_the_best() -> None:

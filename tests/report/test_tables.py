@@ -18,8 +18,13 @@ RESULTS = {
             "personalfr, round 19990 (selected), adapted_encoder",
             "popularity",
             "item_mean",
+            "EASE",
         )
     )
+}
+GROUPS = {
+    "": {name: figures for name, figures in RESULTS.items() if name != "EASE"},
+    "centralised": {"EASE": RESULTS["EASE"]},
 }
 FACTS = {
     "platform": "Linux-6.18.44-fc-v669-x86_64-with-glibc2.36",
@@ -40,12 +45,13 @@ def shown(width: int, what: object) -> str:
 @pytest.mark.parametrize("width", [40, 60, 80, 200])
 def test_results(width: int) -> None:
     title = "Test figures of a file with_a_name_that_is_longer_than_forty_characters.csv"
-    text = shown(width, results_table(title, RESULTS, "popularity", IMPLICIT.headings))
+    text = shown(width, results_table(title, GROUPS, "popularity", IMPLICIT.headings))
     assert title.replace(" ", "") in re.sub(r"\s", "", text)
     words = re.findall(r"[^\s,]+", text)
     for name, figures in RESULTS.items():
         assert all(word in words for word in re.findall(r"[^\s,]+", name.replace("_", " ")))
         assert all(f"{getattr(figures, shown):.4f}" in words for shown in IMPLICIT.headings)
+    assert text.index("centralised:") < text.index("EASE")
     assert "-0.0200" in words and "+0.0100" in words
     for heading in IMPLICIT.headings.values():
         assert set(heading.split()) <= set(words)

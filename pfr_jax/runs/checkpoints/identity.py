@@ -4,13 +4,13 @@ A checkpoint holds the identity of its run, and config.json the settings and rat
 differ from those of the command, it says in words what was another one.
 """
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from pfr_jax.config import FROM_HERE_ON, MAY_CHANGE, READING
+from pfr_jax.data.cache import fingerprint
 from pfr_jax.data.table import Ratings
 from pfr_jax.simulation.setup import Simulation
 
@@ -40,9 +40,9 @@ def identity(simulation: Simulation, leaf_types: dict[str, str]) -> Content:
         "format": FORMAT,
         "settings": {name: list(v) if isinstance(v, tuple) else v for name, v in settings},
         "ratings": facts_of_ratings(simulation.ratings, simulation.target),
-        "split": _fingerprint(*rows),
-        "examples": _fingerprint(examples.user, examples.item, examples.target),
-        "clients": _fingerprint(simulation.population.bucket_of),
+        "split": fingerprint(*rows),
+        "examples": fingerprint(examples.user, examples.item, examples.target),
+        "clients": fingerprint(simulation.population.bucket_of),
         "engine": simulation.spec.name
         if simulation.spec.centralized
         else simulation.federation.engine.name,
@@ -63,7 +63,7 @@ def facts_of_ratings(ratings: Ratings, target: np.ndarray) -> Content:
         "users": ratings.num_users,
         "items": ratings.num_items,
         "ratings": len(ratings),
-        "sha256": _fingerprint(ratings.user, ratings.item, target, *labels, scale, profile),
+        "sha256": fingerprint(ratings.user, ratings.item, target, *labels, scale, profile),
     }
 
 
@@ -129,10 +129,3 @@ def _text_or_numbers(labels: np.ndarray) -> np.ndarray:
         return labels.astype(np.int64)
     texts = "\0".join(map(str, labels)).encode(errors="surrogatepass")
     return np.frombuffer(texts, np.uint8)
-
-
-def _fingerprint(*arrays: np.ndarray) -> str:
-    total = hashlib.sha256()
-    for array in arrays:
-        total.update(f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
-    return total.hexdigest()

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from pfr_jax.baselines.effects import fit_baselines
 from pfr_jax.data.sources import load
 from pfr_jax.data.splits import Split, random_split
 from pfr_jax.data.table import Ratings, Scale
-from pfr_jax.evaluation.baselines import fit_baselines
 
 STARS = Scale(1.0, 5.0, 1.0)
 

@@ -8,8 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pfr_jax.data.effects import ITEM_SHRINKAGE, adaptive_effects, fixed_effects, shrunken_mean
+from pfr_jax.baselines.record import Known
+from pfr_jax.data.effects import (
+    ITEM_SHRINKAGE,
+    FindEffects,
+    adaptive_effects,
+    fixed_effects,
+    shrunken_mean,
+)
 from pfr_jax.data.table import Ratings
+from pfr_jax.data.targets import explicit_targets
 from pfr_jax.seeding import Stream, permutation
 
 
@@ -31,19 +39,29 @@ def fit_baselines(ratings: Ratings, fitted: np.ndarray) -> dict[str, Predictor]:
 
     A user or item without training ratings has effect 0.
     """
-    user, item = ratings.user[fitted], ratings.item[fitted]
-    stars = ratings.rating[fitted].astype(np.float64)
-    mean = float(stars.mean())
-    no_user, no_item = np.zeros(ratings.num_users), np.zeros(ratings.num_items)
-    left = user, item, stars - mean, len(no_user), len(no_item)
-    fixed, adaptive = fixed_effects(*left), adaptive_effects(*left)
+    known = Known.of(ratings, fitted, explicit_targets(ratings))
+    mean = float(known.value.mean())
+    residual = known.value - mean
+    no_user, no_item = np.zeros(known.num_users), np.zeros(known.num_items)
+    of_user = shrunken_mean(known.user, residual, known.num_users, 0.0)
+    of_item = shrunken_mean(known.item, residual, known.num_items, 0.0)
     return {
         "global_mean": Predictor(mean, no_user, no_item),
-        "user_mean": Predictor(mean, shrunken_mean(user, stars - mean, len(no_user), 0.0), no_item),
-        "item_mean": Predictor(mean, no_user, shrunken_mean(item, stars - mean, len(no_item), 0.0)),
-        "bias_only": Predictor(mean, fixed.user, fixed.item),
-        "adaptive_bias": Predictor(mean, adaptive.user, adaptive.item),
+        "user_mean": Predictor(mean, of_user, no_item),
+        "item_mean": Predictor(mean, no_user, of_item),
+        "bias_only": bias_only(known),
+        "adaptive_bias": bias_only(known, adaptive_effects),
     }
+
+
+def bias_only(known: Known, find: FindEffects = fixed_effects) -> Predictor:
+    """The mean, and shrunken effects of users and items that were found by turns."""
+    mean = float(known.value.mean())
+    effects = find(
+        *(known.user, known.item, known.value - mean),
+        *(known.num_users, known.num_items),
+    )
+    return Predictor(mean, effects.user, effects.item)
 
 
 def item_scores(item: np.ndarray, positive: np.ndarray, num_items: int) -> dict[str, np.ndarray]:

@@ -1,0 +1,1 @@
+"""Predictors to compare with: without a model (effects), and centralised ones (all others)."""
