@@ -158,9 +158,10 @@ class DataConfig:
         "uniform",
         "--feedback=ranking: every unrated item alike, or in proportion to how many chose it.",
     )
-    center: Center = option(
-        "user",
+    center: Literal["auto", Center] = option(
+        "auto",
         "What is subtracted from ratings before the model sees them and added back after: "
+        "auto (adaptive for stars, user for implicit feedback, global for ranking), "
         "nothing (the paper), the mean of all training ratings, the user's own mean shrunk "
         "towards it, which stays on the client, or what bias-only predicts (stars only): effects "
         "of items by ten secure sums before the first round, the user's own on the client; "
@@ -208,7 +209,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The autoencoder (paper: I -> 256 -> 128 -> 256 -> I, dropout 0.5 on the code)."""
+    """The model (paper: one autoencoder I -> 256 -> 128 -> 256 -> I, dropout 0.5 on the code)."""
 
     model: Literal["autoencoder", "mf"] = option(
         "autoencoder",
@@ -216,12 +217,12 @@ class ModelConfig:
         "user and a shared table of items (one user per client).",
     )
     hidden_sizes: tuple[int, ...] = option(
-        (256, 128),
+        (64, 32),
         "Widths of the encoder's layers, the code last; the decoder mirrors them. mf: the last is "
         "the width of its vectors.",
     )
     members: int = option(
-        1,
+        4,
         "Models of this kind side by side on every client, each with a beginning, dropout and loss "
         "of its own; their predictions are averaged. Bytes and state are theirs together.",
     )
@@ -266,7 +267,13 @@ class ClientConfig:
     )
     nesterov: bool = option(True, "Nesterov momentum in the client's SGD.")
     weight_decay: float = option(
-        1e-2, "L2 coefficient; the decay is added to the clipped gradient (paper: 5e-4)."
+        0.0, "L2 coefficient; the decay is added to the clipped gradient (paper: 5e-4)."
+    )
+    ridge: float = option(
+        0.4,
+        "L2 penalty in ratings, beside the sum over a client's ratings, so that it follows the "
+        "density of the data: this over the training ratings of the mean user is added to "
+        "--weight_decay (paper: 0).",
     )
     private_rate_factor: float = option(
         0.5, "The private part's learning rate is --client_learning_rate times this (paper: 1)."
@@ -357,7 +364,15 @@ class ClientConfig:
             "one's own is given to prepare()",
         )
         require(0 < self.topk_share <= 1, f"--topk_share={self.topk_share}: must lie in (0, 1]")
-        finite = "weight_decay", "proximal", "coupling", "clip_norm", "block_size", "max_buckets"
+        finite = (
+            "weight_decay",
+            "ridge",
+            "proximal",
+            "coupling",
+            "clip_norm",
+            "block_size",
+            "max_buckets",
+        )
         for name in finite:
             value = getattr(self, name)
             require(0 <= value < math.inf, f"--{name}={value}: must be 0 or more, and finite")

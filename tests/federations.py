@@ -42,6 +42,7 @@ def small_config(**changes: object) -> Config:
         "center": "none",
         "standardize": False,
         "weighting": "clients",
+        "ridge": 0.0,
         "model_shrinkage": 0.0,
         "validation_fraction": 0.0,
         "test_fraction": 0.1,

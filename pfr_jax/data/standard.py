@@ -15,7 +15,7 @@ from pfr_jax.data.effects import SWEEPS, FindEffects, adaptive_effects, fixed_ef
 
 Center = Literal["none", "global", "user", "bias", "adaptive"]
 # Those with effects of items, and what finds them.
-EFFECTS: dict[Center, FindEffects] = {"bias": fixed_effects, "adaptive": adaptive_effects}
+EFFECTS: dict[str, FindEffects] = {"bias": fixed_effects, "adaptive": adaptive_effects}
 MEAN_SHRINKAGE = 5  # ratings; the user's own mean, less the global one, is sum / (n + 5)
 
 
@@ -85,7 +85,7 @@ def fit_standard(
     return Standard(of_user, of_item, float(np.sqrt(np.mean(left**2))) or 1.0)
 
 
-def sums_per_row(center: Center) -> tuple[int, int]:
+def sums_per_row(center: str) -> tuple[int, int]:
     """Numbers that a client sends up and is sent down per item of its own, before the first round.
 
     With effects of items: in every sweep a sum up and an effect down, and once how many rated the
@@ -94,7 +94,7 @@ def sums_per_row(center: Center) -> tuple[int, int]:
     return (SWEEPS + 1, SWEEPS) if center in EFFECTS else (0, 0)
 
 
-def sums_per_client(center: Center, scaled: bool) -> tuple[int, int]:
+def sums_per_client(center: str, scaled: bool) -> tuple[int, int]:
     """Likewise per client: a sum and a count up and their quotient down, for mean and scale.
 
     "adaptive": besides, in every sweep the squared effect and the squared rest up, the users'

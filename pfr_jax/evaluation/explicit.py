@@ -69,6 +69,7 @@ EXPLICIT = Task(
     lists=False,
     # Nearly always the first, which knows users and items; on very few ratings a mean may be best.
     references=("bias_only", "adaptive_bias", "item_mean", "user_mean"),
+    usual_center="adaptive",
     milestone="bias_only",
     shown=(
         "rmse",

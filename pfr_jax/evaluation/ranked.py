@@ -55,6 +55,7 @@ RANKING = dataclasses.replace(
     check=check,
     examples=examples,
     draws_negatives=True,
+    usual_center="global",
     headings={
         "ndcg_full": "full\nNDCG",
         "recall_full": "full\nRecall",

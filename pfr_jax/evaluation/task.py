@@ -13,7 +13,7 @@ import numpy as np
 
 from pfr_jax.baselines.record import Baseline
 from pfr_jax.data.examples import Examples, Sampling, observed
-from pfr_jax.data.standard import Standard
+from pfr_jax.data.standard import Center, Standard
 from pfr_jax.data.table import Ratings
 from pfr_jax.evaluation.metrics import Figures
 from pfr_jax.evaluation.ranking import KindsOfUsers, RankingFigures
@@ -94,6 +94,7 @@ class Task:
         systems and is drawn.
       higher_is_better: of that first one.
       lists: the figures are of lists of --top_k.
+      usual_center: what --center=auto is.
       milestone: the simple baseline that a run is to reach, which takes rounds and bytes; None: the
         best of them.
       references: the simple baselines that "less ..." may be less than: the best of them is.
@@ -122,6 +123,7 @@ class Task:
     shown: tuple[str, ...]
     examples: Callable[[Ratings, np.ndarray, np.ndarray, Draws], Examples] = as_rated
     draws_negatives: bool = False
+    usual_center: Center = "user"
     milestone: str | None = None
     kinds_of_users: Callable[[HeldOutPart], KindsOfUsers] | None = None
 

@@ -1,12 +1,14 @@
-"""Makes the paper's tables and plots on one data set.
+"""Makes the tables and plots: the paper's, and our own.
 
     pfr reproduce --dataset=ml100k --num_seeds=4 --parts=paper
+    pfr reproduce --dataset=ml100k,synthetic,my.csv --parts=default --feedback=explicit,ranking
 
 A cell is a call of ``pfr run`` with one of the presets, all seeds in one process, in a
 folder of its own under ``--runs_dir``. A finished cell of the same settings is not made again, so
 an interrupted table goes on where it was. At the end ``--output_dir`` has, for each feedback, a
 ``DATASET_PARTS_FEEDBACK_table.csv`` with a row per run, a
-``.md`` with means over the seeds, and plots.
+``.md`` with means over the seeds, and plots; of several data sets also an
+``overview_PARTS_FEEDBACK.md`` with a column each.
 """
 
 import json
@@ -25,7 +27,7 @@ from absl import flags
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.tasks import TASKS
 from pfr_jax.programs.flags import PRESETS, one_line_errors
-from pfr_jax.report.paper_table import baseline_figures, markdown, table_figures
+from pfr_jax.report.paper_table import baseline_figures, markdown, overview, table_figures
 from pfr_jax.report.plots import Runs, draw
 
 NAMED = ["ml100k", "ml1m", "ml10m", "anime"]
@@ -34,8 +36,8 @@ SCALES = {
     "quick": ("--rounds=60",),
     "full": (),
 }
-_DATASET = flags.DEFINE_string(
-    "dataset", "ml100k", f"One of {', '.join(NAMED)}, or as for pfr run."
+_DATASETS = flags.DEFINE_list(
+    "dataset", ["ml100k"], f"One of {', '.join(NAMED)}, or as for pfr run; several: a table each."
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", "", "As for pfr run.")
 _SCALE = flags.DEFINE_enum(
@@ -44,8 +46,9 @@ _SCALE = flags.DEFINE_enum(
 _PARTS = flags.DEFINE_list(
     "parts",
     ["paper", "recipes"],
-    "paper: the paper's table; recipes: the tuned ones; effects: the default recipe with one "
-    "setting changed at a time; compressors: it with smaller uploads.",
+    "paper: the paper's table; recipes: those tuned on ML-100K; default: the recipe for any data; "
+    "effects: the tuned one with one setting changed at a time; compressors: it with smaller "
+    "uploads.",
 )
 _FEEDBACK = flags.DEFINE_list("feedback", ["explicit", "implicit"], "Which feedback.")
 _RUNS_DIR = flags.DEFINE_string("runs_dir", "runs/reproduce", "Folder of the runs.")
@@ -64,6 +67,7 @@ class System:
     part: str  # one of --parts
     preset: str = ""  # what the preset's name ends in
     flags: tuple[str, ...] = ()
+    feedback: tuple[str, ...] = tuple(TASKS)
 
 
 # The paper's presets report the last round and need no validation split; curves do. All systems get
@@ -119,18 +123,21 @@ SYSTEMS = (
     System("fedavg, tuned", "recipes", "_fedavg"),
     System("personalfr, tuned", "recipes"),
     System("matrix factorisation, tuned", "recipes", "_mf"),
+    System("personalfr", "default"),
+    System("fedavg", "default", "_fedavg"),
+    System("local", "default", flags=("--algorithm=local",)),
+    System("joint", "default", "_joint"),
+    System("matrix factorisation", "default", "_mf", feedback=("explicit",)),
     *(System(change or "recipe", "effects", flags=_changed(change)) for change in EFFECTS),
     *(System(change, "compressors", flags=_changed(change)) for change in UPLOADS),
 )
 
 
-def cell_arguments(system: System, feedback: str) -> list[str]:
+def cell_arguments(system: System, feedback: str, dataset: str) -> list[str]:
     """The flags of a cell, but for where its files are."""
-    known = _DATASET.value if _DATASET.value in NAMED and system.part == "paper" else "ml100k"
-    preset = f"{_family(system)}_{known}{system.preset}"
     return [
-        f"--preset={preset}",
-        f"--dataset={_DATASET.value}",
+        f"--preset={_preset(system, feedback, dataset)}",
+        f"--dataset={dataset}",
         *system.flags,
         *SCALES[_SCALE.value],
         f"--feedback={feedback}",
@@ -140,20 +147,22 @@ def cell_arguments(system: System, feedback: str) -> list[str]:
     ]
 
 
-def _family(system: System) -> str:
-    """The presets that a system is of."""
-    return "paper" if system.part == "paper" else "best"
+def _preset(system: System, feedback: str, dataset: str) -> str:
+    """The name of a system's preset."""
+    if system.part == "default":
+        return f"{'ranking' if feedback == 'ranking' else 'default'}{system.preset}"
+    known = dataset if dataset in NAMED and system.part == "paper" else "ml100k"
+    return f"{'paper' if system.part == 'paper' else 'best'}_{known}{system.preset}"
 
 
-def run_cell(system: System, feedback: str) -> Runs:
+def run_cell(system: System, feedback: str, dataset: str) -> Runs:
     """The runs of a cell, made now if they are not there."""
     label = re.sub(r"\W+", "-", system.name)
-    folder = Path(_RUNS_DIR.value) / f"{Path(_DATASET.value).stem}-{feedback}-{label}"
-    arguments = cell_arguments(system, feedback)
+    folder = Path(_RUNS_DIR.value) / f"{Path(dataset).stem}-{feedback}-{system.part}-{label}"
+    arguments = cell_arguments(system, feedback, dataset)
     # What the runs are of: their flags, and the presets as they stand.
-    presets = "".join(
-        path.read_text() for path in sorted(PRESETS.glob(f"{_family(system)}*.flags"))
-    )
+    family = _preset(system, feedback, dataset).split("_")[0]
+    presets = "".join(path.read_text() for path in sorted(PRESETS.glob(f"{family}*.flags")))
     made_of = json.dumps(arguments) + "\n" + presets
     seeds = range(_FIRST.value, _FIRST.value + _SEEDS.value)
     folders = tuple(folder / f"seed{seed}" for seed in seeds) if len(seeds) > 1 else (folder,)
@@ -203,31 +212,50 @@ def _summaries(runs: Runs) -> list[tuple[int, dict[str, Any]]]:
     ]
 
 
+def write_table(dataset: str, feedback: str, shown: Sequence[Runs], output: Path) -> pd.DataFrame:
+    """The table of these systems on a data set, and its plots; a row per run and baseline."""
+    name = "_".join([Path(dataset).stem, *_PARTS.value, feedback])
+    rows = [row for runs in shown for row in rows_of(runs)]
+    table = pd.DataFrame(rows + rows_of_baselines(shown))
+    table.to_csv(output / f"{name}_table.csv", index=False, float_format="%.6g")
+    (output / f"{name}_table.md").write_text(markdown(table))
+    print(markdown(table))
+    if _PARTS.value != ["effects"]:  # too many lines for a plot
+        print("\n".join(map(str, draw(shown, output, name))))
+    return table
+
+
 def main(argv: Sequence[str]) -> None:
     del argv
     with one_line_errors():
         cells = [
-            (system, feedback)
+            (system, feedback, dataset)
+            for dataset in _DATASETS.value
             for feedback in _FEEDBACK.value
             for system in SYSTEMS
-            if system.part in _PARTS.value
+            if system.part in _PARTS.value and feedback in system.feedback
         ]
         if not cells:
-            raise InputError(
-                f"--parts={','.join(_PARTS.value)}: want paper, recipes, effects, compressors"
-            )
+            parts = ", ".join(sorted({system.part for system in SYSTEMS}))
+            raise InputError(f"--parts={','.join(_PARTS.value)}: want {parts}")
         with ThreadPoolExecutor(_PARALLEL.value) as pool:
             made = list(pool.map(lambda cell: run_cell(*cell), cells))
         output = Path(_OUTPUT_DIR.value)
-        stem = "_".join([Path(_DATASET.value).stem, *_PARTS.value])
         output.mkdir(parents=True, exist_ok=True)
         for feedback in _FEEDBACK.value:
-            shown = [runs for runs in made if runs.task.name == feedback]
-            name = f"{stem}_{feedback}"
-            rows = [row for runs in shown for row in rows_of(runs)]
-            table = pd.DataFrame(rows + rows_of_baselines(shown))
-            table.to_csv(output / f"{name}_table.csv", index=False, float_format="%.6g")
-            (output / f"{name}_table.md").write_text(markdown(table))
-            print(markdown(table))
-            if _PARTS.value != ["effects"]:  # too many lines for a plot
-                print("\n".join(map(str, draw(shown, output, name))))
+            tables = {
+                Path(dataset).stem: write_table(
+                    *(dataset, feedback),
+                    [
+                        runs
+                        for runs, cell in zip(made, cells, strict=True)
+                        if cell[1:] == (feedback, dataset)
+                    ],
+                    output,
+                )
+                for dataset in _DATASETS.value
+            }
+            if len(tables) > 1:
+                of_all = overview(tables, TASKS[feedback])
+                (output / f"overview_{'_'.join(_PARTS.value)}_{feedback}.md").write_text(of_all)
+                print(of_all)

@@ -58,6 +58,7 @@ OF_FACTORS: Space = {  # a model without an encoder
 AS_TUNED: dict[str, Any] = {
     "standardize": False,
     "weighting": "clients",
+    "ridge": 0.0,
     "model_shrinkage": 0.0,
     "members": 1,
 }

@@ -1,5 +1,6 @@
 """The paper's comparison as a table: from runs' summaries to means over seeds."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -107,6 +108,23 @@ def markdown(table: pd.DataFrame) -> str:
             parts.append(f"| {system} | " + " | ".join(cells) + " |")
         parts.append("")
     return "\n".join(parts)
+
+
+def overview(tables: Mapping[str, pd.DataFrame], task: Task) -> str:
+    """The first figure of every system on every data set: mean (standard deviation) over seeds."""
+    lines = [
+        f"{task.heading}, {task.name} feedback, mean over seeds (standard deviation)\n",
+        "| system | " + " | ".join(tables) + " |",
+        "|---" * (len(tables) + 1) + "|",
+    ]
+    systems = dict.fromkeys(name for table in tables.values() for name in table["system"])
+    for system in systems:
+        cells = []
+        for table in tables.values():
+            values = table.loc[table["system"] == system, task.figure].astype(float)
+            cells.append(f"{values.mean():.4f} ({values.std():.4f})" if len(values) else "")
+        lines.append(f"| {system} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def _best(rows: pd.DataFrame) -> str:

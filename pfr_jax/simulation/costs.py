@@ -213,13 +213,14 @@ def costs_of_clients(simulation: Simulation) -> ClientCosts | None:
 def traffic_before(simulation: Simulation) -> Traffic:
     """The traffic of the sums before the first round, for standardisation and output bias."""
     data, population = simulation.config.data, simulation.population
+    client = simulation.config.client
     bias, drawn = simulation.config.model.output_bias, simulation.task.draws_negatives
     up, down = sums_per_row(data.center)
     scaled = data.standardize and simulation.task.adds_center
     up_once, down_once = sums_per_client(data.center, scaled)
     if bias == "item":  # a sum, and how many rated the item if that is not known yet
         up += 1 if data.center in EFFECTS else 2
-    if simulation.config.client.weighting == "ratings":  # ratings of the mean user
+    if client.weighting == "ratings" or client.ridge:  # the ratings of the mean user
         up_once, down_once = up_once + 1, down_once + 1
     if bias != "zero":  # the mean
         up_once, down_once = up_once + 2, down_once + 1

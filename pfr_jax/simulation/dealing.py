@@ -1,6 +1,6 @@
 """Ratings become clients' data: new users apart, targets standardised, users dealt out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -64,16 +64,16 @@ def deal(spec: AlgorithmSpec, config: Config, ratings: Ratings, split: Split) ->
     if not len(split.train):
         raise InputError("no rating is left to train on; hold out fewer users or ratings")
     task = TASKS[data.feedback]
+    center = task.usual_center if data.center == "auto" else data.center
+    config = replace(config, data=replace(data, center=center))
     target = task.targets(ratings, data.implicit_threshold)
     held = np.sort(np.concatenate([split.train, split.support]))
     draws = Draws(data.negatives, data.negative_sampling, config.run.seed, ~new_users)
     examples = task.examples(ratings, held, target, draws)
     trained = ~new_users[examples.user]
     task.check(float(examples.target[trained].mean()) if trained.any() else 0.0)
-    if data.center in EFFECTS and not task.adds_center:
-        raise InputError(
-            f"--center={data.center}: --feedback={task.name} has no effects to add back"
-        )
+    if center in EFFECTS and not task.adds_center:
+        raise InputError(f"--center={center}: --feedback={task.name} has no effects to add back")
     if config.run.model_shrinkage and not task.adds_center:
         raise InputError(
             f"--model_shrinkage: --feedback={task.name} has no centre to shrink a model to"
@@ -82,7 +82,7 @@ def deal(spec: AlgorithmSpec, config: Config, ratings: Ratings, split: Split) ->
         *(examples.user, examples.item, examples.target),
         trained=trained,
         size=(ratings.num_users, ratings.num_items),
-        center=data.center,
+        center=center,
         scaled=data.standardize and task.adds_center,
     )
     profile, client = user_profiles(data, ratings), _clients_of_users(spec, config, new_users)

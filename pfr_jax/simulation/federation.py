@@ -44,7 +44,7 @@ def build_federation(
     client = config.client
     training = LocalTraining(
         model=model,
-        optimizer=optimizers.client_optimizers(client),
+        optimizer=optimizers.client_optimizers(client, ratings_per_user),
         loss=ByRating(task.loss, ratings_per_user) if client.weighting == "ratings" else task.loss,
         dropout=config.model.dropout,
         clip_norm=client.clip_norm,

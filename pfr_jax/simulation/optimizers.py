@@ -12,15 +12,19 @@ from pfr_jax.config import ClientConfig, ServerConfig
 VECTORS = ("bias", "item_bias", "scale")
 
 
-def client_optimizers(config: ClientConfig) -> Parts:
-    """The optimizers of a client's parts, with learning rate 1: the round's rate scales them."""
-    private = shared = _client_optimizer(config)
+def client_optimizers(config: ClientConfig, ratings_per_user: float) -> Parts:
+    """The optimizers of a client's parts, with learning rate 1: the round's rate scales them.
+
+    ``ratings_per_user`` are the training ratings of the mean user.
+    """
+    decay = config.weight_decay + config.ridge / ratings_per_user
+    private = shared = _client_optimizer(config, decay)
     if config.private_rate_factor != 1:
         private = optax.chain(private, optax.scale(config.private_rate_factor))
     return Parts(private, shared)
 
 
-def _client_optimizer(config: ClientConfig) -> optax.GradientTransformation:
+def _client_optimizer(config: ClientConfig, weight_decay: float) -> optax.GradientTransformation:
     """Weight decay is coupled (added to the gradient, after clipping), as in PyTorch's SGD."""
     optimizers = {
         "sgd": lambda: optax.sgd(1.0, momentum=config.momentum or None, nesterov=config.nesterov),
@@ -28,9 +32,7 @@ def _client_optimizer(config: ClientConfig) -> optax.GradientTransformation:
         "adagrad": lambda: optax.adagrad(1.0),
         "rmsprop": lambda: optax.rmsprop(1.0),
     }
-    decay = optax.add_decayed_weights(
-        config.weight_decay, None if config.decay_biases else _is_matrix
-    )
+    decay = optax.add_decayed_weights(weight_decay, None if config.decay_biases else _is_matrix)
     return optax.chain(decay, optimizers[config.client_optimizer]())
 
 

@@ -22,7 +22,7 @@ def standard_promotion():
 
 def local_steps(config: ClientConfig, weight: float, gradients: list[float], rate: float):
     """The weight after each local step, as client training applies the updates."""
-    optimizer = client_optimizers(config).shared
+    optimizer = client_optimizers(config, 8.0).shared
     params = {"w": jnp.float32(weight)}
     state = optimizer.init(params)
     path = []
@@ -53,9 +53,12 @@ def test_three_steps_by_hand():
     g = 0.455234375, b = 0.096875 + 0.455234375 = 0.552109375,
       w = 1.8209375 - 0.1 (0.455234375 + 0.2760546875) = 1.74780859375.
     """
-    config = ClientConfig(momentum=0.5, weight_decay=0.25)
+    config = ClientConfig(momentum=0.5, weight_decay=0.25, ridge=0.0)
     path = local_steps(config, 2.0, [1.0, -1.0, 0.0], 0.1)
     assert path == pytest.approx([1.775, 1.8209375, 1.74780859375], rel=1e-6)
+    # 1.2 ratings of 8 are 0.15, which comes on top of 0.1.
+    in_ratings = ClientConfig(momentum=0.5, weight_decay=0.1, ridge=1.2)
+    assert local_steps(in_ratings, 2.0, [1.0, -1.0, 0.0], 0.1) == pytest.approx(path)
 
 
 @pytest.mark.parametrize("nesterov", [True, False])
@@ -63,7 +66,7 @@ def test_three_steps_by_hand():
 @pytest.mark.parametrize("decay", [0.0, 5e-4, 0.1])
 def test_sgd_is_torchs(nesterov, momentum, decay):
     gradients = [0.3, -2.0, 0.7, 0.0, 1.1]
-    config = ClientConfig(momentum=momentum, weight_decay=decay, nesterov=nesterov)
+    config = ClientConfig(momentum=momentum, weight_decay=decay, nesterov=nesterov, ridge=0.0)
     expected = torch_sgd(-1.5, gradients, 0.1, momentum, decay, nesterov)
     assert local_steps(config, -1.5, gradients, 0.1) == pytest.approx(expected, rel=1e-5)
 
@@ -81,7 +84,7 @@ def test_sgd_is_torchs(nesterov, momentum, decay):
     ],
 )
 def test_first_step_of_the_others(name, first_step):
-    config = ClientConfig(client_optimizer=name, weight_decay=0.5)
+    config = ClientConfig(client_optimizer=name, weight_decay=0.5, ridge=0.0)
     # Decay is coupled: the gradient seen is 1.5 + 0.5 * 1 = 2.
     (weight,) = local_steps(config, 1.0, [1.5], 0.01)
     assert weight == pytest.approx(1 + 0.01 * first_step, rel=1e-5)

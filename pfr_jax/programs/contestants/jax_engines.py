@@ -41,7 +41,12 @@ def simulation_of(workload: Workload, engine: str, block_size: int = 0) -> Simul
 
     config = Config(
         DataConfig(center="none", standardize=False, validation_fraction=0.0, test_fraction=0.0),
-        ModelConfig(hidden_sizes=workload.hidden_sizes, dropout=workload.dropout, input_offset=0.0),
+        ModelConfig(
+            hidden_sizes=workload.hidden_sizes,
+            members=1,
+            dropout=workload.dropout,
+            input_offset=0.0,
+        ),
         ClientConfig(
             client_learning_rate=workload.learning_rate,
             schedule="constant",
@@ -49,6 +54,8 @@ def simulation_of(workload: Workload, engine: str, block_size: int = 0) -> Simul
             private_rate_factor=1.0,
             nesterov=workload.nesterov,
             weight_decay=workload.weight_decay,
+            ridge=0.0,
+            weighting="clients",
             clip_norm=workload.clip_norm,
             local_epochs=workload.local_steps,
             private_momentum=momentum(workload.carry_private_momentum),
