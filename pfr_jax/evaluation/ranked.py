@@ -12,6 +12,7 @@ import numpy as np
 from pfr_jax.data.examples import Examples, chosen_and_not
 from pfr_jax.data.table import Ratings
 from pfr_jax.errors import InputError
+from pfr_jax.evaluation.cold import BY_POPULARITY
 from pfr_jax.evaluation.implicit import IMPLICIT
 from pfr_jax.evaluation.task import Draws
 
@@ -55,6 +56,7 @@ RANKING = dataclasses.replace(
     check=check,
     examples=examples,
     draws_negatives=True,
+    cold=BY_POPULARITY,
     headings={
         "ndcg_full": "full\nNDCG",
         "recall_full": "full\nRecall",

@@ -15,6 +15,7 @@ import numpy as np
 from pfr_jax.data.examples import Examples, Sampling, observed
 from pfr_jax.data.standard import Standard
 from pfr_jax.data.table import Ratings
+from pfr_jax.evaluation.cold import BY_MEANS, ColdRule
 from pfr_jax.evaluation.metrics import Figures
 from pfr_jax.evaluation.ranking import KindsOfUsers, RankingFigures
 from pfr_jax.evaluation.scoring import Scorer
@@ -48,7 +49,7 @@ class HeldOutPart:
     rows: np.ndarray  # i64[T] of the table
     target: np.ndarray  # f64[N]
     standard: Standard  # what targets became before a model saw them
-    warm: np.ndarray  # bool[T], of a user and an item with training ratings
+    warm: np.ndarray  # bool[T], of a user and an item that are not cold
     seen: np.ndarray  # i64[...], rows that are no candidates of a full ranking
     clip: bool  # predictions of stars are clipped to the scale
     top_k: int  # length of ranked lists
@@ -68,7 +69,7 @@ class Judged:
 
     figures: AnyFigures
     by_user: ByUser
-    # Over the ratings of users and items with training ratings; None where all are or none is.
+    # Over the ratings of users and items that are not cold; None where all are or none is.
     warm: AnyFigures | None
     num_warm: int  # such ratings
 
@@ -97,6 +98,7 @@ class Task:
       examples: (ratings, rows i64[n] that lie on clients, targets f64[N], how to draw) -> what the
         clients train on.
       draws_negatives: ``examples`` draws.
+      cold: what scores users and items that nothing has trained.
       kinds_of_users: counts of users of a part that a reader should know; None: nothing to tell.
     """
 
@@ -116,6 +118,7 @@ class Task:
     shown: tuple[str, ...]
     examples: Callable[[Ratings, np.ndarray, np.ndarray, Draws], Examples] = as_rated
     draws_negatives: bool = False
+    cold: ColdRule = BY_MEANS
     kinds_of_users: Callable[[HeldOutPart], KindsOfUsers] | None = None
 
     @property
