@@ -71,7 +71,8 @@ class DataConfig:
         (),
         "User, item and rating columns of a ratings file of one's own and, if a fourth is given, "
         "that of the time, comma-separated: names (the file has a header) or positions counted "
-        "from 0 (see --header). Empty: user,item,rating, or 0,1,2 for .dat, .data and .txt files.",
+        "from 0 (see --header); user and item alone where every row is a choice (ranking). Empty: "
+        "user,item,rating, or 0,1,2 for .dat, .data and .txt files.",
     )
     separator: str = option(
         "",
@@ -174,8 +175,9 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         require(
-            len(self.columns) in (0, 3, 4),
-            f"--columns={','.join(self.columns)}: want three columns, or four with the time",
+            len(self.columns) in (0, 2, 3, 4),
+            f"--columns={','.join(self.columns)}: want three columns, four with the time, or user "
+            "and item alone",
         )
         require(
             len(self.rating_range) in (0, 2),

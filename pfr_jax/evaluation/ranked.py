@@ -19,6 +19,11 @@ from pfr_jax.evaluation.task import Draws
 
 def targets(ratings: Ratings, threshold: float | None) -> np.ndarray:
     """1 for a rating of at least ``threshold`` (None: the source's own, else all are), f64[N]."""
+    if not ratings.rated and threshold is not None:
+        raise InputError(
+            f"--implicit_threshold={threshold:g}: {ratings.name} has no ratings, so that every row "
+            "is a choice; leave it out"
+        )
     threshold = ratings.threshold if threshold is None else threshold
     if threshold is None:
         return np.ones(len(ratings))
