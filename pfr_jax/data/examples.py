@@ -63,37 +63,59 @@ def chosen_and_not(
     Returns:
       Positives (1) and negatives (0), by user. Low ratings are neither.
     """
-    user, item = ratings.user[rows], ratings.item[rows]
-    positive = target[rows] > 0
+    order = np.argsort(ratings.user[rows], kind="stable")
+    user, item = ratings.user[rows][order], ratings.item[rows][order]
+    positive = target[rows][order] > 0
     weight = np.ones(ratings.num_items)
     if sampling == "popularity":
         of_all = item[positive & counted[user]]
         weight = np.bincount(of_all, minlength=ratings.num_items).astype(np.float64)
-    order = np.argsort(user, kind="stable")
-    border = np.searchsorted(user[order], np.arange(ratings.num_users + 1))
-    users, items = [user[positive]], [item[positive]]
-    for index in np.unique(user[positive]):
-        own = order[border[index] : border[index + 1]]
-        wanted = negatives * int(positive[own].sum())
-        drawn = _draw(weight, item[own], wanted, bit_generator(Stream.NEGATIVES, seed, index))
-        users.append(np.full(len(drawn), index, user.dtype))
-        items.append(drawn.astype(item.dtype))
-    labels = np.repeat([1.0, 0.0], [len(users[0]), sum(map(len, users[1:]))])
-    all_users, all_items = np.concatenate(users), np.concatenate(items)
+    up_to = np.cumsum(weight)
+    border = np.searchsorted(user, np.arange(ratings.num_users + 1))
+    choosers, choices = np.unique(user[positive], return_counts=True)
+    drawn = [
+        _draw(
+            *(weight, up_to, item[border[index] : border[index + 1]], negatives * count),
+            bit_generator(Stream.NEGATIVES, seed, index),
+        ).astype(item.dtype)
+        for index, count in zip(choosers.tolist(), choices.tolist(), strict=True)
+    ]
+    all_users = np.concatenate([user[positive], np.repeat(choosers, list(map(len, drawn)))])
+    all_items = np.concatenate([item[positive], *drawn])
+    labels = (np.arange(len(all_users)) < choices.sum()).astype(np.float64)
     by_user = np.argsort(all_users, kind="stable")
     return Examples(all_users[by_user], all_items[by_user], labels[by_user])
 
 
 def _draw(
-    weight: np.ndarray, rated: np.ndarray, wanted: int, bits: np.random.BitGenerator
+    weight: np.ndarray,
+    up_to: np.ndarray,
+    rated: np.ndarray,
+    wanted: int,
+    bits: np.random.BitGenerator,
 ) -> np.ndarray:
-    """Different items that are not ``rated``, with chances by ``weight`` f64[I]; at most all.
+    """Different items that are not ``rated``, ascending: ``wanted`` of them, or all there are.
 
-    Those of the smallest exponential keys, which is drawing without replacement.
+    One after the other, with chances by ``weight`` f64[I] among those that are left; ``up_to``
+    f64[I] is its cumulative sum. Guesses at random, of which those that cannot be taken are passed
+    over, are such draws, and quick where few are wanted. What the guesses leave is drawn by the
+    smallest exponential keys among the rest, which is the same as going on one by one.
     """
-    uniform = np.random.Generator(bits).random(len(weight))
-    keys = np.full(len(weight), np.inf)
-    np.divide(-np.log1p(-uniform), weight, out=keys, where=weight > 0)
-    keys[rated] = np.inf
-    count = min(wanted, int(np.isfinite(keys).sum()))
-    return np.sort(np.argpartition(keys, count - 1)[:count]) if count else np.empty(0, np.int64)
+    random = np.random.Generator(bits)
+    free = np.append(weight > 0, False)  # the last: where rounding reaches the end
+    free[rated] = False
+    wanted = min(wanted, int(free.sum()))
+    uniform = random.random(wanted + wanted // 2 + 8)
+    guesses = np.searchsorted(up_to, up_to[-1] * uniform, side="right")
+    guesses = guesses[free[guesses]]
+    turn = np.arange(len(guesses))
+    first = np.empty(len(free), np.int64)
+    first[guesses[::-1]] = turn[::-1]
+    drawn = guesses[first[guesses] == turn][:wanted]
+    if len(drawn) < wanted:
+        free[drawn] = False
+        left = np.flatnonzero(free)
+        keys = -np.log1p(-random.random(len(left))) / weight[left]
+        rest = np.argpartition(keys, wanted - len(drawn) - 1)[: wanted - len(drawn)]
+        drawn = np.append(drawn, left[rest])
+    return np.sort(drawn)
