@@ -153,11 +153,22 @@ class DataConfig:
     negatives: int = option(
         4,
         "--feedback=ranking: items that a client has not rated and takes as not chosen, per "
-        "positive; drawn once, from --seed.",
+        "positive; drawn from --seed.",
+    )
+    negatives_drawn: Literal["once", "each_round"] = option(
+        "once",
+        "--feedback=ranking: whether a client draws them before the first round, or others in "
+        "every round that it takes part in. Then no client may keep anything of their rows.",
     )
     negative_sampling: Sampling = option(
         "uniform",
         "--feedback=ranking: every unrated item alike, or in proportion to how many chose it.",
+    )
+    ranking_loss: Literal["bce", "multinomial", "bpr"] = option(
+        "bce",
+        "--feedback=ranking: each of a client's items by itself (binary cross entropy), each "
+        "positive against all of them (a softmax), or each negative against a positive (the "
+        "logistic loss of the difference).",
     )
     center: Center = option(
         "user",
@@ -204,6 +215,14 @@ class DataConfig:
             "ranking",
         )
         require_positive(self, "negatives")
+        of_ranking = "negatives", "negatives_drawn", "negative_sampling", "ranking_loss"
+        defaults = {setting.name: setting.default for setting in fields(DataConfig)}
+        for name in of_ranking:
+            value = getattr(self, name)
+            require(
+                self.feedback == "ranking" or value == defaults[name],
+                f"--{name}={value}: only with --feedback=ranking",
+            )
         require_seed(self, "split_seed")
 
 

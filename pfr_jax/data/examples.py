@@ -1,9 +1,9 @@
 """What clients train on: the ratings they hold, or what was chosen and a sample of what was not.
 
-A client that learns from choices alone draws items that it has not chosen as negatives, once,
-before the first round. It knows its own training ratings and nothing else, so that a held-out item
-may well be among them. Their rows become active: they are trained, received, sent and counted like
-others.
+A client that learns from choices alone draws items that it has not chosen as negatives: once,
+before the first round, or anew in each of its rounds. It knows its own training ratings and nothing
+else, so that a held-out item may well be among them. Their rows become active: they are trained,
+received, sent and counted like others.
 """
 
 from dataclasses import dataclass
@@ -39,7 +39,43 @@ def observed(ratings: Ratings, rows: np.ndarray, target: np.ndarray) -> Examples
     return Examples(ratings.user[rows], ratings.item[rows], target[rows])
 
 
-def chosen_and_not(
+@dataclass(frozen=True, eq=False)
+class Choices:
+    """What lies on the clients, by user, and what they draw negatives by."""
+
+    item: np.ndarray  # i[n], rated
+    positive: np.ndarray  # bool[n]
+    border: np.ndarray  # i64[U + 1], where each user's begin
+    weight: np.ndarray  # f64[I], chances of an item
+    up_to: np.ndarray  # f64[I], their cumulative sum
+    negatives: int  # per positive
+    seed: int
+
+    def with_drawn(self, users: np.ndarray, *round: int) -> Examples:
+        """Positives (1) and drawn negatives (0) of these users, i64[...] ascending; by user.
+
+        A user's draws depend on the seed, the ``round`` if there is one, the user's own ratings and
+        the chances, and not on who else is asked for.
+        """
+        rated = [slice(*self.border[user : user + 2]) for user in users.tolist()]
+        chosen = [self.item[own][self.positive[own]] for own in rated]
+        drawn = [
+            _draw(
+                *(self.weight, self.up_to, self.item[own], self.negatives * len(some)),
+                bit_generator(Stream.NEGATIVES, self.seed, user, *round),
+            ).astype(self.item.dtype)
+            for user, own, some in zip(users.tolist(), rated, chosen, strict=True)
+        ]
+        sizes = [len(part) for pair in zip(chosen, drawn, strict=True) for part in pair]
+        items = [part for pair in zip(chosen, drawn, strict=True) for part in pair]
+        return Examples(
+            user=np.repeat(np.repeat(users, 2), sizes),
+            item=np.concatenate([*items, self.item[:0]]),
+            target=np.repeat(np.tile([1.0, 0.0], len(users)), sizes),
+        )
+
+
+def choices_of(
     ratings: Ratings,
     rows: np.ndarray,
     target: np.ndarray,
@@ -47,8 +83,8 @@ def chosen_and_not(
     sampling: Sampling,
     seed: int,
     counted: np.ndarray,
-) -> Examples:
-    """The positives among ``rows``, and for each of them ``negatives`` items not rated by its user.
+) -> Choices:
+    """The positives among ``rows``, and how their users draw items that they have not rated.
 
     Args:
       ratings: the table.
@@ -61,7 +97,7 @@ def chosen_and_not(
       counted: bool[U], the users whose positives the sum is over: not new ones.
 
     Returns:
-      Positives (1) and negatives (0), by user. Low ratings are neither.
+      What ``with_drawn`` makes examples of. Low ratings are neither positives nor drawn.
     """
     order = np.argsort(ratings.user[rows], kind="stable")
     user, item = ratings.user[rows][order], ratings.item[rows][order]
@@ -70,21 +106,8 @@ def chosen_and_not(
     if sampling == "popularity":
         of_all = item[positive & counted[user]]
         weight = np.bincount(of_all, minlength=ratings.num_items).astype(np.float64)
-    up_to = np.cumsum(weight)
     border = np.searchsorted(user, np.arange(ratings.num_users + 1))
-    choosers, choices = np.unique(user[positive], return_counts=True)
-    drawn = [
-        _draw(
-            *(weight, up_to, item[border[index] : border[index + 1]], negatives * count),
-            bit_generator(Stream.NEGATIVES, seed, index),
-        ).astype(item.dtype)
-        for index, count in zip(choosers.tolist(), choices.tolist(), strict=True)
-    ]
-    all_users = np.concatenate([user[positive], np.repeat(choosers, list(map(len, drawn)))])
-    all_items = np.concatenate([item[positive], *drawn])
-    labels = (np.arange(len(all_users)) < choices.sum()).astype(np.float64)
-    by_user = np.argsort(all_users, kind="stable")
-    return Examples(all_users[by_user], all_items[by_user], labels[by_user])
+    return Choices(item, positive, border, weight, np.cumsum(weight), negatives, seed)
 
 
 def _draw(

@@ -6,15 +6,21 @@ is NDCG of lists of all items that a user has not rated in training.
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
-from pfr_jax.data.examples import Examples, chosen_and_not
+from pfr_jax.data.examples import Examples
 from pfr_jax.data.table import Ratings
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.cold import BY_POPULARITY
 from pfr_jax.evaluation.implicit import IMPLICIT
-from pfr_jax.evaluation.task import Draws
+from pfr_jax.evaluation.task import Draws, Loss, Task
+from pfr_jax.models.losses import (
+    choice_among_drawn,
+    choice_before_drawn,
+    masked_cross_entropy,
+)
 
 
 def targets(ratings: Ratings, threshold: float | None) -> np.ndarray:
@@ -49,10 +55,14 @@ def check(mean: float) -> None:
 
 def examples(ratings: Ratings, rows: np.ndarray, target: np.ndarray, draws: Draws) -> Examples:
     """See ``Task.examples``."""
-    return chosen_and_not(
-        ratings, rows, target, draws.negatives, draws.sampling, draws.seed, draws.counted
-    )
+    return draws.choices(ratings, rows, target).with_drawn(np.arange(ratings.num_users))
 
+
+LOSSES: Mapping[str, Loss] = {
+    "bce": masked_cross_entropy,
+    "multinomial": choice_among_drawn,
+    "bpr": choice_before_drawn,
+}
 
 RANKING = dataclasses.replace(
     IMPLICIT,
@@ -80,3 +90,8 @@ RANKING = dataclasses.replace(
         "coverage_full",
     ),
 )
+
+
+def ranking_by(loss: str) -> Task:
+    """The task with the loss that --ranking_loss calls so."""
+    return dataclasses.replace(RANKING, loss=LOSSES[loss])

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from pfr_jax.data.examples import Examples, Sampling, observed
+from pfr_jax.data.examples import Choices, Examples, Sampling, choices_of, observed
 from pfr_jax.data.standard import Standard
 from pfr_jax.data.table import Ratings
 from pfr_jax.evaluation.cold import BY_MEANS, ColdRule
@@ -27,12 +27,18 @@ Loss = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 
 @dataclass(frozen=True)
 class Draws:
-    """How a client draws negatives, where a task wants them."""
+    """How a client draws negatives, where a task wants them: see ``choices_of``."""
 
     negatives: int  # per positive
     sampling: Sampling
     seed: int
     counted: np.ndarray  # bool[U], users whose choices count in what is public
+
+    def choices(self, ratings: Ratings, rows: np.ndarray, target: np.ndarray) -> Choices:
+        """Of the ratings at ``rows``, which lie on clients."""
+        return choices_of(
+            ratings, rows, target, self.negatives, self.sampling, self.seed, self.counted
+        )
 
 
 def as_rated(ratings: Ratings, rows: np.ndarray, target: np.ndarray, draws: Draws) -> Examples:

@@ -1,18 +1,25 @@
 """Positives and drawn negatives: how many, of what, and by whose chances."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from federations import ragged_ratings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pfr_jax.data.examples import _draw, chosen_and_not
+from pfr_jax.data.examples import Examples, _draw, choices_of
 from pfr_jax.seeding import bit_generator
 
 RATINGS = ragged_ratings()  # of 2 to 23 of 23 items
 EVERYBODY = np.ones(13, bool)
 TARGET = (RATINGS.rating >= 3.5).astype(np.float64)
 ROWS = np.arange(len(RATINGS))
+
+
+def chosen_and_not(*how: Any) -> Examples:
+    """Of all users, for the arguments of ``choices_of``."""
+    return choices_of(*how).with_drawn(np.arange(13))
 
 
 @given(negatives=st.integers(1, 5), seed=st.integers(0, 2**40))
@@ -40,6 +47,22 @@ def test_a_clients_draws_are_its_own_and_seeded() -> None:
     np.testing.assert_array_equal(one.of_users(everybody_else).item, other.item)
     again = chosen_and_not(RATINGS, ROWS, TARGET, 1, "uniform", 4, EVERYBODY)
     assert not np.array_equal(one.item, again.item)
+
+
+def test_a_round_has_draws_of_its_own_whoever_is_in_it() -> None:
+    choices = choices_of(RATINGS, ROWS, TARGET, 1, "uniform", 3, EVERYBODY)
+    users = np.array([1, 4, 5])
+    first, later, once = (choices.with_drawn(users, *round) for round in ([0], [7], []))
+    assert not np.array_equal(first.item, later.item)
+    assert not np.array_equal(first.item, once.item)
+    for one in (later, once):
+        np.testing.assert_array_equal(first.user, one.user)
+        np.testing.assert_array_equal(first.target, one.target)
+        positive = first.target > 0
+        np.testing.assert_array_equal(first.item[positive], one.item[positive])
+    alone = choices.with_drawn(users[1:2], 7)
+    np.testing.assert_array_equal(alone.item, later.item[later.user == 4])
+    assert len(choices.with_drawn(users[:0], 7)) == 0
 
 
 def test_a_held_out_item_may_be_drawn() -> None:
