@@ -225,6 +225,11 @@ class DataConfig:
             )
         require_seed(self, "split_seed")
 
+    @property
+    def redraws(self) -> bool:
+        """Clients draw negatives in every round."""
+        return self.negatives_drawn == "each_round"
+
 
 @dataclass(frozen=True)
 class ModelConfig:

@@ -88,7 +88,7 @@ def build_federation(
         mesh=population.mesh,
         on_host=False,
     )
-    if config.data.negatives_drawn == "each_round":
+    if config.data.redraws:
         check_redraws(spec, federation, population)
     return _with_store(spec, config, federation, population), why
 

@@ -105,8 +105,7 @@ def simulate(
     run, population = simulation.config.run, simulation.population
     ledger = traffic_ledger(simulation)
     block_sizes = simulation.federation.block_sizes
-    each_round = simulation.config.data.negatives_drawn == "each_round"
-    redraws = Redraws(simulation) if each_round else None
+    redraws = Redraws(simulation) if simulation.config.data.redraws else None
 
     started = time.perf_counter()
     begin = begin or Begin(initial_state(simulation))
