@@ -71,7 +71,8 @@ class DataConfig:
         (),
         "User, item and rating columns of a ratings file of one's own and, if a fourth is given, "
         "that of the time, comma-separated: names (the file has a header) or positions counted "
-        "from 0 (see --header). Empty: user,item,rating, or 0,1,2 for .dat, .data and .txt files.",
+        "from 0 (see --header); user and item alone where every row is a choice (ranking). Empty: "
+        "user,item,rating, or 0,1,2 for .dat, .data and .txt files.",
     )
     separator: str = option(
         "",
@@ -152,11 +153,22 @@ class DataConfig:
     negatives: int = option(
         4,
         "--feedback=ranking: items that a client has not rated and takes as not chosen, per "
-        "positive; drawn once, from --seed.",
+        "positive; drawn from --seed.",
+    )
+    negatives_drawn: Literal["once", "each_round"] = option(
+        "once",
+        "--feedback=ranking: whether a client draws them before the first round, or others in "
+        "every round that it takes part in. Then no client may keep anything of their rows.",
     )
     negative_sampling: Sampling = option(
         "uniform",
         "--feedback=ranking: every unrated item alike, or in proportion to how many chose it.",
+    )
+    ranking_loss: Literal["bce", "multinomial", "bpr"] = option(
+        "bce",
+        "--feedback=ranking: each of a client's items by itself (binary cross entropy), each "
+        "positive against all of them (a softmax), or each negative against a positive (the "
+        "logistic loss of the difference).",
     )
     center: Literal["auto", Center] = option(
         "auto",
@@ -176,8 +188,9 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         require(
-            len(self.columns) in (0, 3, 4),
-            f"--columns={','.join(self.columns)}: want three columns, or four with the time",
+            len(self.columns) in (0, 2, 3, 4),
+            f"--columns={','.join(self.columns)}: want three columns, four with the time, or user "
+            "and item alone",
         )
         require(
             len(self.rating_range) in (0, 2),
@@ -204,7 +217,20 @@ class DataConfig:
             "ranking",
         )
         require_positive(self, "negatives")
+        of_ranking = "negatives", "negatives_drawn", "negative_sampling", "ranking_loss"
+        defaults = {setting.name: setting.default for setting in fields(DataConfig)}
+        for name in of_ranking:
+            value = getattr(self, name)
+            require(
+                self.feedback == "ranking" or value == defaults[name],
+                f"--{name}={value}: only with --feedback=ranking",
+            )
         require_seed(self, "split_seed")
+
+    @property
+    def redraws(self) -> bool:
+        """Clients draw negatives in every round."""
+        return self.negatives_drawn == "each_round"
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ class LocalTraining:
     coupling: float = 0.0
     two_models: bool = False
     input_offset: float = 0.0  # what the encoder sees of a rating is its centred value plus this
+    encodes_choices: bool = False  # the encoder is told of choices, and not of drawn negatives
 
     @property
     def local_epochs(self) -> int:
@@ -51,7 +52,12 @@ class LocalTraining:
         return self.predicts(*params, self.coupling)
 
     def inputs(self, values: jax.Array, observed: jax.Array) -> jax.Array:
-        """What the encoder is given; 0 where nothing is rated."""
+        """What the encoder is given; 0 where nothing is rated.
+
+        A choice has a value above 0, whatever the centre.
+        """
+        if self.encodes_choices:
+            return jnp.where(observed & (values > 0), values + self.input_offset, 0)
         if not self.input_offset:
             return values
         return jnp.where(observed, values + self.input_offset, 0)

@@ -1,9 +1,9 @@
 """What clients train on: the ratings they hold, or what was chosen and a sample of what was not.
 
-A client that learns from choices alone draws items that it has not chosen as negatives, once,
-before the first round. It knows its own training ratings and nothing else, so that a held-out item
-may well be among them. Their rows become active: they are trained, received, sent and counted like
-others.
+A client that learns from choices alone draws items that it has not chosen as negatives: once,
+before the first round, or anew in each of its rounds. It knows its own training ratings and nothing
+else, so that a held-out item may well be among them. Their rows become active: they are trained,
+received, sent and counted like others.
 """
 
 from dataclasses import dataclass
@@ -39,7 +39,43 @@ def observed(ratings: Ratings, rows: np.ndarray, target: np.ndarray) -> Examples
     return Examples(ratings.user[rows], ratings.item[rows], target[rows])
 
 
-def chosen_and_not(
+@dataclass(frozen=True, eq=False)
+class Choices:
+    """What lies on the clients, by user, and what they draw negatives by."""
+
+    item: np.ndarray  # i[n], rated
+    positive: np.ndarray  # bool[n]
+    border: np.ndarray  # i64[U + 1], where each user's begin
+    weight: np.ndarray  # f64[I], chances of an item
+    up_to: np.ndarray  # f64[I], their cumulative sum
+    negatives: int  # per positive
+    seed: int
+
+    def with_drawn(self, users: np.ndarray, *round: int) -> Examples:
+        """Positives (1) and drawn negatives (0) of these users, i64[...] ascending; by user.
+
+        A user's draws depend on the seed, the ``round`` if there is one, the user's own ratings and
+        the chances, and not on who else is asked for.
+        """
+        rated = [slice(*self.border[user : user + 2]) for user in users.tolist()]
+        chosen = [self.item[own][self.positive[own]] for own in rated]
+        drawn = [
+            _draw(
+                *(self.weight, self.up_to, self.item[own], self.negatives * len(some)),
+                bit_generator(Stream.NEGATIVES, self.seed, user, *round),
+            ).astype(self.item.dtype)
+            for user, own, some in zip(users.tolist(), rated, chosen, strict=True)
+        ]
+        sizes = [len(part) for pair in zip(chosen, drawn, strict=True) for part in pair]
+        items = [part for pair in zip(chosen, drawn, strict=True) for part in pair]
+        return Examples(
+            user=np.repeat(np.repeat(users, 2), sizes),
+            item=np.concatenate([*items, self.item[:0]]),
+            target=np.repeat(np.tile([1.0, 0.0], len(users)), sizes),
+        )
+
+
+def choices_of(
     ratings: Ratings,
     rows: np.ndarray,
     target: np.ndarray,
@@ -47,8 +83,8 @@ def chosen_and_not(
     sampling: Sampling,
     seed: int,
     counted: np.ndarray,
-) -> Examples:
-    """The positives among ``rows``, and for each of them ``negatives`` items not rated by its user.
+) -> Choices:
+    """The positives among ``rows``, and how their users draw items that they have not rated.
 
     Args:
       ratings: the table.
@@ -61,39 +97,48 @@ def chosen_and_not(
       counted: bool[U], the users whose positives the sum is over: not new ones.
 
     Returns:
-      Positives (1) and negatives (0), by user. Low ratings are neither.
+      What ``with_drawn`` makes examples of. Low ratings are neither positives nor drawn.
     """
-    user, item = ratings.user[rows], ratings.item[rows]
-    positive = target[rows] > 0
+    order = np.argsort(ratings.user[rows], kind="stable")
+    user, item = ratings.user[rows][order], ratings.item[rows][order]
+    positive = target[rows][order] > 0
     weight = np.ones(ratings.num_items)
     if sampling == "popularity":
         of_all = item[positive & counted[user]]
         weight = np.bincount(of_all, minlength=ratings.num_items).astype(np.float64)
-    order = np.argsort(user, kind="stable")
-    border = np.searchsorted(user[order], np.arange(ratings.num_users + 1))
-    users, items = [user[positive]], [item[positive]]
-    for index in np.unique(user[positive]):
-        own = order[border[index] : border[index + 1]]
-        wanted = negatives * int(positive[own].sum())
-        drawn = _draw(weight, item[own], wanted, bit_generator(Stream.NEGATIVES, seed, index))
-        users.append(np.full(len(drawn), index, user.dtype))
-        items.append(drawn.astype(item.dtype))
-    labels = np.repeat([1.0, 0.0], [len(users[0]), sum(map(len, users[1:]))])
-    all_users, all_items = np.concatenate(users), np.concatenate(items)
-    by_user = np.argsort(all_users, kind="stable")
-    return Examples(all_users[by_user], all_items[by_user], labels[by_user])
+    border = np.searchsorted(user, np.arange(ratings.num_users + 1))
+    return Choices(item, positive, border, weight, np.cumsum(weight), negatives, seed)
 
 
 def _draw(
-    weight: np.ndarray, rated: np.ndarray, wanted: int, bits: np.random.BitGenerator
+    weight: np.ndarray,
+    up_to: np.ndarray,
+    rated: np.ndarray,
+    wanted: int,
+    bits: np.random.BitGenerator,
 ) -> np.ndarray:
-    """Different items that are not ``rated``, with chances by ``weight`` f64[I]; at most all.
+    """Different items that are not ``rated``, ascending: ``wanted`` of them, or all there are.
 
-    Those of the smallest exponential keys, which is drawing without replacement.
+    One after the other, with chances by ``weight`` f64[I] among those that are left; ``up_to``
+    f64[I] is its cumulative sum. Guesses at random, of which those that cannot be taken are passed
+    over, are such draws, and quick where few are wanted. What the guesses leave is drawn by the
+    smallest exponential keys among the rest, which is the same as going on one by one.
     """
-    uniform = np.random.Generator(bits).random(len(weight))
-    keys = np.full(len(weight), np.inf)
-    np.divide(-np.log1p(-uniform), weight, out=keys, where=weight > 0)
-    keys[rated] = np.inf
-    count = min(wanted, int(np.isfinite(keys).sum()))
-    return np.sort(np.argpartition(keys, count - 1)[:count]) if count else np.empty(0, np.int64)
+    random = np.random.Generator(bits)
+    free = np.append(weight > 0, False)  # the last: where rounding reaches the end
+    free[rated] = False
+    wanted = min(wanted, int(free.sum()))
+    uniform = random.random(wanted + wanted // 2 + 8)
+    guesses = np.searchsorted(up_to, up_to[-1] * uniform, side="right")
+    guesses = guesses[free[guesses]]
+    turn = np.arange(len(guesses))
+    first = np.empty(len(free), np.int64)
+    first[guesses[::-1]] = turn[::-1]
+    drawn = guesses[first[guesses] == turn][:wanted]
+    if len(drawn) < wanted:
+        free[drawn] = False
+        left = np.flatnonzero(free)
+        keys = -np.log1p(-random.random(len(left))) / weight[left]
+        rest = np.argpartition(keys, wanted - len(drawn) - 1)[: wanted - len(drawn)]
+        drawn = np.append(drawn, left[rest])
+    return np.sort(drawn)

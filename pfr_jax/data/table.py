@@ -68,6 +68,7 @@ class Ratings:
     profile_names: tuple[str, ...] = ()  # of the P columns
     scale_inferred: bool = False  # from the lowest and the highest rating
     notes: tuple[str, ...] = ()  # what was found out or done while reading, in sentences
+    rated: bool = True  # False: user and item alone were given; every row is a choice, a 1
     removed: dict[str, int] = field(default_factory=dict)  # why -> how many ratings
 
     @classmethod
@@ -149,11 +150,12 @@ class Ratings:
     def described(self) -> dict[str, Any]:
         """The ``statistics`` for people, with the kinds of labels and the scale in force."""
         inferred = ", from the lowest and the highest rating" if self.scale_inferred else ""
+        scale = f"{self.scale}{inferred}" if self.rated else "none; every row is a choice"
         return {
             **self.statistics(),
             "users": _labels_text(self.user_ids),
             "items": _labels_text(self.item_ids),
-            "scale": f"{self.scale}{inferred}",
+            "scale": scale,
         }
 
     def statistics(self) -> dict[str, float]:

@@ -5,9 +5,12 @@ import numpy as np
 from pfr_jax.data.table import Ratings
 from pfr_jax.errors import InputError
 
+RANK = "to rank items by what was chosen, say --feedback=ranking"
+
 
 def explicit_targets(ratings: Ratings) -> np.ndarray:
-    """The stars, f64[N]."""
+    """The stars, f64[N]. Raises InputError where nothing tells one rating from another."""
+    _check_ratings_differ(ratings, "explicit")
     return ratings.rating.astype(np.float64)
 
 
@@ -17,6 +20,7 @@ def implicit_targets(ratings: Ratings, threshold: float | None) -> np.ndarray:
     A low rating stays an observed 0. Raises InputError without any threshold, and for one that
     makes all ratings positive or none.
     """
+    _check_ratings_differ(ratings, "implicit")
     threshold = ratings.threshold if threshold is None else threshold
     if threshold is None:
         raise InputError(
@@ -28,6 +32,17 @@ def implicit_targets(ratings: Ratings, threshold: float | None) -> np.ndarray:
         which = "every" if positive.all() else "no"
         raise InputError(
             f"--implicit_threshold={threshold:g}: {which} rating of {ratings.name} is at least "
-            "that; implicit feedback needs positives and negatives"
+            f"that; implicit feedback needs positives and negatives. {RANK.capitalize()}"
         )
     return positive.astype(np.float64)
+
+
+def _check_ratings_differ(ratings: Ratings, feedback: str) -> None:
+    """Raises InputError where nothing tells one rating from another."""
+    stars = ratings.rating
+    if ratings.rated and (len(stars) < 2 or stars.min() < stars.max()):
+        return
+    what = f"every rating of {ratings.name} is {stars[0]:g}, which leaves nothing to predict"
+    if not ratings.rated:
+        what = f"{ratings.name} has no ratings, a user and an item in a row"
+    raise InputError(f"--feedback={feedback}: {what}; {RANK}")

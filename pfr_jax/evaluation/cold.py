@@ -4,6 +4,10 @@ Nothing has trained what a model would say of them: the output row of a cold ite
 and a cold user's features come from an empty input. So a mean is their score, on purpose. A client
 that no round has asked is not cold, nor is an item that others have trained.
 
+Where all items are ranked by what was chosen, a choice counts as a training rating and a drawn
+negative does not: an item that nobody chose is listed last, a user who chose nothing gets the most
+popular items.
+
 Legend: U users, I items, N ratings, T pairs.
 """
 
@@ -18,16 +22,42 @@ from pfr_jax.data.effects import ITEM_SHRINKAGE, USER_SHRINKAGE, shrunken_mean
 from pfr_jax.data.examples import Examples
 from pfr_jax.data.standard import Standard
 
+LOWEST = -1e30  # a score below any that a model gives; finite, so that it can still be listed
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Fallback:
-    """Scores of cold pairs, in the unit of the model's output: standardised stars, or logits."""
+    """Scores of cold pairs, in the unit of the model's output: standardised stars, or logits.
 
-    cold_user: np.ndarray  # bool[U], without a rating that its client trains or adapts on
-    cold_item: np.ndarray  # bool[I], without a rating that any client trains on
+    For what a user or item must have "without" not to be cold see ``ColdRule``.
+    """
+
+    cold_user: np.ndarray  # bool[U], without anything that its client trains or adapts on
+    cold_item: np.ndarray  # bool[I], without anything that any client trains on
     user_score: np.ndarray  # f64[U], of a warm user for a cold item
     item_score: np.ndarray  # f64[I], of a cold user for an item; of a cold item: the global mean
+
+
+@dataclass(frozen=True)
+class ColdRule:
+    """How cold pairs are scored, and what a reader is told of that.
+
+    Attributes:
+      fit: see ``fit_fallback``, which is one.
+      training: what a cold user or item has none of.
+      cold_user: what scores the pairs of a cold user.
+      cold_item: likewise of a cold item.
+      both: likewise of a cold user and a cold item.
+    """
+
+    fit: Callable[
+        [Examples, np.ndarray, Standard, bool, Callable[[Any], Any], int], Fallback | None
+    ]
+    training: str
+    cold_user: str
+    cold_item: str
+    both: str
 
 
 @dataclass(frozen=True)
@@ -78,8 +108,46 @@ def fit_fallback(
     return Fallback(cold_user, cold_item, user_score, item_score)
 
 
+def fit_popularity(
+    examples: Examples,
+    trained: np.ndarray,
+    standard: Standard,
+    adds_center: bool,
+    link: Callable[[Any], Any],
+    num_items: int,
+) -> Fallback | None:
+    """As ``fit_fallback``, of choices: scores that put the items of a list in the right order.
+
+    A cold user has the items' choices for scores; a cold item has one below all others.
+    """
+    del adds_center, link
+    chosen, num_users = examples.target > 0, len(standard.user)
+    cold_user = np.bincount(examples.user[chosen], minlength=num_users) == 0
+    popularity = np.bincount(examples.item[chosen & trained], minlength=num_items)
+    cold_item = popularity == 0
+    if not (cold_user.any() or cold_item.any()):
+        return None
+    return Fallback(cold_user, cold_item, np.full(num_users, LOWEST), popularity.astype(np.float64))
+
+
+BY_MEANS = ColdRule(
+    fit=fit_fallback,
+    training="training ratings",
+    cold_user="these are scored by the item's mean",
+    cold_item="these are scored by the user's mean",
+    both="these are scored by the mean of all training ratings instead",
+)
+BY_POPULARITY = ColdRule(
+    fit=fit_popularity,
+    training="training choices",
+    cold_user="the list of these is that of popularity",
+    cold_item="these are listed last",
+    both="these are listed last by popularity, too",
+)
+
+
 def warm_pairs(fallback: Fallback | None, user: np.ndarray, item: np.ndarray) -> np.ndarray:
-    """Which of the pairs i[T], i[T] are of a user and an item with training ratings, bool[T]."""
+    """Which of the pairs i[T], i[T] are of a user and an item that are not cold, bool[T]."""
     if fallback is None:
         return np.ones(len(user), bool)
     return ~(fallback.cold_user[user] | fallback.cold_item[item])

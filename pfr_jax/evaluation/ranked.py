@@ -6,18 +6,30 @@ is NDCG of lists of all items that a user has not rated in training.
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
-from pfr_jax.data.examples import Examples, chosen_and_not
+from pfr_jax.data.examples import Examples
 from pfr_jax.data.table import Ratings
 from pfr_jax.errors import InputError
+from pfr_jax.evaluation.cold import BY_POPULARITY
 from pfr_jax.evaluation.implicit import IMPLICIT
-from pfr_jax.evaluation.task import Draws
+from pfr_jax.evaluation.task import Draws, Loss, Task
+from pfr_jax.models.losses import (
+    choice_among_drawn,
+    choice_before_drawn,
+    masked_cross_entropy,
+)
 
 
 def targets(ratings: Ratings, threshold: float | None) -> np.ndarray:
     """1 for a rating of at least ``threshold`` (None: the source's own, else all are), f64[N]."""
+    if not ratings.rated and threshold is not None:
+        raise InputError(
+            f"--implicit_threshold={threshold:g}: {ratings.name} has no ratings, so that every row "
+            "is a choice; leave it out"
+        )
     threshold = ratings.threshold if threshold is None else threshold
     if threshold is None:
         return np.ones(len(ratings))
@@ -43,10 +55,14 @@ def check(mean: float) -> None:
 
 def examples(ratings: Ratings, rows: np.ndarray, target: np.ndarray, draws: Draws) -> Examples:
     """See ``Task.examples``."""
-    return chosen_and_not(
-        ratings, rows, target, draws.negatives, draws.sampling, draws.seed, draws.counted
-    )
+    return draws.choices(ratings, rows, target).with_drawn(np.arange(ratings.num_users))
 
+
+LOSSES: Mapping[str, Loss] = {
+    "bce": masked_cross_entropy,
+    "multinomial": choice_among_drawn,
+    "bpr": choice_before_drawn,
+}
 
 RANKING = dataclasses.replace(
     IMPLICIT,
@@ -56,6 +72,7 @@ RANKING = dataclasses.replace(
     examples=examples,
     draws_negatives=True,
     usual_center="global",
+    cold=BY_POPULARITY,
     headings={
         "ndcg_full": "full\nNDCG",
         "recall_full": "full\nRecall",
@@ -74,3 +91,8 @@ RANKING = dataclasses.replace(
         "coverage_full",
     ),
 )
+
+
+def ranking_by(loss: str) -> Task:
+    """The task with the loss that --ranking_loss calls so."""
+    return dataclasses.replace(RANKING, loss=LOSSES[loss])

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from pfr_jax.baselines.record import Baseline
-from pfr_jax.data.examples import Examples, Sampling, observed
+from pfr_jax.data.examples import Choices, Examples, Sampling, choices_of, observed
 from pfr_jax.data.standard import Center, Standard
 from pfr_jax.data.table import Ratings
+from pfr_jax.evaluation.cold import BY_MEANS, ColdRule
 from pfr_jax.evaluation.metrics import Figures
 from pfr_jax.evaluation.ranking import KindsOfUsers, RankingFigures
 from pfr_jax.evaluation.scoring import Scorer
@@ -26,12 +27,18 @@ ByUser = dict[str, np.ndarray]  # figure -> f64[U], NaN where it is not defined
 
 @dataclass(frozen=True)
 class Draws:
-    """How a client draws negatives, where a task wants them."""
+    """How a client draws negatives, where a task wants them: see ``choices_of``."""
 
     negatives: int  # per positive
     sampling: Sampling
     seed: int
     counted: np.ndarray  # bool[U], users whose choices count in what is public
+
+    def choices(self, ratings: Ratings, rows: np.ndarray, target: np.ndarray) -> Choices:
+        """Of the ratings at ``rows``, which lie on clients."""
+        return choices_of(
+            ratings, rows, target, self.negatives, self.sampling, self.seed, self.counted
+        )
 
 
 def as_rated(ratings: Ratings, rows: np.ndarray, target: np.ndarray, draws: Draws) -> Examples:
@@ -48,7 +55,7 @@ class HeldOutPart:
     rows: np.ndarray  # i64[T] of the table
     target: np.ndarray  # f64[N]
     standard: Standard  # what targets became before a model saw them
-    warm: np.ndarray  # bool[T], of a user and an item with training ratings
+    warm: np.ndarray  # bool[T], of a user and an item that are not cold
     seen: np.ndarray  # i64[...], rows that are no candidates of a full ranking
     clip: bool  # predictions of stars are clipped to the scale
     top_k: int  # length of ranked lists
@@ -68,7 +75,7 @@ class Judged:
 
     figures: AnyFigures
     by_user: ByUser
-    # Over the ratings of users and items with training ratings; None where all are or none is.
+    # Over the ratings of users and items that are not cold; None where all are or none is.
     warm: AnyFigures | None
     num_warm: int  # such ratings
 
@@ -102,6 +109,7 @@ class Task:
       examples: (ratings, rows i64[n] that lie on clients, targets f64[N], how to draw) -> what the
         clients train on.
       draws_negatives: ``examples`` draws.
+      cold: what scores users and items that nothing has trained.
       kinds_of_users: counts of users of a part that a reader should know; None: nothing to tell.
     """
 
@@ -125,6 +133,7 @@ class Task:
     draws_negatives: bool = False
     usual_center: Center = "user"
     milestone: str | None = None
+    cold: ColdRule = BY_MEANS
     kinds_of_users: Callable[[HeldOutPart], KindsOfUsers] | None = None
 
     @property

@@ -62,7 +62,7 @@ def print_results(console: Console, report: Report) -> None:
             console.print(results_table(f"{title}{lists}", groups, reference, task.headings))
 
     show("Test figures", results, references.test)
-    of_whom = "of users and items with training ratings alone"
+    of_whom = f"of users and items with {task.cold.training} alone"
     show(f"Test figures {of_whom}", of_warm, references.test_warm)
     again = outcome.retrained
     if again and again.last.evaluation.test:

@@ -63,28 +63,27 @@ def _cold_sentences(simulation: Simulation, part: str, counts: ColdCounts) -> li
     """How many ratings of a part the model does not score, and what does."""
     rows = getattr(simulation.split, part)
     where, total = PARTS[part], len(rows)
+    cold = simulation.task.cold
     lines = []
     if counts.users:
         lines.append(
             f"{where}: {_share(counts.ratings_of_cold_users, total)} are of "
-            f"{_count(counts.users, 'user')} without training ratings; these are scored by the "
-            "item's mean."
+            f"{_count(counts.users, 'user')} without {cold.training}; {cold.cold_user}."
         )
     if counts.items:
         lines.append(
             f"{where}: {_share(counts.ratings_of_cold_items, total)} are of "
-            f"{_count(counts.items, 'item')} without training ratings; these are scored by the "
-            "user's mean."
+            f"{_count(counts.items, 'item')} without {cold.training}; {cold.cold_item}."
         )
     if counts.ratings_of_both:
         lines.append(
             f"{where}: {_share(counts.ratings_of_both, total)} are of such a user and such an "
-            "item alike; these are scored by the mean of all training ratings instead."
+            f"item alike; {cold.both}."
         )
     if total and counts.ratings == total:
         follows = ", so no round can be selected and the last one is reported"
         lines.append(
-            f"{where}: no rating is of a user and an item with training ratings"
+            f"{where}: no rating is of a user and an item with {cold.training}"
             f"{follows if part == 'validation' else '; nothing here is scored by the model'}."
         )
     return lines

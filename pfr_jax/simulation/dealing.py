@@ -12,7 +12,7 @@ from pfr_jax.data.standard import EFFECTS, Standard, fit_standard
 from pfr_jax.data.table import Ratings
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.task import Draws, Task
-from pfr_jax.evaluation.tasks import TASKS
+from pfr_jax.evaluation.tasks import choose_task
 from pfr_jax.population.buckets import Sizes, client_sizes
 from pfr_jax.population.population import deal_with_new_users
 
@@ -63,7 +63,7 @@ def deal(spec: AlgorithmSpec, config: Config, ratings: Ratings, split: Split) ->
     split = hold_out_users(split, ratings.user, new_users)
     if not len(split.train):
         raise InputError("no rating is left to train on; hold out fewer users or ratings")
-    task = TASKS[data.feedback]
+    task = choose_task(data)
     center = task.usual_center if data.center == "auto" else data.center
     config = replace(config, data=replace(data, center=center))
     target = task.targets(ratings, data.implicit_threshold)

@@ -12,6 +12,7 @@ from pfr_jax.algorithms.spec import AlgorithmSpec
 from pfr_jax.client.block import ClientSide, Wanted
 from pfr_jax.client.compressors import Compressor
 from pfr_jax.client.engines import block_sizes, choose_engine
+from pfr_jax.client.factored.engine import FACTORED
 from pfr_jax.client.factored.storage import BITS
 from pfr_jax.client.fixed_point import scale_for
 from pfr_jax.client.local_training import LocalTraining, Parts
@@ -55,6 +56,7 @@ def build_federation(
         coupling=client.coupling,
         two_models=spec.two_models,
         input_offset=config.model.input_offset,
+        encodes_choices=task.draws_negatives,
     )
     carry = Parts(client.private_momentum == "carry", client.shared_momentum == "carry")
     wanted = Wanted(
@@ -88,7 +90,34 @@ def build_federation(
         mesh=population.mesh,
         on_host=False,
     )
+    if config.data.redraws:
+        check_redraws(spec, federation, population)
     return _with_store(spec, config, federation, population), why
+
+
+def check_redraws(spec: AlgorithmSpec, federation: Federation, population: Population) -> None:
+    """Raises InputError where negatives cannot be drawn anew in every round.
+
+    That is where a client keeps something of its rows, which then are others, or where it has the
+    rows of several users, whose number would change.
+    """
+    side, name = federation.side, federation.engine.name
+    keeps_input = "user" in spec.private_sides and side.training.model.input_width
+    obstacles = {
+        f"--algorithm={spec.name} has no rounds of clients": spec.centralized,
+        f"--algorithm={spec.name} keeps rows of the decoder": "item" in spec.private_sides,
+        f"the {name} engine keeps rows of the encoder": keeps_input
+        and not (spec.stateless or name == FACTORED.name),
+        "--shared_momentum=carry keeps momenta of rows": side.carry.shared,
+        "--compressor keeps what an upload lost of rows": side.keeps_residual,
+        "--num_clients gives a client several users": any(
+            bucket.users.shape[1] > 1 for bucket in population.buckets
+        ),
+        "there are several processes": jax.process_count() > 1,
+    }
+    for obstacle, holds in obstacles.items():
+        if holds:
+            raise InputError(f"--negatives_drawn=each_round: {obstacle}; take once")
 
 
 def _with_store(

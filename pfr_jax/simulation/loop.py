@@ -22,6 +22,7 @@ from pfr_jax.population.population import Cohort
 from pfr_jax.simulation.costs import traffic_before, traffic_ledger
 from pfr_jax.simulation.participation import fates_of_round, sample_cohort
 from pfr_jax.simulation.records import Begin, Faults, RoundRecord, Timing
+from pfr_jax.simulation.redraws import Redraws
 from pfr_jax.simulation.setup import Simulation
 from pfr_jax.simulation.start import initial_params, seed_keys
 
@@ -104,6 +105,7 @@ def simulate(
     run, population = simulation.config.run, simulation.population
     ledger = traffic_ledger(simulation)
     block_sizes = simulation.federation.block_sizes
+    redraws = Redraws(simulation) if simulation.config.data.redraws else None
 
     started = time.perf_counter()
     begin = begin or Begin(initial_state(simulation))
@@ -120,7 +122,8 @@ def simulate(
         fate = fates_of_round(simulation, index)
         cohort = population.cohort(fate.delivered, block_sizes, room)
         key = key_of_round(simulation, index)
-        state, report = step(state, simulation.data, cohort, key)
+        data = redraws.of_round(index, cohort) if redraws else simulation.data
+        state, report = step(state, data, cohort, key)
         jax.block_until_ready(state)
         loss, rejected = float(report.loss), [int(count) for count in report.rejected]
         trained = time.perf_counter()

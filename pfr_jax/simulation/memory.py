@@ -73,9 +73,10 @@ def estimate(simulation: Simulation) -> MemoryEstimate:
             begun = jax.eval_shape(algorithm.init, params, those.buckets)
             adapted += 2 * tree_bytes(begun.clients)  # before and after
     features = simulation.population.num_users * model.feature_size * 4
+    redrawn = tree_bytes(simulation.population.buckets) if simulation.config.data.redraws else 0
     return MemoryEstimate(
         before=resident_bytes(),
-        working=server + features + COMPILER_BYTES,
+        working=server + features + redrawn + COMPILER_BYTES,
         clients_all=tree_bytes(state.clients),
         share_reached=_share_reached(simulation) if lazy else 1.0,
         adapted=adapted,

@@ -19,7 +19,7 @@ from pfr_jax.data.splits import Split
 from pfr_jax.data.standard import Standard
 from pfr_jax.data.table import Ratings
 from pfr_jax.errors import InputError
-from pfr_jax.evaluation.cold import Fallback, fit_fallback
+from pfr_jax.evaluation.cold import Fallback
 from pfr_jax.evaluation.task import Task
 from pfr_jax.models.model import Model
 from pfr_jax.population.buckets import Layout, common_layout
@@ -182,7 +182,7 @@ def _assemble(
         standard=dealt.standard,
         new_users=new,
         examples=examples,
-        fallback=fit_fallback(
+        fallback=task.cold.fit(
             *(examples, ~new[examples.user], dealt.standard),
             *(task.adds_center, task.link, ratings.num_items),
         ),

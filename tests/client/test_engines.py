@@ -86,6 +86,18 @@ def test_both_engines_agree(changes: dict[str, Any]) -> None:
             assert difference <= 1e-9 * scale + 1e-15, (owner, name)
 
 
+@pytest.mark.parametrize("loss", ["bce", "multinomial", "bpr"])
+def test_both_engines_agree_on_what_rankings_minimise(loss: str) -> None:
+    changes = {"feedback": "ranking", "ranking_loss": loss, "negatives": 2, "center": "global"}
+    with jax.enable_x64(True):
+        _, one = after_rounds(np.float64, engine="factored", input_offset=1.5, **changes)
+        _, other = after_rounds(np.float64, engine="active_rows", input_offset=1.5, **changes)
+    for ours, theirs in zip(one, other, strict=True):
+        for name, leaf in ours.items():
+            scale = np.abs(theirs[name]).max(initial=0)
+            assert np.abs(leaf - theirs[name]).max(initial=0) <= 1e-9 * scale + 1e-15, name
+
+
 def test_auto_takes_the_factored_engine_where_it_is_exact() -> None:
     assert small_simulation().federation.engine.name == "factored"
     for changes, reason in (

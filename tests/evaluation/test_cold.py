@@ -253,3 +253,50 @@ def test_one_rating_per_user_is_no_worse_than_the_mean_of_all() -> None:
         line.startswith("Test: 20 of 20 ratings (100 %) are of 20 users without training ratings")
         for line in held_out_sentences(simulation)
     )
+
+
+def ranking_with_cold() -> Simulation:
+    """Item 1 has low ratings alone, item 2 none in training, and user 2 chose nothing there."""
+    # user, item, stars; the last four are held out
+    table = np.array(
+        [(0, 0, 5), (0, 1, 1), (0, 3, 5), (1, 3, 4), (1, 1, 2), (2, 0, 1)]
+        + [(0, 2, 5), (1, 1, 5), (2, 2, 5), (2, 3, 4)]
+    )
+    user, item, stars = table.T
+    ratings = Ratings.from_columns(user, item, stars.astype(np.float32), Scale(1, 5, 1), "ranked")
+    split = Split(np.arange(6), np.array([], int), np.arange(6, 10))
+    config = small_config(feedback="ranking", implicit_threshold=4.0, negatives=2)
+    return prepare(config, ratings, split)
+
+
+def test_an_item_that_nobody_chose_is_listed_last() -> None:
+    """Whatever its row says: here it would come first."""
+    simulation = ranking_with_cold()
+    assert 2 in simulation.examples.item[simulation.examples.user == 0]  # as a negative
+    scorer = scorer_of(simulation)
+    loud = {**scorer.output, "item_bias": np.array([0.0, 9.0, 9.0, 1.0], np.float32)}
+    scorer = dataclasses.replace(scorer, output=loud)
+    nobody = np.array([], int), np.array([], int)
+    lists = top_items(scorer, np.arange(2), *nobody, k=4)
+    assert set(lists[0, :2]) == {0, 3} and lists[:, 2:].tolist() == [[1, 2], [1, 2]]
+
+
+def test_who_chose_nothing_gets_the_list_of_popularity() -> None:
+    """A low rating is no choice. Items 3 and 0 were chosen twice and once."""
+    simulation = ranking_with_cold()
+    nobody = np.array([], int), np.array([], int)
+    lists = top_items(scorer_of(simulation), np.array([2]), *nobody, k=4)
+    assert lists.tolist() == [[3, 0, 1, 2]]
+    split = simulation.split
+    popularity = judge_baselines(simulation, split.train, split.test, split.train)["popularity"]
+    found = evaluate(simulation, initial_state(simulation), best=0.0, last=True)
+    assert found.test_by_user is not None
+    assert found.test_by_user["ndcg_full"][2] == popularity.by_user["ndcg_full"][2]
+    assert held_out_sentences(simulation)[:3] == [
+        "Test: 2 of 4 ratings (50 %) are of 1 user without training choices; the list of these is "
+        "that of popularity.",
+        "Test: 3 of 4 ratings (75 %) are of 2 items without training choices; these are listed "
+        "last.",
+        "Test: 1 of 4 ratings (25 %) are of such a user and such an item alike; these are listed "
+        "last by popularity, too.",
+    ]

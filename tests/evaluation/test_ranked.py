@@ -28,6 +28,36 @@ def test_clients_hold_positives_and_negatives() -> None:
         assert set(values.tolist()) == {0.0, 1.0}
 
 
+def test_an_encoder_is_told_of_choices_alone() -> None:
+    """A drawn negative is no input: it trains the decoder's row, and says nothing of the user."""
+    for center in ("none", "global", "user"):
+        simulation = small_simulation(**RANKING, center=center, input_offset=0.5)
+        training = simulation.federation.side.training
+        for bucket in simulation.population.buckets:
+            inputs = np.asarray(training.inputs(bucket.values, bucket.observed))
+            positive = np.asarray(bucket.observed) & (np.asarray(bucket.values) > 0)
+            np.testing.assert_array_equal(inputs > 0, positive)
+            np.testing.assert_allclose(inputs[positive], np.asarray(bucket.values)[positive] + 0.5)
+            assert not inputs[~positive].any()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"negatives": 3},
+        {"ranking_loss": "bpr"},
+        {"negative_sampling": "popularity"},
+        {"negatives_drawn": "each_round"},
+    ],
+    ids=str,
+)
+def test_what_only_ranking_takes_is_refused_elsewhere(changes: dict[str, Any]) -> None:
+    name, value = next(iter(changes.items()))
+    for feedback in ("explicit", "implicit"):
+        with pytest.raises(InputError, match=f"--{name}={value}: only with --feedback=ranking"):
+            small_config(feedback=feedback, **changes)
+
+
 def test_more_negatives_are_more_rows_and_bytes() -> None:
     traffic = [
         list(simulate(small_simulation(**RANKING, negatives=n, rounds=1)))[0].traffic

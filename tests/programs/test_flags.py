@@ -62,7 +62,12 @@ def test_every_flag_reaches_its_setting():
         "test_file": "test.csv",
         "over_selection": 1.375,
     }
-    allow = {"implicit_threshold": ("feedback", "implicit")}  # a setting that another one needs
+    # Settings that another one needs.
+    of_ranking = "negatives", "negatives_drawn", "negative_sampling", "ranking_loss"
+    allow = {
+        "implicit_threshold": ("feedback", "implicit"),
+        **dict.fromkeys(of_ranking, ("feedback", "ranking")),
+    }
     defaults = Config().flat()
     for setting in SETTINGS:
         name, default = setting.name, setting.default
@@ -91,7 +96,7 @@ def test_the_config_is_immutable_and_hashable():
 @pytest.mark.parametrize(
     "argument",
     [
-        "--columns=user,item",
+        "--columns=user",
         "--scale=5",
         "--scale=1,x",
         "--rating_range=1",

@@ -17,7 +17,7 @@ class TextColumns:
 
     user: pa.DictionaryArray  # string[N]
     item: pa.DictionaryArray  # string[N]
-    rating: pa.DictionaryArray  # string[N]
+    rating: pa.DictionaryArray | None  # string[N]; None: user and item alone, every row a choice
     time: pa.ChunkedArray | None  # string[N]; None: not asked for, or there is none
     lines: Sequence[Sequence[int]]  # the lines or rows of the N ratings, from 1, in runs
     faults: Faults

@@ -10,7 +10,14 @@ from pathlib import Path
 from pfr_jax.data.formats import grammar, stream
 from pfr_jax.data.formats.fields import Problem, is_number
 from pfr_jax.data.formats.grammar import BYTE_ORDER_MARK, Dialect, Fault
-from pfr_jax.data.formats.options import ROLES, SPACES, Columns, ReadOptions, separator_text
+from pfr_jax.data.formats.options import (
+    NO_RATINGS,
+    ROLES,
+    SPACES,
+    Columns,
+    ReadOptions,
+    separator_text,
+)
 from pfr_jax.errors import InputError
 
 NAMES: Columns = ("user", "item", "rating")
@@ -59,10 +66,10 @@ def find_dialect(path: Path, options: ReadOptions) -> tuple[Dialect, list[str]]:
     if not line:
         grammar.refuse(path, Fault(0, "the file is empty; it should hold one rating per line"))
     ending = b"\r\n" if line.endswith(b"\r\n") else b"\n"
-    wanted = _wanted(kind, options)
     try:
         # The end may be missing here: whether it may is said once the separator is known.
         text = grammar.decode(line, ending, open_end=True)
+        wanted = _wanted(text, kind, options)
         separator = _separator(text, kind, options, wanted)
         open_end = separator in OPEN_ENDED and options.layout is None
         grammar.decode(line, ending, open_end)
@@ -74,17 +81,18 @@ def find_dialect(path: Path, options: ReadOptions) -> tuple[Dialect, list[str]]:
         grammar.refuse(path, Fault(1, str(problem)))
     if separator != kind.separator and options.separator is None:
         notes.append(f"Its fields are separated by {separator_text(separator)}.")
-    if header and not options.layout and (wanted != NAMES or len(positions) > 3):
+    if header and not options.layout and (wanted != NAMES[: len(wanted)] or len(positions) > 3):
         named = zip(ROLES, positions, strict=False)
         parts = (
             f"{fields[position].partition(':')[0]!r} is the {role}" for role, position in named
         )
         notes.append(f"Of its columns {', '.join(parts)}.")
-    user, item, rating = positions[:3]
+    if len(wanted) == 2:
+        notes.append(NO_RATINGS)
     return Dialect(
         separator=separator,
         num_fields=len(fields),
-        positions=(user, item, rating),
+        positions=positions[:3],
         time=positions[3] if len(positions) > 3 else None,
         skipped=mark + (len(line) if header else 0),
         first_line=2 if header else 1,
@@ -109,11 +117,23 @@ def _kind_of(path: Path, options: ReadOptions) -> Kind:
     )
 
 
-def _wanted(kind: Kind, options: ReadOptions) -> Columns:
-    """The columns asked for, or those of the kind: positions where there is no header."""
+def _wanted(text: str, kind: Kind, options: ReadOptions) -> Columns:
+    """The columns asked for, or those of the kind: positions where there is no header.
+
+    User and item alone where the first line has nothing else, or a time besides, however it is
+    separated.
+    """
     if options.columns is not None:
         return options.columns
-    return POSITIONS if options.header is False else kind.columns
+    columns = POSITIONS if options.header is False else kind.columns
+    if options.speaks_of_ratings:
+        return columns
+    usual = kind.separator, *SEPARATORS, SPACES
+    separators = [s for s in ([options.separator] if options.separator else usual) if s]
+    if any(_fits(text, separator, kind, columns) for separator in separators):
+        return columns
+    alone = any(_is_alone(text, separator, kind, columns[:2]) for separator in separators)
+    return columns[:2] if alone else columns
 
 
 def _separator(text: str, kind: Kind, options: ReadOptions, wanted: Columns) -> str:
@@ -168,7 +188,17 @@ def _fits(text: str, separator: str, kind: Kind, wanted: Columns) -> bool:
     if isinstance(wanted[0], str):
         names = _names(fields, kind)
         return all(names.count(str(name)) == 1 for name in wanted)
-    return len(fields) > max(2, *map(int, wanted))
+    return len(fields) > max(len(wanted) - 1, *map(int, wanted))
+
+
+def _is_alone(text: str, separator: str, kind: Kind, wanted: Columns) -> bool:
+    """Whether the first line, so separated, has user and item and, but for a time, nothing else."""
+    if not _fits(text, separator, kind, wanted):
+        return False
+    names = _names(grammar.split(text, separator), kind)
+    if not isinstance(wanted[0], str):
+        return len(names) == 2
+    return all(name in wanted or name.lower() in TIMES for name in names)
 
 
 def _check_count(fields: list[str], separator: str, options: ReadOptions) -> None:
@@ -197,6 +227,13 @@ def _has_header(fields: list[str], wanted: Columns, options: ReadOptions) -> boo
             f"{','.join(fields)} may number the columns or be a rating; say --header=yes if it is "
             "a header, --header=no if it is not"
         )
+    if len(wanted) == 2:
+        if not any(character.isdigit() for field in fields for character in field):
+            raise Problem(
+                f"{' and '.join(map(repr, fields))} may name the columns or be a user and an item; "
+                "say --header=yes or --header=no"
+            )
+        return False
     place = int(wanted[2])
     if place < len(fields) and not is_number(fields[place]) and fields[place][:1].isalpha():
         raise Problem(

@@ -25,7 +25,7 @@ from pfr_jax.paths import is_file
 
 # To be raised whenever some file is read differently than before: cached data of an older parser
 # are not used.
-PARSER_VERSION = 4
+PARSER_VERSION = 5
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,12 @@ class _File:
     """The n ratings of one file that are kept, in its order."""
 
     columns: TextColumns
-    stars: np.ndarray  # f32[n]
+    stars: np.ndarray  # f32[n]; 1 for a choice
     rows: np.ndarray | None  # i64[n], their places in ``columns``; None: all of them
     marked: int = 0  # rows that carry the mark of no rating, dropped
     outside: int = 0  # ratings outside the range, dropped
     again: int = 0  # ratings of pairs rated again, settled
+    chosen_again: int = 0  # choices of pairs chosen before, dropped
 
     @cached_property
     def user(self) -> pa.DictionaryArray:
@@ -79,6 +80,7 @@ def read_files(
     """
     options = options or ReadOptions()
     files = [_settle(_read(Path(path), options), options) for path in paths]
+    rated = _all_or_none_are_rated(files)
     user = _labels(join([file.user for file in files]))
     item = _labels(join([file.item for file in files]))
     stars = np.concatenate([file.stars for file in files])
@@ -97,13 +99,28 @@ def read_files(
         "not_rated": sum(file.marked for file in files),
         "outside_rating_range": sum(file.outside for file in files),
         "rated_again": sum(file.again for file in files),
+        "chosen_again": sum(file.chosen_again for file in files),
     }
     notes += _removals(removed, options, by_time=all(f.columns.time is not None for f in files))
     removed = {why: count for why, count in removed.items() if count}
-    ratings = replace(ratings, scale_inferred=inferred, notes=tuple(notes), removed=removed)
+    ratings = replace(
+        ratings, scale_inferred=inferred, notes=tuple(notes), removed=removed, rated=rated
+    )
     if len(files) > 1:
         _check_overlap(ratings, files)
     return ratings, [len(file.stars) for file in files]
+
+
+def _all_or_none_are_rated(files: list[_File]) -> bool:
+    """Whether the files have ratings. Raises InputError if some have and some have not."""
+    rated = [file.columns.rating is not None for file in files]
+    if any(rated) and not all(rated):
+        paths = [str(file.columns.faults.path) for file in files]
+        raise InputError(
+            f"{paths[rated.index(False)]}: user and item alone, where {paths[rated.index(True)]} "
+            "has ratings; write both alike, or give --columns"
+        )
+    return all(rated)
 
 
 def _far_levels(levels: np.ndarray) -> list[str]:
@@ -142,6 +159,9 @@ def _removals(removed: dict[str, int], options: ReadOptions, by_time: bool) -> l
             options.duplicates, f"the {options.duplicates} of each was kept, {by}"
         )
         told.append(f"{removed['rated_again']:,} ratings were of pairs rated again; {what}.")
+    if removed["chosen_again"]:
+        again = removed["chosen_again"]
+        told.append(f"{again:,} rows were of pairs chosen before; a pair counts once.")
     return told
 
 
@@ -156,6 +176,8 @@ def _read(path: Path, options: ReadOptions) -> TextColumns:
 
 def _settle(columns: TextColumns, options: ReadOptions) -> _File:
     """The ratings that are kept. Raises InputError with all that is wrong with the file."""
+    if columns.rating is None:
+        return _settle_choices(columns)
     stars, rows = map_distinct(columns.rating, lambda text: fields.check_rating(text, options.rule))
     dropped = 0 if rows is None else len(stars) - len(rows)
     marked = 0
@@ -177,6 +199,18 @@ def _settle(columns: TextColumns, options: ReadOptions) -> _File:
     again = len(stars) - len(kept)
     rows = kept if rows is None else rows[kept]
     return replace(file, stars=stars[kept], rows=rows, again=again)
+
+
+def _settle_choices(columns: TextColumns) -> _File:
+    """Every pair of user and item once, each a 1. Raises InputError as ``_settle``."""
+    columns.faults.refuse()
+    stars = np.ones(len(columns.user), np.float32)
+    user, item = columns.user.indices.to_numpy(), columns.item.indices.to_numpy()
+    again = repeats.find_repeats(user, item).again
+    if not len(again):
+        return _File(columns, stars, None)
+    rows = np.delete(np.arange(len(stars)), again)
+    return _File(columns, stars[rows], rows, chosen_again=len(again))
 
 
 def _take(values: Any, rows: np.ndarray | None) -> Any:

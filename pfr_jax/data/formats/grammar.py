@@ -14,6 +14,7 @@ field    Separated by "::", and then without any ":"; or by runs of blanks and t
          ("" within them means one), which are no part of it. No quotes in other places, no line
          ends in quotes. What a field may hold: see `fields`.
 ratings  No user rates an item twice, unless --duplicates says what to do. (Looked for by `files`.)
+         A file may hold user and item alone: every line is a choice, and counts once.
 
 A file of one's own is any whose `FixedLayout` is not known.
 """
@@ -40,7 +41,7 @@ class Dialect:
 
     separator: str  # one character (fields may be quoted), "::" or SPACES (no quotes)
     num_fields: int  # of every line
-    positions: tuple[int, int, int]  # of user, item and rating, from 0
+    positions: tuple[int, ...]  # of user, item and, where there is one, rating, from 0
     time: int | None  # position of the rating's time
     skipped: int  # bytes before the first line that holds a rating: a mark, a header
     first_line: int  # that holds a rating, from 1: after a header, 2
@@ -123,10 +124,10 @@ def check_line(line: bytes, dialect: Dialect) -> list[str]:
             f"{len(fields)} field(s) separated by {separator_text(dialect.separator)} where there "
             f"should be {dialect.num_fields}; correct or remove the line"
         )
-    user, item, rating = dialect.positions
-    check_label(fields[user], "user", dialect.layout)
-    check_label(fields[item], "item", dialect.layout)
-    check_rating(fields[rating], dialect.rule)
+    for role, position in zip(("user", "item"), dialect.positions, strict=False):
+        check_label(fields[position], role, dialect.layout)
+    for position in dialect.positions[2:]:
+        check_rating(fields[position], dialect.rule)
     if dialect.layout:
         for position in set(range(dialect.num_fields)) - set(dialect.positions):
             check_count(fields[position])

@@ -6,13 +6,14 @@ from typing import Literal
 from pfr_jax.data.table import Scale
 from pfr_jax.errors import InputError
 
-Names = tuple[str, ...]  # user, item, rating and, where there is one, time
+Names = tuple[str, ...]  # user, item and, where there are such, rating and time
 Positions = tuple[int, ...]  # likewise, from 0
 Columns = Names | Positions
 Duplicates = Literal["error", "first", "last", "mean"]
 
 ROLES = ("user", "item", "rating", "time")
 SPACES = "spaces"  # the separator that is any run of blanks
+NO_RATINGS = "It has no ratings; every row is a choice."
 _IN_FIELDS = '"\r\n.+-_'  # what a separator cannot be: it stands in fields
 
 
@@ -41,7 +42,8 @@ class ReadOptions:
     """
 
     # Names (the file has a header) or positions from 0 of user, item, rating and, if a fourth is
-    # given, the time of the rating. None: what is usual for the kind of file.
+    # given, the time of the rating; of user and item alone where every row is a choice. None: what
+    # is usual for the kind of file.
     columns: Columns | None = None
     separator: str | None = None  # one character, "::" or SPACES; None: found in the first line
     header: bool | None = None  # whether the first line names the columns; None: if `columns` do
@@ -54,6 +56,11 @@ class ReadOptions:
     def __post_init__(self) -> None:
         if self.columns is not None:
             _check_columns(self.columns, self.header)
+            if len(self.columns) == 2 and self.speaks_of_ratings:
+                raise InputError(
+                    f"--columns={','.join(map(str, self.columns))}: user and item alone have no "
+                    "--scale or --rating_range; leave these out"
+                )
         if self.separator is not None:
             _check_separator(self.separator)
         if self.rating_range and not self.rating_range[0] <= self.rating_range[1]:
@@ -61,6 +68,11 @@ class ReadOptions:
                 f"--rating_range={self.rating_range[0]:g},{self.rating_range[1]:g}: want the "
                 "lowest and the highest rating to keep"
             )
+
+    @property
+    def speaks_of_ratings(self) -> bool:
+        """Something is said about ratings, so that there must be some in the file."""
+        return any((self.layout, self.scale, self.rating_range, self.unrated is not None))
 
     @property
     def rule(self) -> RatingRule:
@@ -75,10 +87,15 @@ def separator_text(separator: str) -> str:
 def _check_columns(columns: Columns, header: bool | None) -> None:
     names = all(isinstance(column, str) for column in columns)
     positions = all(isinstance(column, int) and column >= 0 for column in columns)
-    if len(columns) not in (3, 4) or len(set(columns)) < len(columns) or not (names or positions):
+    if (
+        len(columns) not in (2, 3, 4)
+        or len(set(columns)) < len(columns)
+        or not (names or positions)
+    ):
         raise InputError(
             f"--columns={','.join(map(str, columns))}: want the names of user, item and rating "
-            "(and, fourth, of the time), or their positions from 0"
+            "(and, fourth, of the time), or their positions from 0; of user and item alone where "
+            "every row is a choice"
         )
     if names and header is False:
         raise InputError(

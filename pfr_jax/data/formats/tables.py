@@ -1,4 +1,5 @@
-"""Files that hold typed columns, parquet and feather: as pandas, polars, Spark and DuckDB write.
+"""Files that hold typed columns: parquet and feather, as pandas, polars, Spark and DuckDB write,
+and NumPy's archives of arrays.
 
 Every column is taken as text, each distinct value once, so that the rules of `fields` hold for all
 kinds of file alike.
@@ -7,6 +8,7 @@ kinds of file alike.
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import pyarrow as pa
@@ -14,14 +16,14 @@ import pyarrow.feather
 import pyarrow.parquet
 
 from pfr_jax.data.formats.columns import TextColumns, compact
-from pfr_jax.data.formats.dialect import NAMES, find_time
+from pfr_jax.data.formats.dialect import NAMES, TIMES, find_time
 from pfr_jax.data.formats.fields import Problem, check_count, check_label, check_rating
 from pfr_jax.data.formats.grammar import Fault, Faults
-from pfr_jax.data.formats.options import ROLES, ReadOptions
+from pfr_jax.data.formats.options import NO_RATINGS, ROLES, Columns, ReadOptions
 from pfr_jax.data.formats.stream import PACKED
 from pfr_jax.errors import InputError
 
-SUFFIXES = (".parquet", ".feather", ".arrow")
+SUFFIXES = (".parquet", ".feather", ".arrow", ".npz")
 _WANTED = {
     "user": "integers or text",
     "item": "integers or text",
@@ -31,7 +33,7 @@ _WANTED = {
 
 
 def read_table(path: Path, options: ReadOptions, with_time: bool) -> TextColumns:
-    """All ratings of a parquet or feather file, with their times if asked for.
+    """All ratings of a file of one of the SUFFIXES, with their times if asked for.
 
     Raises InputError where the file cannot be read or lacks the columns; what is wrong with single
     rows is in the result.
@@ -51,7 +53,7 @@ def read_table(path: Path, options: ReadOptions, with_time: bool) -> TextColumns
             for name in table.column_names
             if roles.get(name, "time") != "time" or with_time or options.layout
         }
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, BadZipFile, ValueError) as error:
         raise InputError(f"{path}: cannot be read as ratings: {error}") from error
     if not table.num_rows:
         raise InputError(f"{path}: the file holds no ratings")
@@ -59,9 +61,11 @@ def read_table(path: Path, options: ReadOptions, with_time: bool) -> TextColumns
     kept = {name: compact(text.filter(pa.array(good))) for name, text in texts.items()}
     columns = [kept[name] for name in found if name in kept]
     time = pa.chunked_array([columns[3].cast(pa.string())]) if columns[3:] and with_time else None
-    user, item, rating = columns[:3]
-    rows = np.flatnonzero(good) + 1
-    return TextColumns(user, item, rating, time, [rows.tolist()], faults, [])
+    user, item, *rating = columns[:3]
+    rows, notes = np.flatnonzero(good) + 1, [] if rating else [NO_RATINGS]
+    return TextColumns(
+        user, item, rating[0] if rating else None, time, [rows.tolist()], faults, notes
+    )
 
 
 def _columns(path: Path, options: ReadOptions) -> tuple[pa.Table, list[str]]:
@@ -70,6 +74,10 @@ def _columns(path: Path, options: ReadOptions) -> tuple[pa.Table, list[str]]:
         with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
             found, others = _find(path, file.schema_arrow.names, options)
             table = file.read([*found, *others])
+    elif path.suffix.lower() == ".npz":
+        with np.load(path, allow_pickle=False) as arrays:
+            found, others = _find(path, arrays.files, options)
+            table = pa.table({name: arrays[name] for name in [*found, *others]})
     else:
         table = _read_arrow(path)
         found, others = _find(path, table.column_names, options)
@@ -89,7 +97,7 @@ def _read_arrow(path: Path) -> pa.Table:
 
 def _find(path: Path, names: list[str], options: ReadOptions) -> tuple[list[str], list[str]]:
     """The names of the roles' columns and, of a known layout, all others."""
-    columns, layout = options.columns or NAMES, options.layout
+    columns, layout = options.columns or _usual(names, options), options.layout
     if not isinstance(columns[0], str):
         columns = tuple(names[int(c)] if int(c) < len(names) else f"number {c}" for c in columns)
     found = [str(column) for column in columns]
@@ -107,6 +115,12 @@ def _find(path: Path, names: list[str], options: ReadOptions) -> tuple[list[str]
     if len(found) == 3 and time:
         found.append(time)
     return found, [name for name in names if name not in found] if layout else []
+
+
+def _usual(names: list[str], options: ReadOptions) -> Columns:
+    """User, item and rating; user and item alone where there is nothing else but a time."""
+    alone = {name for name in names if name.lower() not in TIMES} == {*NAMES[:2]}
+    return NAMES[:2] if alone and not options.speaks_of_ratings else NAMES
 
 
 def _as_text(path: Path, column: pa.ChunkedArray, role: str, name: str) -> pa.DictionaryArray:

@@ -65,11 +65,12 @@ def _read(path: Path, dialect: Dialect, notes: list[str]) -> TextColumns:
     if not parts:
         grammar.refuse(path, Fault(0, "the file holds no ratings, only a header"))
     columns = [[*chain(*chunks)] for chunks in zip(*(part for part, _ in parts), strict=True)]
-    user, item, rating = (join(column) for column in columns[:3])
+    encoded = len(dialect.positions)
+    user, item, *rating = (join(column) for column in columns[:encoded])
     return TextColumns(
         user=user,
         item=item,
-        rating=rating,
+        rating=rating[0] if rating else None,
         time=pa.chunked_array(columns[3], pa.string()) if columns[3:] else None,
         lines=[lines for _, lines in parts],
         faults=faults,
@@ -83,7 +84,7 @@ def _ends_blank(piece: bytes, ending: bytes) -> bool:
 
 def _read_slowly(piece: bytes, numbers: range, dialect: Dialect, faults: Faults) -> Part:
     """By the grammar itself, line by line; what is wrong is added to ``faults``."""
-    wanted = _wanted(dialect)
+    wanted, encoded = _wanted(dialect), len(dialect.positions)
     rows, lines = [], []
     for line, found in grammar.read_lines(BytesIO(piece), numbers.start, dialect):
         if isinstance(found, Fault):
@@ -93,7 +94,8 @@ def _read_slowly(piece: bytes, numbers: range, dialect: Dialect, faults: Faults)
             lines.append(line)
     texts = [[row[index] for row in rows] for index in range(len(wanted))]
     columns = [pa.array(text, pa.string()) for text in texts]
-    return [[c.dictionary_encode()] for c in columns[:3]] + [[c] for c in columns[3:]], lines
+    chunks = [[c.dictionary_encode()] for c in columns[:encoded]] + [[c] for c in columns[encoded:]]
+    return chunks, lines
 
 
 def _read_fast(piece: bytes, lines: range, dialect: Dialect) -> Part | None:
@@ -105,25 +107,26 @@ def _read_fast(piece: bytes, lines: range, dialect: Dialect) -> Part | None:
     except pa.ArrowInvalid:
         return None
     columns = [table[str(position)].chunks for position in _wanted(dialect)]
-    user, item, rating = ([chunk.dictionary for chunk in chunks] for chunks in columns[:3])
+    encoded = columns[: len(dialect.positions)]
+    user, item, *rating = ([chunk.dictionary for chunk in chunks] for chunks in encoded)
     others = set(table.column_names) - set(map(str, dialect.positions))
     good = (
         len(table) == len(lines)
         and all(_are_labels(texts, "user", dialect.layout) for texts in user)
         and all(_are_labels(texts, "item", dialect.layout) for texts in item)
-        and all(_are_ratings(texts, dialect) for texts in rating)
+        and all(_are_ratings(texts, dialect) for texts in chain(*rating))
         and (dialect.own or all(_are_counts(table[name]) for name in others))
     )
     return (columns, lines) if good else None
 
 
 def _wanted(dialect: Dialect) -> list[int]:
-    """The positions of user, item, rating and, if it is asked for, time."""
+    """The positions of user, item, rating (if there is one) and, if it is asked for, time."""
     return [*dialect.positions, *([] if dialect.time is None else [dialect.time])]
 
 
 def _parse(piece: bytes, dialect: Dialect) -> pa.Table:
-    """The columns as Arrow finds them, named by their positions; the wanted three are ENCODED.
+    """The columns as Arrow finds them, named by their positions; all roles but time are ENCODED.
 
     Arrow separates fields by one character only. Reading '::' as ':' puts an empty column
     between any two fields, and its type null makes Arrow check that it is empty.
@@ -134,7 +137,7 @@ def _parse(piece: bytes, dialect: Dialect) -> pa.Table:
     if dialect.separator == SPACES:
         separator = " "
         piece = re.sub(rb"(?m)^ | $", b"", re.sub(rb"[ \t]+", b" ", piece.replace(b"\r", b"")))
-    others = {*(range(dialect.num_fields) if dialect.layout else _wanted(dialect)[3:])}
+    others = {*(range(dialect.num_fields) if dialect.layout else _wanted(dialect))}
     wanted = {str(stride * position): ENCODED for position in dialect.positions}
     wanted |= {str(stride * p): pa.string() for p in sorted(others - {*dialect.positions})}
     gaps = {str(gap): pa.null() for gap in range(1, 2 * dialect.num_fields - 1, 2) if doubled}

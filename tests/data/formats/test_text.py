@@ -203,11 +203,11 @@ def test_a_write_that_breaks_off_leaves_the_old_file_alone(tmp_path, monkeypatch
     assert list(path.parent.iterdir()) == [path]
 
 
-COLUMNS = [("user", "item"), (0, 1, 1), (0, 1, "rating"), (0, 1, -1), (0, 1, 2, 3, 4)]
+COLUMNS = [("user",), (0, 1, 1), (0, 1, "rating"), (0, 1, -1), (0, 1, 2, 3, 4)]
 
 
 @pytest.mark.parametrize("columns", COLUMNS)
-def test_columns_are_three_or_four_names_or_positions(columns):
+def test_columns_are_two_to_four_names_or_positions(columns):
     with pytest.raises(InputError, match="--columns"):
         ReadOptions(columns=columns)
 
