@@ -18,6 +18,7 @@ from pfr_jax.client.fixed_point import to_fixed
 from pfr_jax.client.local_training import LocalTraining, Parts
 from pfr_jax.client.screening import Verdict
 from pfr_jax.models.item_rows import Tree, add_trees, map_rows
+from pfr_jax.models.model import Model
 from pfr_jax.population.population import Bucket
 
 
@@ -149,9 +150,9 @@ class Engine(NamedTuple):
     obstacle: Callable[[Wanted], str]
     reason: str  # why it is taken where it can
     least_block: int  # clients of a block
-    # (hidden sizes, rows of a client, moments carried of the private and the shared part) -> the
-    # clients of a block that suit a CPU
-    cpu_block: Callable[[tuple[int, ...], int, Parts], int]
+    # (model, rows of a client, moments carried of the private and the shared part) -> the clients
+    # of a block that suit a CPU
+    cpu_block: Callable[[Model, int, Parts], int]
     # Whether --state_dtype and --state_memory have a choice, and a client that was never asked
     # costs no memory.
     has_store: bool

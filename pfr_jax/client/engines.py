@@ -8,6 +8,7 @@ from pfr_jax.client.factored.engine import FACTORED
 from pfr_jax.client.local_training import Parts
 from pfr_jax.config import ClientConfig
 from pfr_jax.errors import InputError
+from pfr_jax.models.model import Model
 from pfr_jax.population.population import Bucket
 
 ENGINES = (FACTORED, ACTIVE_ROWS)  # the first that can is taken
@@ -36,7 +37,7 @@ def choose_engine(name: str, wanted: Wanted, algorithm: str) -> tuple[Engine, st
 
 
 def block_sizes(
-    config: ClientConfig, hidden_sizes: tuple[int, ...], engine: Engine, buckets: tuple[Bucket, ...]
+    config: ClientConfig, model: Model, engine: Engine, buckets: tuple[Bucket, ...]
 ) -> tuple[int, ...]:
     """Clients of a block, per bucket: --block_size, or what suits the engine and the platform."""
     if config.block_size:
@@ -44,6 +45,4 @@ def block_sizes(
     if jax.default_backend() != "cpu":
         return (ACCELERATOR_BLOCK,) * len(buckets)
     carried = Parts(config.private_momentum == "carry", config.shared_momentum == "carry")
-    return tuple(
-        engine.cpu_block(hidden_sizes, bucket.items.shape[1], carried) for bucket in buckets
-    )
+    return tuple(engine.cpu_block(model, bucket.items.shape[1], carried) for bucket in buckets)

@@ -183,7 +183,7 @@ def adapt(
     They begin where all began; the server's part is that of ``state`` and stays.
     """
     engine, config = simulation.federation.engine, simulation.config
-    sizes = block_sizes(config.client, config.model.hidden_sizes, engine, population.buckets)
+    sizes = block_sizes(config.client, simulation.model, engine, population.buckets)
     cohort = population.cohort(population.trainable, sizes)
     _, rounds_key = seed_keys(config.run.seed)
     # Rounds fold in 0, 1, ...; this counts down from the top of uint32.

@@ -24,8 +24,6 @@ class Members:
     one: Any  # a Model
     members: int
 
-    layered = False
-
     @property
     def num_items(self) -> int:
         return int(self.one.num_items)
@@ -42,6 +40,10 @@ class Members:
     @property
     def per_user(self) -> bool:
         return bool(self.one.per_user)
+
+    @property
+    def layered(self) -> bool:
+        return bool(self.one.layered)
 
     @property
     def code_size(self) -> int:
@@ -103,3 +105,9 @@ class Members:
 def side_by_side(model: Model, members: int) -> Model:
     """The model itself if there is one member only."""
     return model if members == 1 else Members(model, members)
+
+
+def one_of(model: Model) -> Model:
+    """The model that the members are copies of; the model itself if it is no members."""
+    one: Model = model.one if isinstance(model, Members) else model
+    return one

@@ -86,7 +86,7 @@ def build_federation(
         server_optimizer=optimizers.server_optimizer(config.server),
         denominator=DENOMINATORS[config.server.denominator],
         learning_rate=optimizers.client_learning_rate(client, config.run.rounds),
-        block_sizes=block_sizes(client, config.model.hidden_sizes, engine, population.buckets),
+        block_sizes=block_sizes(client, model, engine, population.buckets),
         mesh=population.mesh,
         on_host=False,
     )
@@ -194,7 +194,7 @@ def build_adaptation(
         side=dataclasses.replace(side, training=training, stateless=False, compressor=None),
         learning_rate=partial(_constant, config.client.client_learning_rate),
         block_sizes=block_sizes(
-            config.client, config.model.hidden_sizes, federation.engine, newcomers.buckets
+            config.client, side.training.model, federation.engine, newcomers.buckets
         ),
     )
     return _federated(spec, frozen)

@@ -1,5 +1,6 @@
 """The state of a factored client as the rows and matrices it stands for. Exact; not invertible."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -8,9 +9,12 @@ import optax
 
 from pfr_jax.client.block import ClientSide, ClientState
 from pfr_jax.client.factored import storage
-from pfr_jax.client.factored.state import ALPHA, INPUT, Flat, V, kinds, start_vectors
+from pfr_jax.client.factored.members import NO_AXIS, OF_STATE, over_members
+from pfr_jax.client.factored.state import ALPHA, INPUT, Flat, V, kinds, seen_by
 from pfr_jax.client.local_training import Parts
 from pfr_jax.models.item_rows import Tree, nest
+
+MEMBERS_LAST: Any = ClientState(-1, -1, -1, rounds=NO_AXIS)  # as the other engine has them
 
 
 def unpack(
@@ -22,9 +26,15 @@ def unpack(
     inputs: jax.Array,
 ) -> ClientState:
     """One client's state as the engine ``active_rows`` would keep it; see ``Engine.unpack``."""
-    public = Parts(kinds(start), kinds(shared))
-    x = inputs[0]
-    own = storage.read(state, x.dtype)
+    public = Parts(seen_by(kinds(start), items), seen_by(kinds(shared), items))
+    own = storage.read(state, inputs.dtype)
+    one = over_members(side, partial(_of_member, side, inputs[0]), (-1, OF_STATE), MEMBERS_LAST)
+    whole: ClientState = one(public, own)
+    return whole
+
+
+def _of_member(side: ClientSide, x: jax.Array, public: Parts, own: ClientState) -> ClientState:
+    """``unpack`` for one member; ``public`` is the client's view."""
     private_moment = _moment(own.private_opt)
     shared_moment = _moment((own.shared_opt or {}).get("vectors"))
 
@@ -34,9 +44,8 @@ def unpack(
         for name in public.private.dense:
             flat[f"{name}/kernel"] = own.private["dense"][name][which]
         if INPUT in public.private.rows:
-            rows = public.private.rows[INPUT].at[items].get(mode="clip")
             outer = x[:, None] * vectors[V][None, :]
-            flat[f"{INPUT}/item_kernel"] = vectors[ALPHA] * rows + outer
+            flat[f"{INPUT}/item_kernel"] = vectors[ALPHA] * public.private.rows[INPUT] + outer
         return nest(flat)
 
     optimizer, private_opt, shared_opt = side.training.optimizer, None, None
@@ -44,11 +53,11 @@ def unpack(
         moment = None if private_moment is None else matrices(private_moment, 1)
         private_opt = _opt_state(optimizer.private, matrices(own.private["vectors"], 0), moment)
     if side.carry.shared:
-        flat = dict(start_vectors(public, items).shared)
+        flat = dict(public.shared.vectors)
         for name, matrix in public.shared.dense.items():
             flat[f"{name}/kernel"] = matrix
         for name, rows in public.shared.rows.items():
-            flat[f"{name}/item_kernel"] = rows.at[items].get(mode="clip")
+            flat[f"{name}/item_kernel"] = rows
         moment = None
         if shared_moment is not None:
             of_dense = {f"{n}/kernel": m[0] for n, m in own.shared_opt["dense"].items()}

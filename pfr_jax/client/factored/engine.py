@@ -7,11 +7,10 @@ product. A private first layer never has its matrix at all: its input x is const
 W_k = alpha W_start + x (x) v for ever, and alpha and v are trained instead.
 
 ``train_client`` is written for one client and mapped once, in ``train_block``; what is summed
-over clients is summed there. A local step is in ``factored_step``. Legend as in ``block``; K
-local steps.
+over clients is summed there. A client's round is in ``client``, a local step of it in ``step``.
+Legend as in ``block``; K local steps.
 """
 
-import dataclasses
 import math
 from functools import partial
 
@@ -29,28 +28,17 @@ from pfr_jax.client.block import (
     take_slots,
 )
 from pfr_jax.client.factored import storage
-from pfr_jax.client.factored.coefficients import Weights, after_round, during_round, trajectory
+from pfr_jax.client.factored.client import train_client
+from pfr_jax.client.factored.coefficients import after_round, trajectory
 from pfr_jax.client.factored.densify import unpack
-from pfr_jax.client.factored.outer_products import Layer, block_sum, combine, empty_memory
-from pfr_jax.client.factored.state import (
-    INPUT,
-    Flat,
-    init,
-    kinds,
-    layers_of,
-    start_vectors,
-)
-from pfr_jax.client.factored.step import (
-    Memories,
-    Round,
-    dropout_masks,
-    local_step,
-    private_input,
-)
-from pfr_jax.client.local_training import ClientData, Parts, moves_of_steps
+from pfr_jax.client.factored.members import OF_STATE, alone, over_members
+from pfr_jax.client.factored.outer_products import block_sum
+from pfr_jax.client.factored.state import INPUT, Flat, init, kinds, start_vectors
+from pfr_jax.client.factored.step import Round, private_input
+from pfr_jax.client.local_training import Parts
 from pfr_jax.client.screening import judge
-from pfr_jax.models.item_rows import Tree, flatten, nest, of_items, take_rows
-from pfr_jax.models.model import features
+from pfr_jax.models.item_rows import Tree, nest, of_items, take_rows
+from pfr_jax.models.model import Model, features
 from pfr_jax.population.population import Bucket
 
 BLOCK_BYTES = 8 * 2**20  # of what a block of clients works on; measured (BUILD_NOTES)
@@ -69,7 +57,7 @@ def train_block(
     """See ``Engine.train_block``."""
     public = Parts(kinds(start), kinds(shared))
     common = Round(
-        public, _transposed(public), _trajectories(side, learning_rate), key, learning_rate
+        public, _transposed(side, public), _trajectories(side, learning_rate), key, learning_rate
     )
     tables = bucket.items, bucket.values, bucket.observed, bucket.profile, bucket.client
     data = take_slots(tables, slots)
@@ -95,8 +83,8 @@ def train_block(
     change = jax.tree.map(lambda leaf: leaf[0], after_round(common.paths.shared, private=False))
     for name, matrix in public.shared.dense.items():
         moments = own.shared_opt["dense"][name] if side.carry.shared else None
-        summed = block_sum(matrix, moments, change, memories[name], weight)
-        delta[f"{name}/kernel"] = summed
+        of_block = over_members(side, block_sum, (-1, 1, None, 1, None), -1)
+        delta[f"{name}/kernel"] = of_block(matrix, moments, change, memories[name], weight)
     items = jnp.where(verdict.accepted[:, None], data[0], num_items)
     return states, Payload(nest(delta), items, weight, verdict.rejected), loss
 
@@ -107,10 +95,11 @@ def _keys(key: jax.Array, clients: jax.Array) -> jax.Array:
     return jax.vmap(lambda c: jax.random.fold_in(jax.random.fold_in(key, c), last))(clients)
 
 
-def _transposed(public: Parts) -> Flat:
+def _transposed(side: ClientSide, public: Parts) -> Flat:
     """The hidden layers' common matrices the other way around, in memory."""
     dense = {**public.private.dense, **public.shared.dense}
-    return jax.lax.optimization_barrier({name: matrix.T for name, matrix in dense.items()})
+    turned = over_members(side, jnp.transpose, -1)
+    return jax.lax.optimization_barrier({name: turned(matrix) for name, matrix in dense.items()})
 
 
 def _trajectories(side: ClientSide, learning_rate: jax.Array) -> Parts:
@@ -120,93 +109,6 @@ def _trajectories(side: ClientSide, learning_rate: jax.Array) -> Parts:
         trajectory(optimizer.private, moves.private, carry.private, learning_rate),
         trajectory(optimizer.shared, moves.shared, carry.shared, learning_rate, training.proximal),
     )
-
-
-def train_client(
-    side: ClientSide,
-    common: Round,
-    own: ClientState,
-    items: jax.Array,
-    values: jax.Array,
-    observed: jax.Array,
-    profile: jax.Array,
-    client: jax.Array,
-) -> tuple[ClientState, Flat, Memories, jax.Array]:
-    """All local steps of one client (arrays as in ``Bucket``, for one client).
-
-    Returns its new state, the change of its shared vectors and rows, the outer products of all
-    steps, and the mean loss.
-    """
-    training, public = side.training, common.public
-    optimizer = training.optimizer
-    inputs = training.inputs(values[0], observed[0])
-    data = ClientData(inputs, profile[0], values[0], observed[0])
-    start = start_vectors(public, items)
-    vectors = Parts(jax.tree.map(jnp.add, start.private, own.private["vectors"]), start.shared)
-    opt = Parts(
-        own.private_opt if side.carry.private else optimizer.private.init(vectors.private),
-        own.shared_opt["vectors"] if side.carry.shared else optimizer.shared.init(vectors.shared),
-    )
-    layers = layers_of(side, public, common.transposed, own, items, data.inputs)
-    memories = {name: empty_memory(layer, training.local_epochs) for name, layer in layers.items()}
-    masks = dropout_masks(training, jax.random.fold_in(common.key, client), values.dtype)
-    paths = common.paths
-    weights = Parts(during_round(paths.private, True), during_round(paths.shared, False))
-    at = jnp.arange(training.local_epochs), weights, masks, moves_of_steps(training)
-    step = partial(local_step, training, common, layers, own.constant, data, vectors.shared)
-    (after, opt, memories), losses = jax.lax.scan(step, (vectors, opt, memories), at)
-    delta = jax.tree.map(jnp.subtract, after.shared, vectors.shared)
-    private = jax.tree.map(jnp.subtract, after.private, start.private)
-    new, rows = _after_round(side, common, own, Parts(private, opt), layers, memories)
-    delta, residual = {**delta, **rows}, own.residual
-    if side.compressor:
-        client_key = jax.random.fold_in(common.key, client)
-        whole, residual = side.upload(nest(delta), residual, items, client_key)
-        delta = flatten(whole)
-    return dataclasses.replace(new, residual=residual), delta, memories, losses.mean()
-
-
-def _after_round(
-    side: ClientSide,
-    common: Round,
-    own: ClientState,
-    vectors: Parts,
-    layers: dict[str, Layer],
-    memories: Memories,
-) -> tuple[ClientState, Flat]:
-    """The client's new state, and the change of its rows of the shared part; of the hidden
-    matrices too, where changes are needed as a whole.
-
-    ``vectors`` are the private ones, as they are kept, and the optimizer states of all.
-    """
-    public, paths = common.public, common.paths
-    private, shared = after_round(paths.private, True), after_round(paths.shared, False)
-    change = jax.tree.map(lambda leaf: leaf[:1], shared)
-    moments = jax.tree.map(lambda leaf: leaf[1:], shared)
-
-    def combined(names: Flat, weights: Weights) -> Flat:
-        return {name: combine(layers[name], weights, memories[name]) for name in names}
-
-    rows = {f"{n}/item_kernel": r[0] for n, r in combined(public.shared.rows, change).items()}
-    if side.whole_changes:
-        rows |= {f"{n}/kernel": m[0] for n, m in combined(public.shared.dense, change).items()}
-    opt = vectors.shared
-    shared_opt = {
-        "vectors": opt.shared,
-        "dense": combined(public.shared.dense, moments),
-        "rows": combined(public.shared.rows, moments),
-    }
-    new = ClientState(
-        private={
-            "vectors": vectors.private,
-            "dense": combined(public.private.dense, private),
-        },
-        private_opt=opt.private if side.carry.private else None,
-        shared_opt=shared_opt if side.carry.shared else None,
-        rounds=own.rounds + 1,
-        constant=own.constant,
-    )
-    return new, rows
 
 
 def features_of_user(
@@ -220,18 +122,33 @@ def features_of_user(
 ) -> jax.Array:
     """See ``Engine.features``; f[1, H]."""
     own = storage.read(state, inputs.dtype)
-    public = Parts(kinds(start), kinds(shared))
-    vectors = jax.tree.map(jnp.add, start_vectors(public, items).private, own.private["vectors"])
+    one = partial(_features_of_member, alone(side), inputs[0], profile[0])
+    views = take_rows(start, items), take_rows(shared, items)
+    found: jax.Array = over_members(side, one, (-1, -1, OF_STATE))(*views, own)
+    return found.reshape(1, -1)
+
+
+def _features_of_member(
+    side: ClientSide,
+    x: jax.Array,
+    profile: jax.Array,
+    start: Tree,
+    received: Tree,
+    own: ClientState,
+) -> jax.Array:
+    """What the output layer of one member sees, f[H]; the trees are a client's views."""
+    public = Parts(kinds(start), kinds(received))
+    vectors = jax.tree.map(jnp.add, start_vectors(public).private, own.private["vectors"])
     weights = {
         f"{name}/kernel": matrix + own.private["dense"][name][0]
         for name, matrix in public.private.dense.items()
     }
-    params = {**nest({**vectors, **weights}), **take_rows(shared, items)}
-    x, layers = inputs[0], {}
+    params = {**nest({**vectors, **weights}), **received}
+    layers = {}
     if INPUT in public.private.rows:
         first = private_input(own.constant, x, vectors, x) + vectors[f"{INPUT}/bias"]
         layers = {INPUT: lambda ratings: first}
-    return features(side.training.model, params, x, profile[0], layers)[None]
+    return features(side.training.model, params, x, profile, layers)
 
 
 def obstacle(wanted: Wanted) -> str:
@@ -251,15 +168,14 @@ def obstacle(wanted: Wanted) -> str:
     return "" if wanted.one_user else "some client has several users"
 
 
-def cpu_block(hidden_sizes: tuple[int, ...], rows: int, carried: Parts) -> int:
+def cpu_block(model: Model, rows: int, carried: Parts) -> int:
     """The power of two of clients with so many rows that a CPU's caches serve well.
 
     Other numbers of clients are up to twice as slow: XLA's loops have remainders then. ``carried``
     is whether the private and the shared part's momenta are.
     """
-    hidden = sum(n * m for n, m in zip(hidden_sizes, hidden_sizes[1:], strict=False))
-    copies_of_rows = 3 + carried.shared
-    floats = (1 + sum(carried)) * hidden + copies_of_rows * rows * hidden_sizes[0]
+    hidden, copies_of_rows = model.hidden_weights // 2, 3 + carried.shared
+    floats = (1 + sum(carried)) * hidden + copies_of_rows * rows * model.input_width
     return 2 ** min(6, int(math.log2(max(2, BLOCK_BYTES // (4 * floats)))))
 
 

@@ -3,20 +3,23 @@
 A part of the model falls into vectors, which are trained as they are, and the weight matrices of
 its layers. The private matrices of a client are stacks: the difference D from the common start
 and, if carried, the moments; the moments of its copy of the shared matrices are stacks too. A
-private first layer is alpha W_start + x (x) v: its alpha and v are two more vectors.
+private first layer is alpha W_start + x (x) v: its alpha and v are two more vectors. All of it is
+of one member; a state holds those of all (``members``).
 """
 
+import dataclasses
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from pfr_jax.client import compressors
 from pfr_jax.client.block import ClientSide, ClientState
 from pfr_jax.client.factored.coefficients import num_moments
+from pfr_jax.client.factored.members import OF_STATE, alone, members_first, over_members
 from pfr_jax.client.factored.outer_products import Dense, Layer, OutputRows, input_rows
 from pfr_jax.client.factored.untouched import untouched
-from pfr_jax.client.local_training import LocalTraining, Parts
+from pfr_jax.client.local_training import Parts
 from pfr_jax.models.item_rows import Tree, flatten, of_items
 from pfr_jax.population.population import Bucket
 
@@ -46,87 +49,107 @@ def kinds(part: Tree) -> Kinds:
     return found
 
 
-def start_vectors(public: Parts, items: jax.Array) -> Parts:
-    """The vectors that a client with these items (i32[L]) begins a round with, less its own."""
+def seen_by(part: Kinds, items: jax.Array) -> Kinds:
+    """A client's view of a part: leaves with a row per item on its items (i32[L]).
+
+    Padding reads the last row: no gradient reaches it, and the server drops its change.
+    """
+
+    def take(leaf: jax.Array) -> jax.Array:
+        return leaf.at[items].get(mode="clip")
+
+    return Kinds(
+        {name: take(leaf) if of_items(name) else leaf for name, leaf in part.vectors.items()},
+        part.dense,
+        {name: take(leaf) for name, leaf in part.rows.items()},
+    )
+
+
+def start_vectors(public: Parts) -> Parts:
+    """The vectors that a client with this view begins a round with, less its own."""
     private, shared = public
     factors = {}
     if INPUT in private.rows:
         kernel = private.rows[INPUT]
         factors = {ALPHA: jnp.ones((), kernel.dtype), V: jnp.zeros(kernel.shape[1], kernel.dtype)}
-    return Parts(
-        {**private.vectors, **factors},
-        {
-            name: leaf.at[items].get(mode="clip") if of_items(name) else leaf
-            for name, leaf in shared.vectors.items()
-        },
-    )
+    return Parts({**private.vectors, **factors}, shared.vectors)
 
 
 def init(side: ClientSide, bucket: Bucket, start: Parts) -> ClientState:
     """The stacked states of a bucket's clients; no memory is touched before it is needed."""
-    optimizer, num_rows = side.training.optimizer, bucket.items.shape[1]
-    moments = Parts(num_moments(optimizer.private), num_moments(optimizer.shared))
     public = Parts(kinds(start.private), kinds(start.shared))
-    vectors = jax.eval_shape(lambda: start_vectors(public, bucket.items[0]))
 
-    def stacked(tree: Tree, kind: Any = None) -> Tree:
-        return jax.tree.map(
-            lambda leaf: untouched((len(bucket), *leaf.shape), kind or leaf.dtype), tree
+    def one(items: jax.Array) -> ClientState:
+        seen = Parts(*(seen_by(part, items) for part in public))
+        begin = over_members(side, partial(_of_member, alone(side)), out_axes=OF_STATE)
+        return dataclasses.replace(
+            begin(members_first(side, seen)), residual=_residual(side, public.shared, len(items))
         )
 
-    def stacks(matrices: Flat, count: int, rows: int | None = None) -> Flat:
-        def one(matrix: jax.Array) -> jax.ShapeDtypeStruct:
-            shape = count, matrix.shape[0] if rows is None else rows, matrix.shape[1]
-            return jax.ShapeDtypeStruct(shape, matrix.dtype)
+    def stack(leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        return untouched((len(bucket), *leaf.shape), leaf.dtype)
 
-        return stacked({name: one(w) for name, w in matrices.items()}, side.store)
-
-    shared_opt = {
-        "vectors": stacked(jax.eval_shape(optimizer.shared.init, vectors.shared)),
-        "dense": stacks(public.shared.dense, moments.shared),
-        "rows": stacks(public.shared.rows, moments.shared, num_rows),
-    }
-    carry = side.carry
-    return ClientState(
-        private={
-            "vectors": stacked(vectors.private),
-            "dense": stacks(public.private.dense, 1 + (moments.private if carry.private else 0)),
-        },
-        private_opt=stacked(jax.eval_shape(optimizer.private.init, vectors.private))
-        if carry.private
-        else None,
-        shared_opt=shared_opt if carry.shared else None,
+    return dataclasses.replace(
+        jax.tree.map(stack, jax.eval_shape(one, bucket.items[0])),
         rounds=jnp.zeros((len(bucket),), jnp.int32),
-        residual=_residual(side, start.shared, num_rows, stacked),
-        constant=_projections(side.training, public.private, bucket),
+        constant=_projections(side, public.private, bucket),
     )
 
 
-def _residual(side: ClientSide, shared: Tree, num_rows: int, stacked: Any) -> Flat | None:
-    """Room for what uploads lose, a matrix each; None where nothing is fed back."""
+def _of_member(side: ClientSide, public: Parts) -> ClientState:
+    """The shapes of what a client with this view keeps of one member."""
+    optimizer, carry, vectors = side.training.optimizer, side.carry, start_vectors(public)
+    moments = Parts(num_moments(optimizer.private), num_moments(optimizer.shared))
+
+    def stacks(matrices: Flat, count: int) -> Flat:
+        return {n: _stored(side, (count, *matrix.shape), matrix) for n, matrix in matrices.items()}
+
+    shared_opt = {
+        "vectors": optimizer.shared.init(vectors.shared),
+        "dense": stacks(public.shared.dense, moments.shared),
+        "rows": stacks(public.shared.rows, moments.shared),
+    }
+    return ClientState(
+        private={
+            "vectors": vectors.private,
+            "dense": stacks(public.private.dense, 1 + (moments.private if carry.private else 0)),
+        },
+        private_opt=optimizer.private.init(vectors.private) if carry.private else None,
+        shared_opt=shared_opt if carry.shared else None,
+        rounds=jnp.int32(0),
+    )
+
+
+def _stored(side: ClientSide, shape: tuple[int, ...], like: jax.Array) -> jax.Array:
+    """A stack of matrices in the type in which it is kept."""
+    return jnp.zeros(shape, side.store or like.dtype)
+
+
+def _residual(side: ClientSide, shared: Kinds, num_rows: int) -> Flat | None:
+    """What uploads lose, a matrix each; None where nothing is fed back."""
     if not side.keeps_residual:
         return None
+    return {
+        **{f"{name}/kernel": _stored(side, m.shape, m) for name, m in shared.dense.items()},
+        **{
+            f"{name}/item_kernel": _stored(side, (num_rows, *rows.shape[1:]), rows)
+            for name, rows in shared.rows.items()
+        },
+    }
 
-    def one(name: str, leaf: jax.Array) -> jax.ShapeDtypeStruct:
-        rows = num_rows if of_items(name) else leaf.shape[0]
-        return jax.ShapeDtypeStruct((rows, *leaf.shape[1:]), leaf.dtype)
 
-    shapes = {name: one(name, leaf) for name, leaf in compressors.matrices(shared).items()}
-    found: Flat = stacked(shapes, side.store)
-    return found
-
-
-def _projections(training: LocalTraining, private: Kinds, bucket: Bucket) -> jax.Array | None:
-    """W_start^T x of a private first layer, f[Nb, H]; None if there is none."""
+def _projections(side: ClientSide, private: Kinds, bucket: Bucket) -> jax.Array | None:
+    """W_start^T x of a private first layer, f[Nb, H] (members: f[Nb, G, H]); None: there is none"""
     if INPUT not in private.rows:
         return None
     kernel = private.rows[INPUT]
 
     def one(client: tuple[jax.Array, jax.Array]) -> jax.Array:
         items, x = client
-        return x @ kernel.at[items].get(mode="clip")  # where items are padding, x is 0
+        rows = kernel.at[items].get(mode="clip")  # where items are padding, x is 0
+        return members_first(side, jnp.tensordot(x, rows, axes=1))
 
-    inputs = training.inputs(bucket.values[:, 0], bucket.observed[:, 0])
+    inputs = side.training.inputs(bucket.values[:, 0], bucket.observed[:, 0])
     return jax.lax.map(one, (bucket.items, inputs), batch_size=32)
 
 
@@ -135,10 +158,10 @@ def layers_of(
     public: Parts,
     transposed: Flat,
     own: ClientState,
-    items: jax.Array,
     x: jax.Array,
 ) -> dict[str, Layer]:
-    """The layers with a matrix of one client, as a round begins; x f[L] are its ratings."""
+    """The layers with a matrix of one client, as a round begins; ``public`` is its view, x f[L]
+    are its ratings."""
     layers: dict[str, Layer] = {
         name: Dense(start, transposed[name], own.private["dense"][name])
         for name, start in public.private.dense.items()
@@ -147,9 +170,7 @@ def layers_of(
         none = jnp.zeros((0, *weights.shape), x.dtype)
         moments = own.shared_opt["dense"][name] if side.carry.shared else none
         layers[name] = Dense(weights, transposed[name], moments)
-    for name, leaf in public.shared.rows.items():
-        # Padding reads the last row: no gradient reaches it, and the server drops its change.
-        rows = leaf.at[items].get(mode="clip")
+    for name, rows in public.shared.rows.items():
         none = jnp.zeros((0, *rows.shape), x.dtype)
         moments = own.shared_opt["rows"][name] if side.carry.shared else none
         layers[name] = input_rows(rows, moments, x) if name == INPUT else OutputRows(rows, moments)

@@ -1,8 +1,8 @@
 """One local step of a factored client: the vectors move, the outer products are remembered.
 
-Written for one client; ``factored`` scans it over the steps and maps it over clients. What the
-differentiation sees are the vectors alone: the gradient of a layer's bias is the gradient at its
-output, which is all that its weight matrix needs.
+Written for one member of one client; ``client`` scans it over the steps and maps it over members.
+What the differentiation sees are the vectors alone: the gradient of a layer's bias is the gradient
+at its output, which is all that its weight matrix needs.
 """
 
 from functools import partial
@@ -33,7 +33,7 @@ class Round(NamedTuple):
     """What all clients of a round have in common."""
 
     public: Parts  # of Kinds: the private part's start, and the shared part as the server has it
-    transposed: Flat  # of the hidden layers of both: layer -> f[m, n]
+    transposed: Flat  # of the hidden layers of both: layer -> f[m, n] (of members: f[G, m, n])
     paths: Parts  # of Trajectory
     key: jax.Array
     learning_rate: jax.Array
@@ -140,12 +140,16 @@ def _clip(
 
 
 def dropout_masks(training: LocalTraining, key: jax.Array, dtype: Any) -> jax.Array | None:
-    """Dropout's multipliers for all local steps, f[K, code]: those of the other engine."""
+    """Dropout's multipliers for all local steps, f[K, code] (of G members: f[K, G, code]): those
+    of the other engine."""
     if not training.dropout:
         return None
 
     def one(step: jax.Array) -> jax.Array | None:
         masks = dropout_mask(training, jax.random.fold_in(key, step), jnp.arange(1), dtype)
-        return None if masks is None else masks[0]
+        if masks is None:
+            return None
+        return masks.reshape(members, -1) if members > 1 else masks[0]
 
+    members = training.model.members
     return jax.vmap(one)(jnp.arange(training.local_epochs))
