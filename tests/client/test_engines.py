@@ -36,6 +36,7 @@ SETTINGS = st.fixed_dictionaries(
         "decay_biases": st.booleans(),
         "input_offset": st.sampled_from([0.0, 1.5]),
         "hidden_sizes": st.sampled_from([(7, 5), (5,), (6, 4, 3)]),
+        "members": st.sampled_from([1, 2, 3]),
     }
 )
 COHORTS = [np.array([0, 3, 5, 12]), np.array([12, 0, 4, 5])]
@@ -70,9 +71,8 @@ def after_rounds(dtype: type, **changes: Any) -> tuple[Any, list[dict[str, np.nd
     return simulation, changes_by_name
 
 
-@settings(max_examples=12, derandomize=True)
-@given(SETTINGS)
-def test_both_engines_agree(changes: dict[str, Any]) -> None:
+def both_agree(**changes: Any) -> None:
+    """On the change of every leaf, in float64."""
     with jax.enable_x64(True):
         factored, one = after_rounds(np.float64, engine="factored", **changes)
         active, other = after_rounds(np.float64, engine="active_rows", **changes)
@@ -84,6 +84,30 @@ def test_both_engines_agree(changes: dict[str, Any]) -> None:
             scale = np.abs(theirs[name]).max(initial=0)
             difference = np.abs(leaf - theirs[name]).max(initial=0)
             assert difference <= 1e-9 * scale + 1e-15, (owner, name)
+
+
+@settings(max_examples=12, derandomize=True)
+@given(SETTINGS)
+def test_both_engines_agree(changes: dict[str, Any]) -> None:
+    both_agree(**changes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"members": 3, "algorithm": "fedavg", "batch_size": 2, "denominator": "sqrt"},
+        {"members": 2, "num_devices": 2, "user_profile": True, "nesterov": False},
+        {"members": 2, "compressor": "topk", "topk_share": 0.3},
+        {"members": 2, "compressor": "int8", "algorithm": "fedavg"},
+        {"members": 3, "compressor": "lowrank", "lowrank_rank": 2},
+        {"members": 2, "max_update_norm": 0.5, "clip_norm": 0.05},
+        {"members": 2, "algorithm": "fedalt", "private_epochs": 1, "dropout": 0.0},
+    ],
+    ids=str,
+)
+def test_members_go_with_everything(changes: dict[str, Any]) -> None:
+    both_agree(**{"shared_momentum": "carry", **changes})
 
 
 @pytest.mark.parametrize("loss", ["bce", "multinomial", "bpr"])
@@ -100,11 +124,13 @@ def test_both_engines_agree_on_what_rankings_minimise(loss: str) -> None:
 
 def test_auto_takes_the_factored_engine_where_it_is_exact() -> None:
     assert small_simulation().federation.engine.name == "factored"
+    assert small_simulation(members=2).federation.engine.name == "factored"
     for changes, reason in (
         ({"algorithm": "local"}, "private decoder"),
         ({"client_optimizer": "adam"}, "client_optimizer=adam"),
         ({"partial_compression": False}, "partial_compression"),
         ({"num_clients": 5}, "several users"),
+        ({"members": 2, "model": "mf"}, "not made of layers"),
     ):
         simulation = small_simulation(**changes)
         assert simulation.federation.engine.name == "active_rows"

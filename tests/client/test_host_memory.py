@@ -22,7 +22,9 @@ SETTINGS = {"engine": "factored", "shared_momentum": "carry", "rounds": 4, "eval
 
 @pytest.mark.parametrize("num_devices", [1, 3])
 @pytest.mark.parametrize(
-    "changes", [{}, {"state_dtype": "bfloat16"}, {"algorithm": "fedavg"}], ids=str
+    "changes",
+    [{}, {"state_dtype": "bfloat16"}, {"algorithm": "fedavg"}, {"members": 2}],
+    ids=str,
 )
 def test_the_place_changes_no_bit(num_devices: int, changes: dict[str, Any]) -> None:
     found = []

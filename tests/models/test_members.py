@@ -18,10 +18,13 @@ from pfr_jax.simulation.setup import Simulation
 PLAIN: dict[str, Any] = {
     "dropout": 0.0,
     "center": "global",
-    "engine": "active_rows",
     "clip_norm": 0.2,  # bites
 }
-MODELS = [{"model": "mf", "hidden_sizes": (5,)}, {"hidden_sizes": (7, 5)}]
+MODELS: list[dict[str, Any]] = [
+    {"model": "mf", "hidden_sizes": (5,)},
+    {"hidden_sizes": (7, 5), "engine": "active_rows"},
+    {"hidden_sizes": (7, 5)},  # factored, where it can be
+]
 
 
 def member(tree: Any, which: int) -> Any:
@@ -39,19 +42,24 @@ def scores(simulation: Simulation, state: Any) -> np.ndarray:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["personalfr", "fedavg", "local"])
-@pytest.mark.parametrize("model", MODELS, ids=["mf", "autoencoder"])
+@pytest.mark.parametrize("model", MODELS, ids=["mf", "active_rows", "factored"])
 def test_a_member_is_what_it_would_be_alone(
     model: dict[str, Any], algorithm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Clipped by itself, with a loss and a server of its own; without dropout nothing is drawn."""
     common = {**PLAIN, **model, "algorithm": algorithm, "server_momentum": 0.5}
-    together = small_simulation(members=3, **common)
+    with jax.enable_x64(True):
+        compare_with_each_alone(common, monkeypatch)
+
+
+def compare_with_each_alone(common: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    together = small_simulation(np.float64, members=3, **common)
     begin = initial_state(together)
     state = list(simulate(together))[-1].state
     whole = {**begin.start, **begin.server.shared}
     found = []
     for which in range(3):
-        alone = small_simulation(**common)
+        alone = small_simulation(np.float64, **common)
         params = jax.tree.map(jnp.array, member(whole, which))
         # Everything but where it begins is the same.
         monkeypatch.setattr("pfr_jax.simulation.loop.initial_params", lambda _, p=params: p)
@@ -60,9 +68,9 @@ def test_a_member_is_what_it_would_be_alone(
         monkeypatch.undo()
         for name, leaf in leaves_by_name(record.state.server.shared).items():
             own = leaves_by_name(state.server.shared)[name][..., which]
-            np.testing.assert_allclose(own, leaf, atol=2e-6)
+            np.testing.assert_allclose(own, leaf, rtol=1e-9, atol=1e-12)
     assert np.abs(found[0] - found[1]).max() > 1e-3
-    np.testing.assert_allclose(scores(together, state), np.mean(found, axis=0), atol=1e-5)
+    np.testing.assert_allclose(scores(together, state), np.mean(found, axis=0), atol=1e-9)
 
 
 def test_predictions_and_beginnings() -> None:
@@ -100,20 +108,22 @@ def test_they_go_with_everything_else(changes: dict[str, Any]) -> None:
     assert records[-1].evaluation is not None and records[-1].evaluation.test is not None
 
 
-def test_bytes_are_those_of_all_members() -> None:
+@pytest.mark.parametrize("engine", ["active_rows", "factored"])
+def test_bytes_are_those_of_all_members(engine: str) -> None:
     one, four = (
-        list(simulate(small_simulation(members=m, engine="active_rows", rounds=1)))[0].traffic
+        list(simulate(small_simulation(members=m, engine=engine, rounds=1)))[0].traffic
         for m in (1, 4)
     )
     assert four.payload_up == 4 * one.payload_up and four.payload_down == 4 * one.payload_down
     assert four.index_up == one.index_up
 
 
-def test_each_member_draws_its_own_dropout() -> None:
+@pytest.mark.parametrize("engine", ["active_rows", "factored"])
+def test_each_member_draws_its_own_dropout(engine: str) -> None:
     """From equal beginnings members differ after a round, if and only if there is dropout."""
 
     def spread(dropout: float, monkeypatch: pytest.MonkeyPatch) -> float:
-        simulation = small_simulation(members=2, dropout=dropout, rounds=1)
+        simulation = small_simulation(members=2, engine=engine, dropout=dropout, rounds=1)
         state = initial_state(simulation)
         whole = {**state.start, **state.server.shared}
         same = jax.tree.map(lambda leaf: jnp.stack([leaf[..., 0]] * 2, axis=-1), whole)

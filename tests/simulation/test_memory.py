@@ -13,9 +13,10 @@ from pfr_jax.simulation import memory
 from pfr_jax.simulation.loop import initial_state
 
 
+@pytest.mark.parametrize("members", [1, 3])
 @pytest.mark.parametrize("engine", ["factored", "active_rows"])
-def test_clients_states_are_counted_exactly(engine: str) -> None:
-    simulation = small_simulation(engine=engine)
+def test_clients_states_are_counted_exactly(engine: str, members: int) -> None:
+    simulation = small_simulation(engine=engine, members=members)
     state = initial_state(simulation)
     expected = sum(leaf.nbytes for leaf in jax.tree.leaves(state.clients))
     assert memory.estimate(simulation).clients_all == expected

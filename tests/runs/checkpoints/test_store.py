@@ -65,6 +65,7 @@ SETTINGS: list[dict[str, Any]] = [
     {},
     {"shared_momentum": "carry", "engine": "factored", "state_dtype": "bfloat16"},
     {"engine": "factored", "state_memory": "host"},
+    {"engine": "factored", "members": 2, "compressor": "topk"},
     {"engine": "active_rows", "client_optimizer": "rmsprop", "shared_momentum": "carry"},
     {"algorithm": "fedavg", "num_clients": 5, "server_momentum": 0.9},
     {"algorithm": "fedrecon"},
