@@ -43,6 +43,7 @@ def small_config(**changes: object) -> Config:
         "standardize": False,
         "weighting": "clients",
         "ridge": 0.0,
+        "members": 1,
         "model_shrinkage": 0.0,
         "validation_fraction": 0.0,
         "test_fraction": 0.1,

@@ -56,7 +56,7 @@ def scorer_of(simulation: Simulation, fallback: bool = True) -> Scorer:
     )
 
 
-@pytest.mark.parametrize("center", ["none", "global", "user", "bias"])
+@pytest.mark.parametrize("center", ["none", "global", "user"])
 @pytest.mark.parametrize(
     "settings",
     [
@@ -76,6 +76,13 @@ def test_stars_of_cold_pairs_by_hand(settings: dict, center: str) -> None:
     raw = simulation.standard.targets(np.asarray(raw, float), USER[TEST], ITEM[TEST])
     # The warm pair has the model's; without a fallback the others but the last would have, too.
     assert np.isclose(stars, raw)[:5].tolist() == [True, False, False, False, False]
+
+
+@pytest.mark.parametrize("center", ["bias", "adaptive"])
+def test_stars_of_cold_pairs_are_the_centre_where_it_has_effects(center: str) -> None:
+    simulation = cold_simulation(center=center)
+    stars = np.asarray(score_of_pairs(scorer_of(simulation), USER[TEST], ITEM[TEST]))
+    assert stars[0] and not stars[1:].any()  # the first pair is warm
 
 
 def test_logits_of_cold_pairs_by_hand() -> None:
