@@ -125,7 +125,7 @@ SYSTEMS = (
     System("matrix factorisation, tuned", "recipes", "_mf"),
     System("personalfr", "default"),
     System("fedavg", "default", "_fedavg"),
-    System("local", "default", flags=("--algorithm=local",)),
+    System("local", "default", "_local"),
     System("joint", "default", "_joint"),
     System("matrix factorisation", "default", "_mf", feedback=("explicit",)),
     *(System(change or "recipe", "effects", flags=_changed(change)) for change in EFFECTS),
