@@ -1,7 +1,6 @@
 """Figures of a federation, or of a baseline, on validation, test and new users' ratings."""
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -88,12 +87,17 @@ def evaluate(simulation: Simulation, state: FederationState, best: float, last: 
 
 def _judge_validation(simulation: Simulation, scorer: Scorer) -> tuple[Judged, float]:
     """Figures over the validation part, and the shrinkage of the model they are of."""
-    split, task = simulation.split, simulation.task
-    judge = judge_of(simulation, scorer, split.validation, seen=split.train)
-    fixed = simulation.config.run.model_shrinkage
-    if fixed is not None or not task.adds_center:
-        return judge(fixed or 0.0), fixed or 0.0
-    return best_shrinkage(judge, lambda judged: task.criterion(judged.figures))
+    split, task, shrinkage = (
+        simulation.split,
+        simulation.task,
+        simulation.config.run.model_shrinkage,
+    )
+    held, outputs, counts = _scored(simulation, scorer, split.validation, split.train)
+    squared_errors = task.squared_errors
+    if shrinkage is None and squared_errors:
+        shrinkage = best_shrinkage(lambda k: squared_errors(held, shrunken(outputs, counts, k)))
+    shrinkage = shrinkage or 0.0
+    return task.judge(held, scorer, shrunken(outputs, counts, shrinkage)), shrinkage
 
 
 def judge(
@@ -107,24 +111,19 @@ def judge(
 
     ``seen`` are the ratings that are no candidates of a full ranking.
     """
-    return judge_of(simulation, scorer, part, seen)(shrinkage)
+    held, outputs, counts = _scored(simulation, scorer, part, seen)
+    return simulation.task.judge(held, scorer, shrunken(outputs, counts, shrinkage))
 
 
-def judge_of(
+def _scored(
     simulation: Simulation, scorer: Scorer, part: np.ndarray, seen: np.ndarray
-) -> Callable[[float], Judged]:
-    """``judge`` as a function of the shrinkage; the part is scored once."""
+) -> tuple[HeldOutPart, np.ndarray, np.ndarray]:
+    """A part, the model's outputs f64[T], and how many examples each pair's user has, i64[T]."""
     held = part_of(simulation, part, seen)
     user, item = jnp.asarray(held.user), jnp.asarray(held.item)
     outputs = np.asarray(score_of_pairs(scorer, user, item), np.float64)
-    examples = np.bincount(simulation.examples.user, minlength=simulation.ratings.num_users)
-
-    def judge(shrinkage: float) -> Judged:
-        return simulation.task.judge(
-            held, scorer, shrunken(outputs, examples[held.user], shrinkage)
-        )
-
-    return judge
+    counts = np.bincount(simulation.examples.user, minlength=simulation.ratings.num_users)
+    return held, outputs, counts[held.user]
 
 
 def part_of(simulation: Simulation, part: np.ndarray, seen: np.ndarray) -> HeldOutPart:

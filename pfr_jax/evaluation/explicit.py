@@ -18,12 +18,21 @@ def judge(part: HeldOutPart, scorer: Scorer, outputs: np.ndarray) -> Judged:
     return judge_stars(part, part.standard.targets(outputs, part.user, part.item))
 
 
+def squared_errors(part: HeldOutPart, outputs: np.ndarray) -> np.ndarray:
+    """See ``Task.squared_errors``."""
+    stars = _on_scale(part, part.standard.targets(outputs, part.user, part.item))
+    return (stars - part.ratings.rating[part.rows]) ** 2
+
+
+def _on_scale(part: HeldOutPart, stars: np.ndarray) -> np.ndarray:
+    scale = part.ratings.scale
+    return np.clip(stars, scale.low, scale.high) if part.clip else stars
+
+
 def judge_stars(part: HeldOutPart, stars: np.ndarray) -> Judged:
     """Figures of predictions ``stars`` f64[T] for the ratings of a part."""
     ratings, user, warm = part.ratings, part.user, part.warm
-    if part.clip:
-        stars = np.clip(stars, ratings.scale.low, ratings.scale.high)
-    rating = ratings.rating[part.rows]
+    stars, rating = _on_scale(part, stars), ratings.rating[part.rows]
     of_warm = None
     if warm.any() and not warm.all():
         of_warm = rating_figures(user[warm], rating[warm], stars[warm])
@@ -69,6 +78,7 @@ EXPLICIT = Task(
     lists=False,
     # Nearly always the first, which knows users and items; on very few ratings a mean may be best.
     references=("bias_only", "adaptive_bias", "item_mean", "user_mean"),
+    squared_errors=squared_errors,
     usual_center="adaptive",
     milestone="bias_only",
     shown=(

@@ -3,17 +3,16 @@
 The model's part m of a prediction is added to a centre that needs no model (``--center``). What a
 model has learned from three ratings is mostly noise, so a client counts it n / (n + k) times, n its
 user's training ratings, as the posterior mean of a normal effect would be. One k serves all; which,
-every client's squared errors on its validation ratings say, a sum per candidate.
+the clients' squared errors on their validation ratings say, and whether the model counts at all.
 """
 
 from collections.abc import Callable
 
 import numpy as np
 
-from pfr_jax.evaluation.task import Judged
-
 # Of these is chosen; with the last one hardly anything but the centre is left.
 CANDIDATES = (0.0, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 10000.0)
+CERTAINTY = 2.0  # standard errors by which a model must be better than the centre alone
 
 
 def shrunken(outputs: np.ndarray, ratings: np.ndarray, shrinkage: float) -> np.ndarray:
@@ -23,9 +22,15 @@ def shrunken(outputs: np.ndarray, ratings: np.ndarray, shrinkage: float) -> np.n
     return outputs * (ratings / (ratings + shrinkage))
 
 
-def best_shrinkage(
-    judge: Callable[[float], Judged], criterion: Callable[[Judged], float]
-) -> tuple[Judged, float]:
-    """The candidate with the lowest criterion, the smallest of equals, and what it was judged."""
-    judged = [(judge(candidate), candidate) for candidate in CANDIDATES]
-    return min(judged, key=lambda one: criterion(one[0]))
+def best_shrinkage(squared_errors: Callable[[float], np.ndarray]) -> float:
+    """The candidate with the smallest sum of squared errors, f64[T], the smallest of equals.
+
+    The last one, unless the best is better than that by ``CERTAINTY`` standard errors of their
+    difference: on a few validation ratings some round and some shrinkage always look better than
+    the centre, by chance. Of every client this takes two sums per candidate.
+    """
+    errors = {candidate: squared_errors(candidate) for candidate in CANDIDATES}
+    best = min(CANDIDATES, key=lambda candidate: float(errors[candidate].sum()))
+    gain = errors[CANDIDATES[-1]] - errors[best]
+    doubt = CERTAINTY * gain.std() / np.sqrt(len(gain))
+    return best if gain.mean() > doubt else CANDIDATES[-1]

@@ -101,6 +101,8 @@ class Task:
         systems and is drawn.
       higher_is_better: of that first one.
       lists: the figures are of lists of --top_k.
+      squared_errors: (part, outputs f64[T]) -> f64[T], by which is chosen how much outputs count;
+        None: they are not added to a centre.
       usual_center: what --center=auto is.
       milestone: the simple baseline that a run is to reach, which takes rounds and bytes; None: the
         best of them.
@@ -131,6 +133,7 @@ class Task:
     shown: tuple[str, ...]
     examples: Callable[[Ratings, np.ndarray, np.ndarray, Draws], Examples] = as_rated
     draws_negatives: bool = False
+    squared_errors: Callable[[HeldOutPart, np.ndarray], np.ndarray] | None = None
     usual_center: Center = "user"
     milestone: str | None = None
     cold: ColdRule = BY_MEANS

@@ -9,7 +9,7 @@ from federations import ragged_ratings, simulation_of, small_config
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.evaluate import evaluate, judge
 from pfr_jax.evaluation.scoring import make_scorer
-from pfr_jax.evaluation.shrinkage import CANDIDATES, shrunken
+from pfr_jax.evaluation.shrinkage import CANDIDATES, best_shrinkage, shrunken
 from pfr_jax.simulation.loop import simulate
 
 RATINGS = ragged_ratings()
@@ -36,11 +36,27 @@ def test_the_best_on_validation_is_used_for_the_test() -> None:
         judge(simulation, scorer, split.validation, split.train, k).figures.rmse for k in CANDIDATES
     ]
     found = evaluate(simulation, record.state, np.inf, last=True)
-    assert found.shrinkage == CANDIDATES[int(np.argmin(rmse))]
-    assert found.validation is not None and found.validation.rmse == min(rmse)
+    assert found.shrinkage in (CANDIDATES[int(np.argmin(rmse))], CANDIDATES[-1])
+    assert found.validation is not None
+    assert found.validation.rmse == rmse[CANDIDATES.index(found.shrinkage)]
     seen = np.concatenate([split.train, split.validation])
     test = judge(simulation, scorer, split.test, seen, found.shrinkage)
     assert found.test == test.figures
+
+
+@pytest.mark.parametrize(("ratings", "expected"), [(400, 3.0), (4, CANDIDATES[-1])])
+def test_a_model_counts_where_it_is_surely_better_than_the_centre(
+    ratings: int, expected: float
+) -> None:
+    """Better by 0.5 with deviations of 1: 10 standard errors of 400 ratings, one of four."""
+    deviation = np.tile([-1.0, 1.0], ratings // 2)
+
+    def squared_errors(k: float) -> np.ndarray:
+        if k == CANDIDATES[-1]:
+            return np.full(ratings, 2.0)
+        return 1.5 + deviation + (k != 3.0)
+
+    assert best_shrinkage(squared_errors) == expected
 
 
 def test_with_the_last_candidate_the_centre_is_left() -> None:
