@@ -122,7 +122,8 @@ def overview(tables: Mapping[str, pd.DataFrame], task: Task) -> str:
         cells = []
         for table in tables.values():
             values = table.loc[table["system"] == system, task.figure].astype(float)
-            cells.append(f"{values.mean():.4f} ({values.std():.4f})" if len(values) else "")
+            spread = f" ({values.std():.4f})" if len(values) > 1 else ""
+            cells.append(f"{values.mean():.4f}{spread}" if len(values) else "")
         lines.append(f"| {system} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 BASELINES = (
-    *("bias only", "item mean"),
+    *("bias only", "adaptive bias", "item mean", "user mean"),
     *("item-kNN, centralised", "Bayesian factorisation, centralised"),
 )
 TINY = ("--set=hidden_sizes=8,4", "--set=max_buckets=1", "--set=local_epochs=1")
@@ -43,7 +43,7 @@ def test_a_row_per_run_and_plots(place: Path) -> None:
     table = pd.read_csv(place / "out" / "synthetic_paper_recipes_explicit_table.csv")
     systems = list(table["system"])
     baselines = {f"{name}{more}" for name in BASELINES for more in ("", ", validation too")}
-    assert len(systems) == len(set(systems)) == 12 + 8 and set(table["seed"]) == {0}
+    assert len(systems) == len(set(systems)) == 12 + 12 and set(table["seed"]) == {0}
     assert baselines < set(systems)
     assert table["rmse"].between(0.5, 5).all()
     tuned = table[table["system"].str.contains("tuned")]

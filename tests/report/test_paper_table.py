@@ -5,7 +5,7 @@ import pytest
 
 from pfr_jax.evaluation.explicit import EXPLICIT
 from pfr_jax.evaluation.implicit import IMPLICIT
-from pfr_jax.report.paper_table import baseline_figures, markdown, table_figures
+from pfr_jax.report.paper_table import baseline_figures, markdown, overview, table_figures
 
 
 def summary(test: dict | None) -> dict:
@@ -136,3 +136,22 @@ def test_baselines_fitted_to_validation_ratings_too_say_so() -> None:
     assert list(baseline_figures(one, EXPLICIT)) == ["bias only"]
     again = {**one, "baselines_retrained": one["baselines"]}
     assert list(baseline_figures(again, EXPLICIT)) == ["bias only, validation too"]
+
+
+def test_several_data_sets_side_by_side_by_hand() -> None:
+    def table(rmse: dict[str, list[float]]) -> pd.DataFrame:
+        rows = [
+            {"system": system, "seed": seed, "rmse": value}
+            for system, values in rmse.items()
+            for seed, value in enumerate(values)
+        ]
+        return pd.DataFrame(rows)
+
+    tables = {"one": table({"joint": [0.9, 1.1]}), "two": table({"local": [0.5], "joint": [0.25]})}
+    lines = overview(tables, EXPLICIT).splitlines()
+    assert lines[2:] == [
+        "| system | one | two |",
+        "|---|---|---|",
+        "| joint | 1.0000 (0.1414) | 0.2500 |",
+        "| local |  | 0.5000 |",
+    ]
