@@ -56,7 +56,7 @@ def adaptive_effects(
     and what they leave with a third; the shrinkage is a quotient of them. Expectation maximisation
     with users and items by turns (mean-field): each sweep gives every effect its posterior mean and
     variance, then the three variances their best values. In a federation this takes two more sums
-    of one number per client and sweep (of squared effects, of squared rest), and a number back.
+    of one number per client and sweep (of squared effects, of squared rest), and two numbers back.
     """
     rated, seen = np.bincount(user, minlength=num_users), np.bincount(item, minlength=num_items)
     of_user, of_item = np.zeros(num_users), np.zeros(num_items)

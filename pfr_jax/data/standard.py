@@ -97,8 +97,10 @@ def sums_per_row(center: str) -> tuple[int, int]:
 def sums_per_client(center: str, scaled: bool) -> tuple[int, int]:
     """Likewise per client: a sum and a count up and their quotient down, for mean and scale.
 
-    "adaptive": besides, in every sweep the squared effect and the squared rest up, the users'
-    shrinkage down.
+    "adaptive": besides, the squared rest up, and in every sweep that and the squared effect up, the
+    users' shrinkage and the noise down.
     """
-    sums, sweeps = int(center != "none") + int(scaled), SWEEPS if center == "adaptive" else 0
-    return 2 * sums + 2 * sweeps, sums + sweeps
+    sums = int(center != "none") + int(scaled)
+    if center != "adaptive":
+        return 2 * sums, sums
+    return 2 * sums + 2 * SWEEPS + 1, sums + 2 * SWEEPS

@@ -20,6 +20,7 @@ from pfr_jax.evaluation.task import AnyFigures, HeldOutPart, Judged, Task
 Which = Literal["auto", "simple", "all"]
 # The most training ratings for which --baselines=auto computes them: MovieLens-1M takes minutes.
 AUTO_RATINGS = 1_000_000
+JUDGES = 1  # to be counted up when figures of the same predictions change
 
 
 def wanted(
@@ -99,7 +100,8 @@ def _key(task: Task, baseline: Baseline, fitted: np.ndarray, part: HeldOutPart) 
     return {
         "baseline": baseline.name,
         "version": baseline.version,
-        "task": task.name,
+        "judges": JUDGES,
+        "task": [task.name, task.figure],
         "figures": [field.name for field in fields(task.figures)],
         "ratings": fingerprint(ratings.user, ratings.item, ratings.rating, part.target),
         "users": ratings.num_users,

@@ -96,9 +96,7 @@ def fit_fallback(
     of_user = mean + shrunken_mean(user, residual, num_users, USER_SHRINKAGE)
     if not adds_center:
         return Fallback(cold_user, cold_item, link(of_user), link(of_item))
-    if (
-        standard.item.any()
-    ):  # the centre knows effects of users and items, and how far to trust them
+    if standard.item.any():  # the centre has effects, and knows how far to trust them
         return Fallback(cold_user, cold_item, np.zeros(num_users), np.zeros(num_items))
     users, items = np.arange(num_users), np.arange(num_items)
     # Of a cold user or item nothing is known: one number for all of them.
@@ -133,8 +131,8 @@ def fit_popularity(
 BY_MEANS = ColdRule(
     fit=fit_fallback,
     training="training ratings",
-    cold_user="these are scored by the item's mean",
-    cold_item="these are scored by the user's mean",
+    cold_user="these are scored by the item's mean or effect",
+    cold_item="these are scored by the user's mean or effect",
     both="these are scored by the mean of all training ratings instead",
 )
 BY_POPULARITY = ColdRule(

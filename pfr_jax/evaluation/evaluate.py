@@ -1,6 +1,7 @@
 """Figures of a federation, or of a baseline, on validation, test and new users' ratings."""
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -92,12 +93,12 @@ def _judge_validation(simulation: Simulation, scorer: Scorer) -> tuple[Judged, f
         simulation.task,
         simulation.config.run.model_shrinkage,
     )
-    held, outputs, counts = _scored(simulation, scorer, split.validation, split.train)
+    held, outputs = _scored(simulation, scorer, split.validation, split.train)
     squared_errors = task.squared_errors
     if shrinkage is None and squared_errors:
-        shrinkage = best_shrinkage(lambda k: squared_errors(held, shrunken(outputs, counts, k)))
+        shrinkage = best_shrinkage(lambda k: squared_errors(held, outputs(k))[held.warm])
     shrinkage = shrinkage or 0.0
-    return task.judge(held, scorer, shrunken(outputs, counts, shrinkage)), shrinkage
+    return task.judge(held, scorer, outputs(shrinkage)), shrinkage
 
 
 def judge(
@@ -111,19 +112,26 @@ def judge(
 
     ``seen`` are the ratings that are no candidates of a full ranking.
     """
-    held, outputs, counts = _scored(simulation, scorer, part, seen)
-    return simulation.task.judge(held, scorer, shrunken(outputs, counts, shrinkage))
+    held, outputs = _scored(simulation, scorer, part, seen)
+    return simulation.task.judge(held, scorer, outputs(shrinkage))
 
 
 def _scored(
     simulation: Simulation, scorer: Scorer, part: np.ndarray, seen: np.ndarray
-) -> tuple[HeldOutPart, np.ndarray, np.ndarray]:
-    """A part, the model's outputs f64[T], and how many examples each pair's user has, i64[T]."""
+) -> tuple[HeldOutPart, Callable[[float], np.ndarray]]:
+    """A part, and the outputs f64[T] for its pairs, given the model's shrinkage.
+
+    What scores cold pairs is no model and is not shrunk.
+    """
     held = part_of(simulation, part, seen)
     user, item = jnp.asarray(held.user), jnp.asarray(held.item)
-    outputs = np.asarray(score_of_pairs(scorer, user, item), np.float64)
+    whole = np.asarray(score_of_pairs(scorer, user, item), np.float64)
     counts = np.bincount(simulation.examples.user, minlength=simulation.ratings.num_users)
-    return held, outputs, counts[held.user]
+
+    def outputs(shrinkage: float) -> np.ndarray:
+        return np.where(held.warm, shrunken(whole, counts[held.user], shrinkage), whole)
+
+    return held, outputs
 
 
 def part_of(simulation: Simulation, part: np.ndarray, seen: np.ndarray) -> HeldOutPart:

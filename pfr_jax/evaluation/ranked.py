@@ -15,8 +15,9 @@ from pfr_jax.data.table import Ratings
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.cold import BY_POPULARITY
 from pfr_jax.evaluation.implicit import IMPLICIT
-from pfr_jax.evaluation.task import Draws, Loss, Task
+from pfr_jax.evaluation.task import Draws, Task
 from pfr_jax.models.losses import (
+    Loss,
     choice_among_drawn,
     choice_before_drawn,
     masked_cross_entropy,

@@ -23,14 +23,18 @@ def shrunken(outputs: np.ndarray, ratings: np.ndarray, shrinkage: float) -> np.n
 
 
 def best_shrinkage(squared_errors: Callable[[float], np.ndarray]) -> float:
-    """The candidate with the smallest sum of squared errors, f64[T], the smallest of equals.
+    """The candidate with the smallest sum of squared errors, f64[T] of warm ratings.
 
     The last one, unless the best is better than that by ``CERTAINTY`` standard errors of their
     difference: on a few validation ratings some round and some shrinkage always look better than
-    the centre, by chance. Of every client this takes two sums per candidate.
+    the centre, by chance. Of every client this takes two sums per candidate. 0 without any rating.
     """
     errors = {candidate: squared_errors(candidate) for candidate in CANDIDATES}
+    if not len(errors[0.0]):
+        return 0.0
+    if len(errors[0.0]) == 1:  # nothing is sure
+        return CANDIDATES[-1]
     best = min(CANDIDATES, key=lambda candidate: float(errors[candidate].sum()))
     gain = errors[CANDIDATES[-1]] - errors[best]
-    doubt = CERTAINTY * gain.std() / np.sqrt(len(gain))
+    doubt = CERTAINTY * gain.std(ddof=1) / np.sqrt(len(gain))
     return best if gain.mean() > doubt else CANDIDATES[-1]

@@ -24,6 +24,7 @@ from typing import Any
 import pandas as pd
 from absl import flags
 
+from pfr_jax.config import Config
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.tasks import TASKS
 from pfr_jax.programs.flags import PRESETS, one_line_errors
@@ -73,7 +74,7 @@ class System:
 # The paper's presets report the last round and need no validation split; curves do. All systems get
 # the same one, so that they have the same ratings to train on.
 CURVES = ("--validation_fraction=0.05", "--eval_every=20")
-# What is changed in the recipe, a row each; "" is the recipe itself.
+# What is changed in the tuned recipe, a row each; "" is the recipe itself.
 EFFECTS = (
     "",
     "input_offset=0",
@@ -96,7 +97,9 @@ EFFECTS = (
 
 
 def _changed(settings: str) -> tuple[str, ...]:
-    """The flags of the default recipe with these settings, as written after the first --."""
+    """The flags of the tuned recipe on the paper's widths with these settings, as written after the
+    first --.
+    """
     changes = f"--{settings}".split() if settings else []
     return ("--hidden_sizes=256,128", "--noretrain", *changes)
 
@@ -155,15 +158,21 @@ def _preset(system: System, feedback: str, dataset: str) -> str:
     return f"{'paper' if system.part == 'paper' else 'best'}_{known}{system.preset}"
 
 
+def _texts(preset: str) -> list[str]:
+    """A preset, and those it begins with."""
+    text = (PRESETS / f"{preset}.flags").read_text()
+    begins_with = re.findall(r"^--preset=(\w+)", text, re.MULTILINE)
+    return [text, *(more for name in begins_with for more in _texts(name))]
+
+
 def run_cell(system: System, feedback: str, dataset: str) -> Runs:
     """The runs of a cell, made now if they are not there."""
     label = re.sub(r"\W+", "-", system.name)
     folder = Path(_RUNS_DIR.value) / f"{Path(dataset).stem}-{feedback}-{system.part}-{label}"
     arguments = cell_arguments(system, feedback, dataset)
-    # What the runs are of: their flags, and the presets as they stand.
-    family = _preset(system, feedback, dataset).split("_")[0]
-    presets = "".join(path.read_text() for path in sorted(PRESETS.glob(f"{family}*.flags")))
-    made_of = json.dumps(arguments) + "\n" + presets
+    # What the runs are of: their flags, the presets as they stand, and the defaults.
+    texts = _texts(_preset(system, feedback, dataset))
+    made_of = "\n".join([json.dumps(arguments), *texts, json.dumps(Config().flat())])
     seeds = range(_FIRST.value, _FIRST.value + _SEEDS.value)
     folders = tuple(folder / f"seed{seed}" for seed in seeds) if len(seeds) > 1 else (folder,)
     stamp = folder / "reproduce.txt"
@@ -225,6 +234,13 @@ def write_table(dataset: str, feedback: str, shown: Sequence[Runs], output: Path
     return table
 
 
+def _require_different(flag: str, names: Sequence[str]) -> None:
+    """Folders and rows of tables are called by these names."""
+    twice = sorted({name for name in names if list(names).count(name) > 1})
+    if twice:
+        raise InputError(f"{flag}: two are called {', '.join(twice)}; make them one at a time")
+
+
 def main(argv: Sequence[str]) -> None:
     del argv
     with one_line_errors():
@@ -238,6 +254,9 @@ def main(argv: Sequence[str]) -> None:
         if not cells:
             parts = ", ".join(sorted({system.part for system in SYSTEMS}))
             raise InputError(f"--parts={','.join(_PARTS.value)}: want {parts}")
+        chosen = [system.name for system in SYSTEMS if system.part in _PARTS.value]
+        _require_different("--parts", chosen)
+        _require_different("--dataset", [Path(dataset).stem for dataset in _DATASETS.value])
         with ThreadPoolExecutor(_PARALLEL.value) as pool:
             made = list(pool.map(lambda cell: run_cell(*cell), cells))
         output = Path(_OUTPUT_DIR.value)

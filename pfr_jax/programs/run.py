@@ -42,7 +42,8 @@ _RESUME = flags.DEFINE_bool(
     "resume",
     False,
     "Go on with the run in --output_dir from its last good checkpoint; begin it if there is none. "
-    "From there on --eval_every and --top_k may be others, and with --schedule=constant --rounds.",
+    "From there on --eval_every, --top_k and --model_shrinkage may be others, and with "
+    "--schedule=constant --rounds.",
 )
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", "", "Several processes: host:port of the first, for the others to find it."

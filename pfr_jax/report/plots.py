@@ -67,7 +67,10 @@ def draw(systems: Sequence[Runs], folder: Path, stem: str) -> list[Path]:
     """All plots that these runs have data for, as ``STEM_NAME.png``; their paths."""
     task = systems[0].task
     *others, last = (name.replace("_", "-") for name in task.references)
-    less = f"validation {task.heading} less the best of {', '.join(others)} and {last}"
+    of_what = (task.milestone or "").replace(
+        "_", "-"
+    ) or f"the best of {', '.join(others)} and {last}"
+    less = f"validation {task.heading} less {of_what}"
     plots = (
         ("curves", "round", "figure", "round", less),
         ("bytes", "bytes", "figure", "bytes per client, up and down, so far", less),

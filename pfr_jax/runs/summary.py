@@ -140,11 +140,11 @@ def summary(
         "users_by_encoder": dict(zip(kinds.tolist(), counts.tolist(), strict=True)),
         "rounds": outcome.last.round,
         "selected_round": outcome.selected.round if outcome.selected else None,
-        "model_shrinkage": selected.shrinkage if selected else None,
         "validation": _fields(selected.validation if selected else None),
     }
     for suffix, evaluation in outcome.evaluations.items():
         content[f"test{suffix}"] = _fields(evaluation.test)
+        content[f"model_shrinkage{suffix}"] = evaluation.shrinkage
         if evaluation.test_warm:
             content[f"test_warm{suffix}"] = _fields(evaluation.test_warm)
         content[f"test_over_users{suffix}"] = user_quantiles(evaluation.test_by_user or {})

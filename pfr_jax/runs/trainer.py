@@ -146,7 +146,7 @@ class Training:
             self.saved = None
         if self.saved:
             self.progress.take_over(self.saved.content["progress"], self.saved.arrays)
-            if other := self._other_lists(self.saved):
+            if other := self._looked_at_otherwise(self.saved):
                 self.progress.select_anew()
                 if logs:
                     console.print(
@@ -161,15 +161,16 @@ class Training:
             return ""
         if saved.content["rounds"] != self._rounds:
             return f"--rounds={self._rounds}: {saved.round} rounds are done already; ask for more"
-        if other := self._other_lists(saved):
+        if other := self._looked_at_otherwise(saved):
             return f"{other}: all {saved.round} rounds are done, and none is left to look at so"
         return ""
 
-    def _other_lists(self, saved: Saved) -> str:
-        """How the lists that are ranked have changed since; empty if they have not."""
-        before, now = saved.settings["top_k"], self._simulation.config.run.top_k
-        changed = self._simulation.task.lists and before != now
-        return f"--top_k was {before}, is {now}" if changed else ""
+    def _looked_at_otherwise(self, saved: Saved) -> str:
+        """What figures depend on and has changed since; empty if nothing has."""
+        task, settings = self._simulation.task, self._simulation.config.flat()
+        looks = {"top_k": task.lists, "model_shrinkage": bool(task.squared_errors)}
+        changed = [n for n, counts in looks.items() if counts and saved.settings[n] != settings[n]]
+        return ", ".join(f"--{n} was {saved.settings[n]}, is {settings[n]}" for n in changed)
 
     def run(self, what: str, to_reach: Baselines) -> None:
         """All rounds that are left. Raises Stopped if asked to stop before."""

@@ -111,7 +111,8 @@ def prepare_alike(
 ) -> list[Simulation]:
     """Simulations that differ in seeds and splits, as ``prepare`` makes them one by one.
 
-    All are of the same shapes and share their compiled programs.
+    All are of the same shapes, and share their compiled programs where their users have as many
+    ratings in the mean.
     """
     choices = choices or choose(runs[0][0])
     spec = choices.algorithm
@@ -123,11 +124,12 @@ def prepare_alike(
     layouts = layout, common_layout(new, client.batch_size, 2) if new else None
     simulations: list[Simulation] = []
     for one in dealt:
-        # Programs hold the ratings of the mean user.
+        # Programs hold the ratings of the mean user, if their number is used.
+        used = client.weighting == "ratings" or client.ridge > 0
         alike = (
             made
             for made, other in zip(simulations, dealt, strict=False)
-            if other.ratings_per_user == one.ratings_per_user
+            if not used or other.ratings_per_user == one.ratings_per_user
         )
         simulations.append(_assemble(one, layouts, dtype, choices, next(alike, None)))
     return simulations

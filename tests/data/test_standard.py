@@ -116,12 +116,12 @@ def test_what_the_sums_weigh_by_hand() -> None:
     assert found.payload_up == 4 * (11 * rows + 4 * clients)
     assert found.index_up == 4 * rows
     assert found.payload_down == 4 * (10 * rows + 2 * clients)
-    # Shrinkage that is learned: besides, twenty sums of a client up and ten numbers down.
+    # Shrinkage that is learned: besides, 21 sums of a client up and 20 numbers down.
     adaptive = traffic_before(
         simulation_of(small_config(center="adaptive", standardize=True), RATINGS)
     )
-    assert adaptive.payload_up == found.payload_up + 4 * 20 * clients
-    assert adaptive.payload_down == found.payload_down + 4 * 10 * clients
+    assert adaptive.payload_up == found.payload_up + 4 * 21 * clients
+    assert adaptive.payload_down == found.payload_down + 4 * 20 * clients
     # So that ratings weigh alike: a count up and a mean down.
     weighed = small_config(center="bias", standardize=True, weighting="ratings")
     by_rating = traffic_before(simulation_of(weighed, RATINGS))

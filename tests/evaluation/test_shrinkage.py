@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from federations import ragged_ratings, simulation_of, small_config
 
+from pfr_jax.data.splits import Split
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.evaluate import evaluate, judge
 from pfr_jax.evaluation.scoring import make_scorer
 from pfr_jax.evaluation.shrinkage import CANDIDATES, best_shrinkage, shrunken
 from pfr_jax.simulation.loop import simulate
+from pfr_jax.simulation.setup import prepare
 
 RATINGS = ragged_ratings()
 
@@ -68,6 +70,25 @@ def test_with_the_last_candidate_the_centre_is_left() -> None:
     user, item = RATINGS.user[rows], RATINGS.item[rows]
     error = simulation.standard.center(user, item) - RATINGS.rating[rows]
     assert record.evaluation.test.rmse == pytest.approx(np.sqrt(np.mean(error**2)), rel=1e-5)
+
+
+def test_what_scores_cold_pairs_is_not_shrunk() -> None:
+    """An item whose ratings are all held out: its pairs are scored by means, whatever k is."""
+    rows = np.arange(len(RATINGS))
+    cold = RATINGS.item == 0
+    split = Split(rows[~cold], rows[:0], rows[cold])
+    config = small_config(center="global", rounds=1)
+    simulation = prepare(config, RATINGS, split)
+    state = list(simulate(simulation))[-1].state
+    parts = simulation.federation, state, simulation.population, simulation.fallback
+    scorer = make_scorer(*parts)
+    whole, shrunk = (judge(simulation, scorer, split.test, split.train, k) for k in (0.0, 1e6))
+    assert whole.figures == shrunk.figures
+
+
+def test_without_any_warm_rating_nothing_is_chosen() -> None:
+    assert best_shrinkage(lambda k: np.empty(0)) == 0
+    assert best_shrinkage(lambda k: np.array([k])) == CANDIDATES[-1]
 
 
 def test_without_a_validation_split_nothing_is_shrunk() -> None:

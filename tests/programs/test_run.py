@@ -166,6 +166,8 @@ def test_summary(runs):
         "validation",
         "test",
         "test_last",
+        "model_shrinkage",
+        "model_shrinkage_last",
         "test_over_users",
         "test_over_users_last",
         "cold",

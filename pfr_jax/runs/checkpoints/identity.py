@@ -14,7 +14,7 @@ from pfr_jax.data.cache import fingerprint
 from pfr_jax.data.table import Ratings
 from pfr_jax.simulation.setup import Simulation
 
-FORMAT = 3  # of a checkpoint's content
+FORMAT = 4  # of a checkpoint's content
 Content = dict[str, Any]
 ONE_BY_ONE = {  # what is compared apart from the settings -> how a difference is told
     "records": "the run's algorithm, model or compressor was another record",
