@@ -24,7 +24,7 @@ FIGURES = {"rmse", "rmse_per_user", "mae"}
 RANKING = {f"{name}_heldout{kind}" for name in ("ndcg", "map") for kind in ("", "_mixed")} | {
     f"{name}_full" for name in ("ndcg", "recall", "hr", "mrr", "coverage")
 }
-SIMPLE = {"global_mean", "user_mean", "item_mean", "bias_only"}
+SIMPLE = {"global_mean", "user_mean", "item_mean", "bias_only", "adaptive_bias"}
 NUM_USERS, NUM_ITEMS = 40, 30
 
 
