@@ -125,15 +125,24 @@ def test_a_finished_run_is_made_longer(tmp_path: Path) -> None:
         assert status == 1 and said in error and error.count("\n") == 1, error
 
 
-def test_other_lists_from_here_on(tmp_path: Path) -> None:
-    """Another --top_k in implicit feedback: figures of earlier rounds decide nothing any more."""
+@pytest.mark.parametrize(
+    ("feedback", "change", "said"),
+    [
+        (("--feedback=implicit", "--implicit_threshold=3.5"), "top_k=3", "--top_k was 10, is 3"),
+        ((), "model_shrinkage=1e6", "--model_shrinkage was None, is 1000000.0"),
+    ],
+)
+def test_looked_at_otherwise_from_here_on(
+    tmp_path: Path, feedback: tuple[str, ...], change: str, said: str
+) -> None:
+    """Figures of earlier rounds decide nothing any more."""
     folder = tmp_path / "run"
-    settings = ("--feedback=implicit", "--implicit_threshold=3.5", "--schedule=constant")
+    settings = (*feedback, "--schedule=constant")
     assert finish(start(folder, *settings, "--rounds=9"))[0] == 0
-    shorter = (*settings, "--top_k=3", "--resume")
-    status, _, error = finish(start(folder, *shorter, "--rounds=9"))
-    assert status == 1 and "--top_k was 10, is 3: all 9 rounds are done" in error
-    status, out, error = finish(start(folder, *shorter, "--rounds=12", "--eval_every=2"))
+    other = (*settings, f"--{change}", "--resume")
+    status, _, error = finish(start(folder, *other, "--rounds=9"))
+    assert status == 1 and f"{said}: all 9 rounds are done" in error
+    status, out, error = finish(start(folder, *other, "--rounds=12", "--eval_every=2"))
     assert (status, error) == (0, "") and "earlier figures are not comparable" in out
     assert json.loads((folder / "summary.json").read_text())["selected_round"] > 9
     log = (folder / "metrics.jsonl").read_text().splitlines()
