@@ -5,6 +5,7 @@ Keys are made for one secure sum and thrown away: that is what lets a box have n
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 try:
     from cryptography.exceptions import InvalidTag
@@ -37,13 +38,16 @@ class KeyPair:
     @property
     def public(self) -> bytes:
         """What others need to agree on a key with this one, 32 bytes."""
-        return X25519PrivateKey.from_private_bytes(self.secret).public_key().public_bytes_raw()
+        return self._private.public_key().public_bytes_raw()
 
     def agree(self, public: bytes, purpose: bytes) -> bytes:
         """The key (32 bytes) shared with the owner of ``public``, another for each purpose."""
-        private = X25519PrivateKey.from_private_bytes(self.secret)
-        shared = private.exchange(X25519PublicKey.from_public_bytes(public))
+        shared = self._private.exchange(X25519PublicKey.from_public_bytes(public))
         return HKDF(SHA256(), KEY_BYTES, salt=None, info=purpose).derive(shared)
+
+    @cached_property
+    def _private(self) -> X25519PrivateKey:  # to load it takes as long as to agree
+        return X25519PrivateKey.from_private_bytes(self.secret)
 
 
 def seal(key: bytes, text: bytes) -> bytes:

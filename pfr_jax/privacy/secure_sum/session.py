@@ -19,7 +19,7 @@ from pfr_jax.privacy.secure_sum.messages import (
 from pfr_jax.privacy.secure_sum.server import Server
 from pfr_jax.privacy.secure_sum.shamir import Random, system_random
 
-ROUND_TRIPS = 4  # a client asks or answers, and waits
+ROUND_TRIPS = 4  # messages up, before each of which a client waits for all the others
 
 
 @dataclass(frozen=True)
