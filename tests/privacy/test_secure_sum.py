@@ -210,6 +210,18 @@ def test_sums_that_a_client_does_not_help_with(survivors: set[int], message: str
         all_clients[0].reveal(Survivors(frozenset(survivors)))
 
 
+def test_mailboxes_that_are_refused() -> None:
+    vector = np.zeros(4, np.uint32)
+    all_clients, mailboxes, _ = agreed(4, 3)
+    boxes = mailboxes[0].boxes
+    with pytest.raises(ProtocolError, match="2 clients shared; the threshold is 3"):
+        all_clients[0].mask(vector, Mailbox({1: boxes[1]}))
+    with pytest.raises(ProtocolError, match="of a stranger"):
+        all_clients[1].mask(vector, Mailbox({**mailboxes[1].boxes, 9: boxes[1]}))
+    with pytest.raises(ProtocolError, match="another key"):  # a box that is not for it
+        all_clients[2].mask(vector, Mailbox({**mailboxes[2].boxes, 1: boxes[1]}))
+
+
 def test_different_stories_give_no_client_away() -> None:
     """Whatever a server tells whom of client 0, it has too few shares of one of its secrets."""
     all_clients, _, _ = masked(5, 3)
