@@ -1,0 +1,38 @@
+"""The federation's fixed-point sums as vectors that can be masked, and back.
+
+A client's payload is the sum over a cohort of one: whole changes in fixed point
+(``pfr_jax.client.fixed_point``), how many hold each row, and how many are in it. Every row of every
+item is there, zeros included: which are a client's own is what masks are to hide.
+"""
+
+import jax
+import numpy as np
+
+from pfr_jax.privacy.secure_sum.messages import WORD
+from pfr_jax.server import PayloadSum
+
+
+def to_words(total: PayloadSum) -> np.ndarray:
+    """All numbers of a fixed-point sum, one after the other, u32[d].
+
+    Signed numbers are their remainders modulo 2^32, which add up alike; counts are whole.
+    """
+    leaves = [np.asarray(leaf).reshape(-1) for leaf in jax.tree.leaves(total)]
+    for leaf in leaves:
+        if not np.array_equal(leaf, leaf.astype(np.int32)):
+            raise TypeError("changes are no fixed-point numbers; see --deterministic_sum")
+    return np.concatenate([leaf.astype(np.int32) for leaf in leaves]).view(WORD)
+
+
+def from_words(words: np.ndarray, like: PayloadSum) -> PayloadSum:
+    """The sum that these words (u32[d]) are of, in the shapes and types of ``like``."""
+    leaves, tree = jax.tree.flatten(like)
+    ends = np.cumsum([leaf.size for leaf in leaves])
+    parts = np.split(words.view(np.int32), ends[:-1])
+    return jax.tree.unflatten(
+        tree,
+        [
+            part.astype(leaf.dtype).reshape(leaf.shape)
+            for part, leaf in zip(parts, leaves, strict=True)
+        ],
+    )
