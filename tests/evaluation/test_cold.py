@@ -190,9 +190,9 @@ def test_counts_and_sentences() -> None:
     assert count_cold(None, USER, ITEM) == counts["validation"]
     assert held_out_sentences(simulation) == [
         "Test: 3 of 6 ratings (50 %) are of 1 user without training ratings; these are scored by "
-        "the item's mean.",
+        "the item's mean or effect.",
         "Test: 3 of 6 ratings (50 %) are of 1 item without training ratings; these are scored by "
-        "the user's mean.",
+        "the user's mean or effect.",
         "Test: 1 of 6 ratings (16.7 %) are of such a user and such an item alike; these are "
         "scored by the mean of all training ratings instead.",
     ]
