@@ -525,7 +525,6 @@ class RunConfig:
         10,
         "Implicit feedback and ranking: length of the lists that figures look at (paper: 10).",
     )
-
     baselines: Literal["auto", "simple", "all"] = option(
         "auto",
         "Baselines beside the results: means, effects and popularity alone (simple), or the "
