@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         DataConfig,
         FaultConfig,
         ModelConfig,
+        PrivacyConfig,
         RunConfig,
         ServerConfig,
     )
@@ -44,8 +45,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "pfr_jax.algorithms": ("ALGORITHMS", "AlgorithmSpec"),
     "pfr_jax.config": (
-        *("ClientConfig", "Config", "DataConfig", "FaultConfig", "ModelConfig", "RunConfig"),
-        "ServerConfig",
+        *("ClientConfig", "Config", "DataConfig", "FaultConfig", "ModelConfig"),
+        *("PrivacyConfig", "RunConfig", "ServerConfig"),
     ),
     "pfr_jax.data": ("Ratings", "ReadOptions", "Scale", "Split", "load", "random_split"),
     "pfr_jax.client.compressors": ("COMPRESSORS", "Compressor"),
@@ -74,6 +75,7 @@ __all__ = [  # noqa: F822
     "InputError",
     "Model",
     "ModelConfig",
+    "PrivacyConfig",
     "Ratings",
     "ReadOptions",
     "Report",

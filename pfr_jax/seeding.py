@@ -18,6 +18,10 @@ class Stream(IntEnum):
     NEW_USERS = 7  # users held out of training
     FAULTS = 8  # what becomes of the clients of a round
     NEGATIVES = 9  # items that a client takes as not chosen
+    DECOYS = 10  # items that a client takes as rated, and their ratings
+    POISSON = 11  # clients that take part in a round, each by itself
+    EFFECTS = 12  # noise on the sums before the first round
+    ATTACK = 13  # clients that are attacked, and what an attack draws
 
 
 def bit_generator(*words: int) -> np.random.Philox:

@@ -14,6 +14,7 @@ from pfr_jax.config import (
     DataConfig,
     FaultConfig,
     ModelConfig,
+    PrivacyConfig,
     RunConfig,
     ServerConfig,
 )
@@ -74,6 +75,7 @@ def small_config(**changes: object) -> Config:
             "server": ServerConfig,
             "run": RunConfig,
             "faults": FaultConfig,
+            "privacy": PrivacyConfig,
         }[section.name]
         names = {f.name for f in dataclasses.fields(kind)}
         sections[section.name] = kind(**{n: settings.pop(n) for n in names & settings.keys()})

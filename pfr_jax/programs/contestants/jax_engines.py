@@ -12,10 +12,10 @@ from pfr_jax.config import (
     Config,
     DataConfig,
     ModelConfig,
-    Momentum,
     RunConfig,
     ServerConfig,
 )
+from pfr_jax.config.client import Momentum
 from pfr_jax.data.splits import Split
 from pfr_jax.data.table import Ratings, Scale
 from pfr_jax.models.item_rows import flatten, nest

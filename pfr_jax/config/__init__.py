@@ -1,0 +1,118 @@
+"""Every setting of an experiment: typed, validated, with its meaning, unit and source.
+
+The library never reads command-line flags. ``programs/flags.py`` makes one absl flag per
+field of these classes, named after the field, with the field's ``help`` as its help text.
+"""
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from pfr_jax.algorithms.catalog import ALGORITHMS
+from pfr_jax.config.client import ClientConfig
+from pfr_jax.config.data import DataConfig
+from pfr_jax.config.faults import FaultConfig
+from pfr_jax.config.model import ModelConfig
+from pfr_jax.config.privacy import PrivacyConfig
+from pfr_jax.config.run import RunConfig
+from pfr_jax.config.server import ServerConfig
+from pfr_jax.config.settings import require
+
+# Settings that change neither the numbers of a run (but for the last bits of sums over devices) nor
+# what is kept of a client: a run may be resumed with others.
+MAY_CHANGE = frozenset(
+    "data_dir download num_devices block_size state_memory memory_limit "
+    "checkpoints checkpoint_every keep_checkpoints baselines".split()
+)
+# Settings that say where the ratings are and how their file is read. A run may be resumed with
+# others, as long as they give the same ratings: those are compared.
+READING = frozenset(
+    "dataset data_dir download validation_file test_file columns separator header scale duplicates "
+    "rating_range min_ratings_per_user min_ratings_per_item".split()
+)
+# Settings of what is looked at, and when: a run may be resumed with others from there on.
+FROM_HERE_ON = frozenset({"eval_every", "top_k", "model_shrinkage"})
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of one experiment."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    client: ClientConfig = field(default_factory=ClientConfig)
+    server: ServerConfig = field(default_factory=ServerConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+    faults: FaultConfig = field(default_factory=FaultConfig)
+    privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
+
+    def __post_init__(self) -> None:
+        centralized, name = ALGORITHMS[self.run.algorithm].centralized, self.run.algorithm
+        require(
+            not centralized or self.data.num_clients in (0, 1),
+            f"--num_clients={self.data.num_clients}: --algorithm={name} has one, leave it out",
+        )
+        require(
+            not centralized or self.faults == FaultConfig(),
+            f"--algorithm={name} has no clients that could fail; see --dropout_rate, "
+            "--straggler_rate, --deadline, --over_selection and --max_update_norm",
+        )
+        coupling, most = self.client.coupling, ALGORITHMS[name].largest_coupling
+        require(
+            coupling <= most, f"--coupling={coupling}: --algorithm={name} takes at most {most:g}"
+        )
+        require(
+            not centralized or self.client.compressor == "none",
+            f"--compressor={self.client.compressor}: --algorithm={name} uploads nothing",
+        )
+        self._require_upload()
+
+    def _require_upload(self) -> None:
+        """Refuses what does not go with --upload, with the reason."""
+        upload, data, client, run = self.privacy.upload, self.data, self.client, self.run
+        centralized = ALGORITHMS[run.algorithm].centralized
+        obstacles = {
+            f"--algorithm={run.algorithm} uploads nothing": centralized and upload != "plain",
+            f"sums cannot be made of encoded uploads (--compressor={client.compressor})": (
+                self.privacy.hides_clients and client.compressor != "none"
+            ),
+            "without partial compression no row tells what was rated": (
+                upload == "decoy" and not client.partial_compression
+            ),
+            "the negatives of --feedback=ranking are rows of other items already": (
+                upload == "decoy" and data.feedback == "ranking"
+            ),
+        }
+        if self.privacy.dp:
+            obstacles |= {
+                f"--denominator={self.server.denominator} divides by counts of clients, which one "
+                "client changes; take expected": self.server.denominator != "expected",
+                "epsilon is counted for clients that are drawn one by one; take --sampling=poisson "
+                "or --cohort_fraction=1": run.sampling != "poisson" and run.cohort_fraction < 1,
+                "--over_selection takes the fastest clients, which is not how cohorts are drawn": (
+                    self.faults.over_selection > 1
+                ),
+                "--retrain would use the ratings a second time, which is not counted": run.retrain,
+                "--weighting=ratings needs the exact number of ratings; take clients": (
+                    client.weighting == "ratings"
+                ),
+                "--ridge needs the exact number of ratings; take 0 and --weight_decay": (
+                    client.ridge > 0
+                ),
+                "--center=adaptive makes exact sums; take bias, user, global or none": (
+                    data.center == "adaptive"
+                ),
+                f"--output_bias={self.model.output_bias} makes exact sums; take zero": (
+                    self.model.output_bias != "zero"
+                ),
+                "--negative_sampling=popularity makes exact sums; take uniform": (
+                    data.negative_sampling == "popularity"
+                ),
+            }
+        for obstacle, holds in obstacles.items():
+            hint = " (--preset=private has settings that go together)" if self.privacy.dp else ""
+            require(not holds, f"--upload={upload}: {obstacle}{hint}")
+
+    def flat(self) -> dict[str, Any]:
+        """Setting name -> value, without the sections."""
+        sections = (getattr(self, section.name) for section in fields(self))
+        return {f.name: getattr(s, f.name) for s in sections for f in fields(s)}
