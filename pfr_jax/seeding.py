@@ -34,8 +34,13 @@ def bit_generator(*words: int) -> np.random.Philox:
     return np.random.Philox(np.random.SeedSequence([len(words), *halves]))
 
 
-def cohort_size(num_clients: int, fraction: float) -> int:
-    """Clients in a round: that share of them, rounded up, at least one."""
+def cohort_size(num_clients: int, fraction: float, sampling: str = "fixed") -> int:
+    """Clients in a round: that share of them, rounded up, at least one.
+
+    Of cohorts in which each client is by itself ("poisson"): the most that a round has room for.
+    """
+    if sampling == "poisson":
+        return min(num_clients, math.ceil(1.15 * fraction * num_clients) + 20)
     # Rounded first: 0.07 x 100 is a little more than 7 in floating point.
     return max(1, math.ceil(round(fraction * num_clients, 6)))
 

@@ -20,9 +20,10 @@ from federations import (
     small_simulation,
 )
 
+from pfr_jax.aggregation import PayloadSum
 from pfr_jax.algorithms import federated
 from pfr_jax.client.block import Payload
-from pfr_jax.server import PayloadSum, ServerState
+from pfr_jax.server import CohortSum, ServerState
 from pfr_jax.simulation.loop import initial_state
 from pfr_jax.simulation.setup import Simulation
 from pfr_jax.simulation.start import seed_keys
@@ -134,8 +135,9 @@ def test_the_server_receives_payloads_only(monkeypatch: pytest.MonkeyPatch, algo
         "items",
         "present",
         "rejected",
+        "within",
     }
-    allowed = Payload | PayloadSum | ServerState | dict | int | np.dtype | None
+    allowed = Payload | PayloadSum | CohortSum | ServerState | dict | int | np.dtype | None
     assert all(isinstance(arg, allowed) or callable(arg) or hasattr(arg, "update") for arg in seen)
     shared = {
         "personalfr": {"decoder", "profile"},

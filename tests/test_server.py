@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pfr_jax.aggregation import add_payload, cohort_sum, empty_sum
 from pfr_jax.client.block import Payload, hand_over
 from pfr_jax.client.screening import Verdict
-from pfr_jax.server import DENOMINATORS, ServerState, add_payload, empty_sum, server_step
+from pfr_jax.server import DENOMINATORS, ServerState, server_step
 
 NUM_ITEMS, WIDTH = 5, 2
 PLAIN = optax.sgd(1.0)
@@ -87,7 +88,8 @@ def aggregate(shared, payloads, denominator="clients", optimizer=PLAIN):
     for one in payloads:
         total = add(total, one)
     state = ServerState(shared, optimizer.init(shared))
-    return step(state, total, DENOMINATORS[denominator], optimizer).shared["decoder"], total
+    told = cohort_sum(total, None, None)
+    return step(state, told, DENOMINATORS[denominator], optimizer).shared["decoder"], total
 
 
 def select(one: Changes, order) -> Changes:
@@ -166,7 +168,7 @@ def test_sum_agrees_with_a_loop_over_clients(held, name):
     for item in range(NUM_ITEMS):
         changes = [kernels[c, own.index(item)] for c, own in enumerate(held) if item in own]
         n = max(1, len(changes))
-        divisor = {"clients": 4, "contributors": n, "sqrt": (4 * n) ** 0.5}[name]
+        divisor = {"clients": 4, "expected": 4, "contributors": n, "sqrt": (4 * n) ** 0.5}[name]
         expected = np.asarray(shared["decoder"]["output"]["item_kernel"][item], np.float64)
         expected = expected + sum(changes, np.zeros(WIDTH)) / divisor
         np.testing.assert_allclose(new["output"]["item_kernel"][item], expected, atol=1e-5)

@@ -5,6 +5,7 @@ record; client training and the server are the same for all. It does not own the
 ``pfr_jax.simulation.loop`` does. Centralised training, which has no clients, is in ``centralized``.
 """
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
+from pfr_jax.aggregation import PayloadSum, add_payload, cohort_sum, empty_sum, noised_sum
 from pfr_jax.client.block import ClientSide, ClientState, Engine, Payload, take_slots
 from pfr_jax.client.fixed_point import LOSS_SHARE, to_fixed, to_float
 from pfr_jax.client.local_training import Parts
@@ -22,7 +24,7 @@ from pfr_jax.models.item_rows import Tree
 from pfr_jax.models.model import Params
 from pfr_jax.population.devices import BY_CLIENT, EVERYWHERE, on_every_device, sum_over_devices
 from pfr_jax.population.population import Bucket, Cohort
-from pfr_jax.server import Denominator, ServerState, add_payload, empty_sum, server_step
+from pfr_jax.server import Denominator, ServerState, server_step
 
 Buckets = tuple[Bucket, ...]
 
@@ -72,6 +74,7 @@ class Federation:
     block_sizes: tuple[int, ...]  # clients of a block, per bucket
     mesh: Mesh  # the devices that the clients are divided among
     on_host: bool  # clients' states are kept in the host's memory (client/host_memory.py)
+    expected: float | None = None  # clients of a cohort in the mean, where the server counts these
 
 
 def train_block(
@@ -82,10 +85,11 @@ def train_block(
     slots: jax.Array,
     key: jax.Array,
     learning_rate: jax.Array,
+    clip: jax.Array | None = None,
 ) -> tuple[ClientState, Payload, jax.Array]:
     """``Engine.train_block``; ``public`` are the start of the private part and the shared part."""
     engine, side = federation.engine, federation.side
-    return engine.train_block(side, *public, states, bucket, slots, key, learning_rate)
+    return engine.train_block(side, *public, states, bucket, slots, key, learning_rate, clip)
 
 
 def train_stateless(
@@ -96,13 +100,33 @@ def train_stateless(
     slots: jax.Array,
     key: jax.Array,
     learning_rate: jax.Array,
+    clip: jax.Array | None = None,
 ) -> tuple[ClientState, Payload, jax.Array]:
     """The same for clients that begin as in their first round, and keep nothing."""
     block, size = take_slots(bucket, slots), len(slots)
     fresh = federation.engine.init(federation.side, block, public)
     places = jnp.where(slots < len(bucket), 0, size) + jnp.arange(size, dtype=slots.dtype)
-    _, payload, losses = train_block(federation, public, fresh, block, places, key, learning_rate)
+    _, payload, losses = train_block(
+        federation, public, fresh, block, places, key, learning_rate, clip
+    )
     return states, payload, losses
+
+
+def _serve(
+    federation: Federation, server: ServerState, total: PayloadSum, key: jax.Array
+) -> ServerState:
+    """The server's part of a round, from what it is told of the cohort's sum."""
+    mechanism, fixed_point = federation.side.mechanism, federation.side.fixed_point
+    if mechanism is None:
+        told = cohort_sum(total, fixed_point, federation.expected)
+    else:
+        assert federation.expected is not None and server.clip is not None
+        told = noised_sum(total, fixed_point, federation.expected, mechanism, server.clip, key)
+    stepped = server_step(server, told, federation.denominator, federation.server_optimizer)
+    if told.within is None:
+        return stepped
+    assert mechanism is not None and server.clip is not None
+    return dataclasses.replace(stepped, clip=mechanism.next_clip(server.clip, told.within))
 
 
 def federated(
@@ -113,6 +137,8 @@ def federated(
 
     ``init`` and ``round`` are written for one device and its own clients.
     """
+
+    mechanism = federation.side.mechanism
 
     def states_of(start: Parts, bucket: Bucket) -> ClientState:
         if federation.side.stateless:
@@ -126,7 +152,11 @@ def federated(
         )
         return FederationState(
             round=jnp.int32(0),
-            server=ServerState(start.shared, federation.server_optimizer.init(start.shared)),
+            server=ServerState(
+                start.shared,
+                federation.server_optimizer.init(start.shared),
+                jnp.asarray(mechanism.clip, jnp.float32) if mechanism else None,
+            ),
             start=start.private,
             clients=tuple(map(partial(states_of, start), buckets)),
         )
@@ -136,7 +166,8 @@ def federated(
     ) -> tuple[FederationState, RoundReport]:
         dtype, fixed_point = cohort.clients.dtype, federation.side.fixed_point
         num_items = federation.side.training.model.num_items
-        total = empty_sum(state.server.shared, num_items, dtype, fixed_point)
+        clip = state.server.clip
+        total = empty_sum(state.server.shared, num_items, dtype, fixed_point, bool(mechanism))
         loss = jnp.zeros((), jnp.int32 if fixed_point else dtype)
         learning_rate = jnp.asarray(federation.learning_rate(state.round.astype(dtype)), dtype)
         clients = []
@@ -161,7 +192,7 @@ def federated(
                 public = Parts(state.start, state.server.shared)
                 train = train_stateless if federation.side.stateless else train_block
                 states, payload, losses = train(
-                    federation, public, states, bucket, own, key, learning_rate
+                    federation, public, states, bucket, own, key, learning_rate, clip
                 )
                 if fixed_point:
                     losses = to_fixed(losses / LOSS_SHARE, fixed_point)
@@ -170,9 +201,7 @@ def federated(
             states, total, loss = jax.lax.fori_loop(0, blocks[0], one_block, (states, total, loss))
             clients.append(states)
         total, loss = sum_over_devices((total, loss))
-        server = server_step(
-            state.server, total, federation.denominator, federation.server_optimizer, fixed_point
-        )
+        server = _serve(federation, state.server, total, key)
         if fixed_point:
             loss = to_float(loss, fixed_point / LOSS_SHARE, dtype)
         new_state = FederationState(state.round + 1, server, state.start, tuple(clients))

@@ -56,10 +56,12 @@ def train_block(
     slots: jax.Array,
     key: jax.Array,
     learning_rate: jax.Array,
+    clip: jax.Array | None = None,
 ) -> tuple[ClientState, Payload, jax.Array]:
     """One round of local training of the clients in ``slots`` (i32[B], from Nb: empty places).
 
-    Returns the stacked states with theirs renewed, what they hand over, and f[B] losses.
+    ``clip`` is the norm of changes under a mechanism. Returns the stacked states with theirs
+    renewed, what they hand over, and f[B] losses.
     """
     num_items = side.training.model.num_items
 
@@ -110,9 +112,10 @@ def train_block(
     tables = bucket.items, bucket.values, bucket.observed, bucket.profile, bucket.client
     own_data = take_slots(tables, slots)
     block_states, delta, loss = side.over_clients(one)(take_slots(states, slots), *own_data)
+    delta, within = side.clipped(delta, own_data[0], clip)
     verdict = judge(present, delta, (), loss, side.max_update_norm)
     rows = own_data[0] if side.partial_compression else None
-    payload = hand_over(delta, rows, verdict, num_items, side.fixed_point)
+    payload = hand_over(delta, rows, verdict, num_items, side.fixed_point, within)
     return put_slots(states, verdict.slots(slots), block_states), payload, verdict.only(loss)
 
 

@@ -20,6 +20,7 @@ from pfr_jax.client.screening import Verdict
 from pfr_jax.models.item_rows import Tree, add_trees, map_rows
 from pfr_jax.models.model import Model
 from pfr_jax.population.population import Bucket
+from pfr_jax.privacy.mechanism import Mechanism
 
 
 @jax.tree_util.register_dataclass
@@ -53,6 +54,7 @@ class Payload:
     items: jax.Array | None  # i32[B, L], the items of those rows (I: padding); None: all, summed
     present: jax.Array  # f[B], 1 for a client, 0 for an empty place of the block or one not taken
     rejected: jax.Array  # i32[2], clients not taken: not finite, too large
+    within: jax.Array | None = None  # f[B], 1 where a change was within the clipping norm
 
 
 def hand_over(
@@ -61,11 +63,12 @@ def hand_over(
     verdict: Verdict,
     num_items: int,
     fixed_point: float | None = None,
+    within: jax.Array | None = None,
 ) -> Payload:
     """The payload of a block from its clients' changes; all leaves of ``delta`` are f[B, ...].
 
     ``items`` (i32[B, L], I: padding) are those of the rows; None: all. ``fixed_point``: see
-    ``pfr_jax.client.fixed_point``.
+    ``pfr_jax.client.fixed_point``. ``within`` (f[B]): see ``Payload``.
     """
 
     def as_summed(leaf: jax.Array) -> jax.Array:
@@ -78,7 +81,10 @@ def hand_over(
     on_items = add_up if items is None else as_summed
     if items is not None:  # rows of a client that is not taken go nowhere
         items = jnp.where(verdict.accepted[:, None], items, num_items)
-    return Payload(map_rows(on_items, add_up, delta), items, verdict.weight, verdict.rejected)
+    counted = None if within is None else verdict.only(within)
+    return Payload(
+        map_rows(on_items, add_up, delta), items, verdict.weight, verdict.rejected, counted
+    )
 
 
 @dataclass(frozen=True)
@@ -92,12 +98,17 @@ class ClientSide:
     max_update_norm: float = 0.0  # of a client's change, beyond which it is not taken; 0: any
     compressor: Compressor | None = None  # of changes of matrices; None: they are whole
     fixed_point: float | None = None  # changes are summed as multiples of its inverse; None: floats
+    # Clients are computed one after the other, so that the last bits of a client do not depend on
+    # who else is in the block.
+    one_by_one: bool = False
+    mechanism: Mechanism | None = None  # by which a client clips its change; None: it does not
     store: Any = None  # type of the factored engine's matrices between rounds; None: as computed
 
     @property
     def whole_changes(self) -> bool:
         """Every client's change is looked at, encoded or rounded by itself, before any sum."""
-        return bool(self.max_update_norm or self.fixed_point or self.compressor)
+        looked_at = self.max_update_norm or self.fixed_point or self.compressor
+        return bool(looked_at or self.mechanism)
 
     @property
     def keeps_residual(self) -> bool:
@@ -116,10 +127,23 @@ class ClientSide:
         there = items < self.training.model.num_items if self.partial_compression else None
         return through(self.compressor, delta, residual, there, key)
 
+    def clipped(
+        self, delta: Tree, items: jax.Array, clip: jax.Array | None
+    ) -> tuple[Tree, jax.Array | None]:
+        """A block's changes (leaves f[B, ...]) as they are uploaded, and ``Payload.within``.
+
+        ``items`` are i32[B, L]; ``clip`` (f[]) is the norm.
+        """
+        if self.mechanism is None or clip is None:
+            return delta, None
+        there = items < self.training.model.num_items if self.partial_compression else None
+        axes = 0, None if there is None else 0, None
+        found: tuple[Tree, jax.Array] = jax.vmap(self.mechanism.clipped, axes)(delta, there, clip)
+        return found
+
     def over_clients(self, one: Callable[..., Any]) -> Callable[..., Any]:
-        """``one`` client's computation over a block: at once, or one client after the other where
-        its last bits must not depend on who else is in the block."""
-        if self.fixed_point is None:
+        """``one`` client's computation over a block: at once, or one client after the other."""
+        if not self.one_by_one:
             return jax.vmap(one)
         return lambda *stacked: jax.lax.map(lambda client: one(*client), stacked)
 
@@ -160,8 +184,8 @@ class Engine(NamedTuple):
     init: Callable[[ClientSide, Bucket, Parts], ClientState]
     # (states, slots i32[B]) -> the states of these slots, for ``features``
     take: Callable[[ClientState, jax.Array], ClientState]
-    # (side, start, shared, states, bucket, slots i32[B], key, learning rate) -> the stacked
-    # states with those of the slots renewed, what they hand over, and losses f[B]
+    # (side, start, shared, states, bucket, slots i32[B], key, learning rate, clipping norm or None)
+    # -> the stacked states with those of the slots renewed, what they hand over, and losses f[B]
     train_block: Callable[..., tuple[ClientState, Payload, jax.Array]]
     # (side, start, shared, state, items, inputs, profile) of one client -> what the output
     # layer sees for each of its users, f[V, H]

@@ -9,7 +9,8 @@ import numpy as np
 
 from pfr_jax.evaluation.evaluate import Evaluation
 from pfr_jax.evaluation.task import AnyFigures
-from pfr_jax.simulation.costs import Traffic, costs_of_clients
+from pfr_jax.simulation.costs import costs_of_clients
+from pfr_jax.simulation.ledger import Traffic
 from pfr_jax.simulation.records import Faults, RoundRecord
 from pfr_jax.simulation.setup import Simulation
 

@@ -7,10 +7,12 @@ import numpy as np
 
 from pfr_jax.evaluation.evaluate import Evaluation
 from pfr_jax.evaluation.task import AnyFigures, ByUser
+from pfr_jax.privacy.report import facts
 from pfr_jax.report.held_out import cold_counts, kinds_of_test_users
 from pfr_jax.runs.baselines import Baselines, Chosen
 from pfr_jax.runs.environment import peak_rss_bytes
 from pfr_jax.runs.progress import Reached, Reported, Totals
+from pfr_jax.server import COUNTING
 from pfr_jax.simulation.costs import costs_of_clients
 from pfr_jax.simulation.setup import Simulation
 
@@ -178,9 +180,18 @@ def summary(
         "baselines_validation": _fields_of_all(references.validation),
         "reached": asdict(reached) if reached else None,
         "client_costs": asdict(costs) if costs else None,
+        "privacy": privacy_of(simulation, outcome.last.round),
         "seconds": totals.seconds,
         "peak_rss_bytes": peak_rss_bytes(),
     }
+
+
+def privacy_of(simulation: Simulation, rounds: int) -> dict[str, Any] | None:
+    """What the server learns of clients in so many rounds; None where there is none."""
+    if simulation.spec.centralized:
+        return None
+    counted = simulation.config.server.denominator in COUNTING
+    return facts(simulation.config.privacy, simulation.plan, counted, rounds)
 
 
 def _fields_of_all(baselines: Baselines) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pfr_jax.evaluation.evaluate import (
     Evaluation,
     judge_baselines,
 )
+from pfr_jax.privacy.report import epsilon_spent
 from pfr_jax.runs.baselines import (
     Baselines,
     baselines_of_new_users,
@@ -27,7 +28,7 @@ from pfr_jax.runs.display import display
 from pfr_jax.runs.folder import RunFolder, flat_figures
 from pfr_jax.runs.progress import Reported, RunProgress, Totals
 from pfr_jax.runs.summary import Outcome, References, Retrained, per_user, summary
-from pfr_jax.simulation.costs import Traffic
+from pfr_jax.simulation.ledger import Traffic
 from pfr_jax.simulation.loop import simulate
 from pfr_jax.simulation.records import Begin, RoundRecord
 from pfr_jax.simulation.setup import Simulation
@@ -193,7 +194,8 @@ class Training:
                 stop.progress = True
                 self.progress.add(record, reference)
                 if record.evaluation and self._logs:
-                    _log(self._folder, record, self.progress.totals)
+                    spent = epsilon_spent(self._simulation.plan, record.round)
+                    _log(self._folder, record, self.progress.totals, spent)
                 found = record.evaluation.validation if record.evaluation else None
                 show(record, getattr(found, task.figure) if found else None)
                 if self._checkpoints:
@@ -226,7 +228,9 @@ def _as_selected(again: Simulation, selected: Reported) -> Simulation:
     return dataclasses.replace(again, config=dataclasses.replace(config, run=run))
 
 
-def _log(folder: RunFolder, record: RoundRecord, totals: Totals) -> None:
+def _log(
+    folder: RunFolder, record: RoundRecord, totals: Totals, spent: dict[str, float | None]
+) -> None:
     evaluation = record.evaluation
     assert evaluation is not None
     folder.append_line(
@@ -236,6 +240,7 @@ def _log(folder: RunFolder, record: RoundRecord, totals: Totals) -> None:
             "loss": record.loss,
             "learning_rate": record.learning_rate,
             "model_shrinkage": evaluation.shrinkage,
+            **spent,
             **flat_figures("validation", evaluation.validation),
             **flat_figures("validation_warm", evaluation.validation_warm),
             **flat_figures("test", evaluation.test),

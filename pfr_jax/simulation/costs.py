@@ -1,132 +1,23 @@
-"""Bytes between clients and server, counted from the arrays that cross the boundary.
+"""What taking part costs clients: the bytes of a run, and their devices' work and memory."""
 
-Down, a client receives the shared part on its rows; up, it hands over the change of the same
-arrays, weight matrices as heavy as their compressor says. With partial compression it also names
-its rows once, in its request, as int32 indices; rows then travel in that order, so nothing is
-indexed on the way down. Padding is not sent. Where nothing is shared nothing travels.
-"""
-
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import jax
 import numpy as np
 
-from pfr_jax.client import compressors
-from pfr_jax.client.compressors import FLOAT_BYTES, Compressor
+from pfr_jax.client.compressors import FLOAT_BYTES
 from pfr_jax.client.factored.coefficients import num_moments
 from pfr_jax.client.local_training import Parts
+from pfr_jax.data.private_effects import sums_of
 from pfr_jax.data.standard import EFFECTS, sums_per_client, sums_per_row
-from pfr_jax.models.item_rows import Tree, map_rows, of_items
+from pfr_jax.models.item_rows import Tree, flatten
 from pfr_jax.models.model import Model, parts_on
+from pfr_jax.server import COUNTING
+from pfr_jax.simulation.ledger import Ledger, SecureLedger, Traffic, shared_ledger, weights
 from pfr_jax.simulation.setup import Simulation
 from pfr_jax.simulation.start import initial_params
 
-INDEX_BYTES = 4  # an item index, int32
 RATING_BYTES = 8  # an item index and a rating
-
-
-@dataclass(frozen=True)
-class Traffic:
-    """Bytes of a round, or of several added up."""
-
-    payload_up: int = 0
-    index_up: int = 0
-    payload_down: int = 0
-
-    def __add__(self, other: "Traffic") -> "Traffic":
-        return Traffic(
-            self.payload_up + other.payload_up,
-            self.index_up + other.index_up,
-            self.payload_down + other.payload_down,
-        )
-
-    @property
-    def up(self) -> int:
-        return self.payload_up + self.index_up
-
-    @property
-    def down(self) -> int:
-        return self.payload_down
-
-
-@dataclass(frozen=True)
-class Ledger:
-    """What one client and one of its rows weigh."""
-
-    dense_bytes: int  # all shared leaves that are not per item
-    row_bytes: int  # the item leaves, per item
-    num_items: int
-    partial_compression: bool
-    compressor: Compressor | None = None
-    # Of the weight matrices that go through it: (rows, width); rows None: one per item.
-    matrices: tuple[tuple[int | None, int], ...] = ()
-
-    def start_traffic(
-        self, rows: np.ndarray, per_row: tuple[int, int], per_client: tuple[int, int]
-    ) -> Traffic:
-        """Of sums over clients with ``rows`` i64[N] items, before the first round.
-
-        ``per_row`` and ``per_client`` are the numbers up and down of each. Where there are numbers
-        of rows a client names its rows, once.
-        """
-        total, clients = int(rows.sum()), len(rows)
-        up, down = (
-            FLOAT_BYTES * (of_row * total + of_client * clients)
-            for of_row, of_client in zip(per_row, per_client, strict=True)
-        )
-        return Traffic(up, INDEX_BYTES * total if any(per_row) else 0, down)
-
-    def round_traffic(self, asked: np.ndarray, delivered: np.ndarray) -> Traffic:
-        """The traffic of a round; the rows (i64[...]) that each client holds who is asked, and of
-        those that deliver. All that are asked receive; what is sent too late is not counted."""
-        names_rows = self.partial_compression and self.row_bytes > 0
-        indices = INDEX_BYTES * int(asked.sum()) if names_rows else 0
-        payload = int(self.of_uploads(delivered).sum())
-        return Traffic(payload, indices, int(self.of_views(asked).sum()))
-
-    def of_views(self, rows: np.ndarray) -> np.ndarray:
-        """Bytes i64[N] of clients' views of the shared part, which have ``rows`` i64[N] each."""
-        return self.dense_bytes + self._rows(rows) * self.row_bytes
-
-    def of_uploads(self, rows: np.ndarray) -> np.ndarray:
-        """Bytes i64[N] of what these clients hand over."""
-        total, of_client = self.of_views(rows), self._rows(rows)
-        if self.compressor is None:
-            return total
-        for count, width in self.matrices:
-            there = of_client if count is None else np.full_like(of_client, count)
-            total += self.compressor.num_bytes(there, width) - there * width * FLOAT_BYTES
-        return total
-
-    def _rows(self, rows: np.ndarray) -> np.ndarray:
-        """How many rows travel, i64[N]."""
-        return rows if self.partial_compression else np.full_like(rows, self.num_items)
-
-
-def shared_ledger(
-    shared: Tree, num_items: int, partial_compression: bool, compressor: Compressor | None = None
-) -> Ledger:
-    """The ledger for this shared part (arrays or their shapes)."""
-    matrices = tuple(
-        (None if of_items(name) else leaf.shape[0], compressors.width(leaf))
-        for name, leaf in compressors.matrices(shared).items()
-    )
-    size = weights(shared, num_items)
-    return Ledger(*size, num_items, partial_compression, compressor, matrices)
-
-
-def weights(part: Tree, num_items: int) -> tuple[int, int]:
-    """Bytes of a part of the model (arrays or their shapes): what is not per item, and per item."""
-
-    def nbytes(leaf: jax.ShapeDtypeStruct) -> int:
-        return leaf.size * leaf.dtype.itemsize
-
-    def total(tree: Tree) -> int:
-        return sum(jax.tree.leaves(tree))
-
-    dense = total(map_rows(lambda leaf: 0, nbytes, part))
-    rows = total(map_rows(lambda leaf: nbytes(leaf) // num_items, lambda leaf: 0, part))
-    return dense, rows
 
 
 @dataclass(frozen=True)
@@ -177,14 +68,24 @@ def client_costs(
 
 
 def traffic_ledger(simulation: Simulation) -> Ledger:
+    """The ledger of the run: of payloads in the open, or of secure sums."""
     params = jax.eval_shape(lambda: initial_params(simulation))
     shared = {name: part for name, part in params.items() if name in simulation.algorithm.shared}
     if simulation.spec.centralized:  # its ratings are where it is
         shared = {}
-    side = simulation.federation.side
-    return shared_ledger(
-        shared, simulation.model.num_items, side.partial_compression, side.compressor
-    )
+    side, num_items = simulation.federation.side, simulation.model.num_items
+    ledger = shared_ledger(shared, num_items, side.partial_compression, side.compressor)
+    if not simulation.config.privacy.hides_clients:
+        return ledger
+    mechanism, counted = side.mechanism, simulation.config.server.denominator in COUNTING
+    length = num_items if counted else 0
+    for path, leaf in flatten(shared).items():
+        if mechanism is None or mechanism.weight(path):
+            length += leaf.size
+    if mechanism and mechanism.quantile:
+        length += 1
+    own = {field.name: getattr(ledger, field.name) for field in fields(ledger)}
+    return SecureLedger(**own, length=length)
 
 
 def costs_of_clients(simulation: Simulation) -> ClientCosts | None:
@@ -226,5 +127,15 @@ def traffic_before(simulation: Simulation) -> Traffic:
         up_once, down_once = up_once + 2, down_once + 1
     if drawn and data.negative_sampling == "popularity":  # of all items, to draw by
         up, down_once = up + 1, down_once + simulation.model.num_items
-    rows = population.rows[population.trainable]
-    return traffic_ledger(simulation).start_traffic(rows, (up, down), (up_once, down_once))
+    ledger, rows = traffic_ledger(simulation), population.rows[population.trainable]
+    if not isinstance(ledger, SecureLedger):
+        return ledger.start_traffic(rows, (up, down), (up_once, down_once))
+    if simulation.plan:  # those sums are none of these, but the noised ones
+        up, down = sums_of(data.center)
+        sums, up_once, down_once = simulation.plan.releases, 0, 0
+    else:  # one for each number up of a row, with the numbers of a client beside the first
+        sums = max(up, int(up_once > 0))
+    items = simulation.model.num_items
+    return ledger.traffic_of_sums(
+        len(rows), sums, up=up * items + up_once, down=down * items + down_once
+    )

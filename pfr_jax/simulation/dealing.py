@@ -7,6 +7,7 @@ import numpy as np
 from pfr_jax.algorithms import AlgorithmSpec
 from pfr_jax.config import Config, DataConfig
 from pfr_jax.data.examples import Examples
+from pfr_jax.data.private_effects import Noise, private_standard, releases_for
 from pfr_jax.data.splits import Split, choose_new_users, hold_out_users
 from pfr_jax.data.standard import EFFECTS, Standard, fit_standard
 from pfr_jax.data.table import Ratings
@@ -15,6 +16,7 @@ from pfr_jax.evaluation.task import Draws, Task
 from pfr_jax.evaluation.tasks import choose_task
 from pfr_jax.population.buckets import Sizes, client_sizes
 from pfr_jax.population.population import deal_with_new_users
+from pfr_jax.privacy.accounting import Plan, find_plan
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Dealt:
     profile: np.ndarray  # f32[U, P]
     new_users: np.ndarray  # bool[U]
     client_of_user: np.ndarray  # i64[U]
+    plan: Plan | None  # see ``Simulation``
 
     @property
     def ratings_per_user(self) -> float:
@@ -64,7 +67,11 @@ def deal(spec: AlgorithmSpec, config: Config, ratings: Ratings, split: Split) ->
     if not len(split.train):
         raise InputError("no rating is left to train on; hold out fewer users or ratings")
     task = choose_task(data)
-    center = task.usual_center if data.center == "auto" else data.center
+    center = data.center
+    if center == "auto":
+        center = task.usual_center
+        if config.privacy.dp and center == "adaptive":
+            center = "bias"
     config = replace(config, data=replace(data, center=center))
     target = task.targets(ratings, data.implicit_threshold)
     held = np.sort(np.concatenate([split.train, split.support]))
@@ -78,17 +85,39 @@ def deal(spec: AlgorithmSpec, config: Config, ratings: Ratings, split: Split) ->
         raise InputError(
             f"--model_shrinkage: --feedback={task.name} has no centre to shrink a model to"
         )
-    standard = fit_standard(
-        *(examples.user, examples.item, examples.target),
-        trained=trained,
-        size=(ratings.num_users, ratings.num_items),
-        center=center,
-        scaled=data.standardize and task.adds_center,
-    )
-    profile, client = user_profiles(data, ratings), _clients_of_users(spec, config, new_users)
+    client = _clients_of_users(spec, config, new_users)
+    plan = _plan(config, len(np.unique(client[examples.user[trained]])))
+    size, scaled = (ratings.num_users, ratings.num_items), data.standardize and task.adds_center
+    pairs = examples.user, examples.item, examples.target
+    if plan is None:
+        standard = fit_standard(*pairs, trained, size, center, scaled)
+    else:
+        noise = Noise(plan.releases, plan.release_multiplier, config.run.seed)
+        of_client = client[examples.user]
+        standard = private_standard(
+            of_client, *pairs, trained, size, center, ratings.scale, noise, scaled
+        )
     return Dealt(
         *(spec, task, config, ratings, split, target, examples, standard),
-        *(profile, new_users, client),
+        *(user_profiles(data, ratings), new_users, client, plan),
+    )
+
+
+def _plan(config: Config, num_clients: int) -> Plan | None:
+    """What a run under differential privacy releases; None for any other."""
+    privacy, run = config.privacy, config.run
+    if not privacy.dp:
+        return None
+    return find_plan(
+        clients=num_clients,
+        rate=run.cohort_fraction,
+        rounds=run.rounds,
+        releases=releases_for(config.data.center, privacy.effects_releases),
+        share=privacy.effects_share,
+        epsilon=privacy.epsilon,
+        noise_multiplier=privacy.noise_multiplier,
+        delta=privacy.delta,
+        quantile=privacy.clip_quantile > 0,
     )
 
 

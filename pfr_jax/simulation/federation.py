@@ -24,6 +24,8 @@ from pfr_jax.models.losses import ByRating
 from pfr_jax.models.model import Model, init_params, parts_on
 from pfr_jax.population.devices import device_bytes
 from pfr_jax.population.population import Population
+from pfr_jax.privacy.accounting import Plan
+from pfr_jax.privacy.mechanism import Mechanism
 from pfr_jax.seeding import cohort_size
 from pfr_jax.server import DENOMINATORS
 from pfr_jax.simulation import optimizers
@@ -40,6 +42,7 @@ def build_federation(
     population: Population,
     compressor: Compressor | None,
     ratings_per_user: float,
+    plan: Plan | None,
 ) -> tuple[Federation, str]:
     """The static description of clients and server, and why it has the engine it has."""
     client = config.client
@@ -70,7 +73,10 @@ def build_federation(
         one_user=all(bucket.users.shape[1] == 1 for bucket in population.buckets),
     )
     engine, why = choose_engine(client.engine, wanted, spec.name)
-    clients = cohort_size(len(population.trainable), config.run.cohort_fraction)
+    num_clients, run = len(population.trainable), config.run
+    most = cohort_size(num_clients, run.cohort_fraction, run.sampling)
+    exact = config.server.deterministic_sum or config.privacy.upload == "secure_sum"
+    fixed_point = scale_for(most) if exact else None
     side = ClientSide(
         training,
         client.partial_compression,
@@ -78,7 +84,9 @@ def build_federation(
         stateless=spec.stateless,
         max_update_norm=config.faults.max_update_norm,
         compressor=compressor,
-        fixed_point=scale_for(clients) if config.server.deterministic_sum else None,
+        fixed_point=fixed_point,
+        one_by_one=config.server.deterministic_sum,
+        mechanism=mechanism_of(config, num_clients, plan, fixed_point) if plan else None,
     )
     federation = Federation(
         engine=engine,
@@ -89,10 +97,30 @@ def build_federation(
         block_sizes=block_sizes(client, model, engine, population.buckets),
         mesh=population.mesh,
         on_host=False,
+        expected=run.cohort_fraction * num_clients
+        if config.server.denominator == "expected"
+        else None,
     )
     if config.data.redraws:
         check_redraws(spec, federation, population)
     return _with_store(spec, config, federation, population), why
+
+
+def mechanism_of(
+    config: Config, num_clients: int, plan: Plan, fixed_point: float | None
+) -> Mechanism:
+    """How clients clip and how their sum is noised, for what ``plan`` pays."""
+    privacy = config.privacy
+    return Mechanism(
+        clip=privacy.upload_clip,
+        noise_multiplier=plan.noise_multiplier,
+        bias_weight=privacy.bias_weight,
+        hidden_weight=privacy.hidden_weight,
+        quantile=privacy.clip_quantile,
+        quantile_multiplier=plan.quantile_multiplier,
+        expected=config.run.cohort_fraction * num_clients,
+        fixed_point=fixed_point,
+    )
 
 
 def check_redraws(spec: AlgorithmSpec, federation: Federation, population: Population) -> None:
@@ -191,7 +219,10 @@ def build_adaptation(
     training = dataclasses.replace(side.training, moves=moves)
     frozen = dataclasses.replace(
         federation,
-        side=dataclasses.replace(side, training=training, stateless=False, compressor=None),
+        side=dataclasses.replace(
+            side, training=training, stateless=False, compressor=None, mechanism=None
+        ),
+        expected=None,
         learning_rate=partial(_constant, config.client.client_learning_rate),
         block_sizes=block_sizes(
             config.client, side.training.model, federation.engine, newcomers.buckets

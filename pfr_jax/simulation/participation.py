@@ -61,14 +61,26 @@ def fates(
 def sample_cohort(simulation: Simulation, round: int) -> np.ndarray:
     """The clients that a round (counted from 0) asks, i64[...], without replacement.
 
-    Centralised: all users.
+    Poisson: each by itself with the chance --cohort_fraction; of more than a round has room for, so
+    many at random. Centralised: all users.
     """
     trainable = simulation.population.trainable
     if simulation.spec.centralized:
         return trainable
+    run, room = simulation.config.run, simulation.cohort_size
+    if run.sampling == "poisson":
+        return trainable[poisson_cohort(len(trainable), run.cohort_fraction, room, run.seed, round)]
     asked = asked_clients(simulation.cohort_size, len(trainable), simulation.config.faults)
     order = permutation(len(trainable), Stream.COHORT, simulation.config.run.seed, round)
     return trainable[order[:asked]]
+
+
+def poisson_cohort(num_clients: int, chance: float, room: int, seed: int, round: int) -> np.ndarray:
+    """The places i64[...] of the clients that are drawn, at most ``room``, in a random order."""
+    draws = bit_generator(Stream.POISSON, seed, round).random_raw(2 * num_clients)
+    uniform, order = (draws >> np.uint64(11)).reshape(2, num_clients) * 2.0**-53  # in [0, 1)
+    drawn = np.flatnonzero(uniform < chance)
+    return drawn[np.argsort(order[drawn], kind="stable")][:room]
 
 
 def fates_of_round(simulation: Simulation, round: int) -> Fates:

@@ -7,7 +7,7 @@ import numpy as np
 
 from pfr_jax.algorithms.federated import FederationState
 from pfr_jax.evaluation.evaluate import Evaluation
-from pfr_jax.simulation.costs import Traffic
+from pfr_jax.simulation.ledger import Traffic
 
 
 @dataclass(frozen=True)

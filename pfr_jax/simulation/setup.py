@@ -26,6 +26,7 @@ from pfr_jax.population.buckets import Layout, common_layout
 from pfr_jax.population.devices import client_mesh
 from pfr_jax.population.interactions import build_interactions
 from pfr_jax.population.population import Population, build_population
+from pfr_jax.privacy.accounting import Plan
 from pfr_jax.seeding import cohort_size
 from pfr_jax.simulation.choices import Choices, MakeModel, choose
 from pfr_jax.simulation.dealing import Dealt, deal
@@ -61,6 +62,7 @@ class Simulation:
     algorithm: Algorithm
     adaptation: Algorithm | None  # fits what is private on new users; None: nothing is private
     reconstruction: Algorithm | None  # the same for all clients, where they keep nothing
+    plan: Plan | None  # what of the run is released, with how much noise; None: no --upload=dp
 
     @property
     def num_clients(self) -> int:
@@ -69,8 +71,9 @@ class Simulation:
 
     @property
     def cohort_size(self) -> int:
-        """Clients in a round, that is, whose updates it wants."""
-        return cohort_size(self.num_clients, self.config.run.cohort_fraction)
+        """Clients in a round, that is, whose updates it wants; at most, of Poisson cohorts."""
+        run = self.config.run
+        return cohort_size(self.num_clients, run.cohort_fraction, run.sampling)
 
 
 def prepare(
@@ -129,7 +132,8 @@ def prepare_alike(
         alike = (
             made
             for made, other in zip(simulations, dealt, strict=False)
-            if not used or other.ratings_per_user == one.ratings_per_user
+            if (not used or other.ratings_per_user == one.ratings_per_user)
+            and other.plan == one.plan
         )
         simulations.append(_assemble(one, layouts, dtype, choices, next(alike, None)))
     return simulations
@@ -191,9 +195,10 @@ def _assemble(
         population=population,
         newcomers=newcomers,
         data=read,
+        plan=dealt.plan,
         **_programs(
             *(choices, task, config, ratings.num_items, profile.shape[1]),
-            *(population, newcomers, dealt.ratings_per_user, like),
+            *(population, newcomers, dealt.ratings_per_user, dealt.plan, like),
         ),
     )
 
@@ -207,6 +212,7 @@ def _programs(
     population: Population,
     newcomers: Population | None,
     ratings_per_user: float,
+    plan: Plan | None,
     like: Simulation | None,
 ) -> dict[str, Any]:
     """The fields of a simulation that hold no data."""
@@ -215,7 +221,7 @@ def _programs(
     spec, compressor = choices.algorithm, choices.compressor
     model = choices.model(num_items, profile_size)
     federation, why = build_federation(
-        spec, task, config, model, population, compressor, ratings_per_user
+        spec, task, config, model, population, compressor, ratings_per_user, plan
     )
     algorithm = build_algorithm(spec, config, federation)
     adaptation, reconstruction = None, None

@@ -20,7 +20,7 @@ from pfr_jax.evaluation.ranking import top_items
 from pfr_jax.evaluation.scoring import Scorer, make_scorer, score_of_pairs, score_of_users
 from pfr_jax.report.held_out import cold_counts, held_out_sentences
 from pfr_jax.runs.progress import Reported, RunProgress, Totals
-from pfr_jax.simulation.costs import Traffic
+from pfr_jax.simulation.ledger import Traffic
 from pfr_jax.simulation.loop import initial_state
 from pfr_jax.simulation.setup import Simulation, prepare
 

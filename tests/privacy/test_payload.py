@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from federations import ragged_ratings, simulation_of, small_config
 
+from pfr_jax.aggregation import PayloadSum, cohort_sum
 from pfr_jax.algorithms import federated
 from pfr_jax.privacy.secure_sum.payload import from_words, to_words
 from pfr_jax.privacy.secure_sum.session import secure_sum
-from pfr_jax.server import PayloadSum, ServerState, server_step
+from pfr_jax.server import ServerState, server_step
 from pfr_jax.simulation.loop import initial_state
 from pfr_jax.simulation.setup import Simulation
 from pfr_jax.simulation.start import seed_keys
@@ -37,11 +38,11 @@ def test_of_fifty_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     stayed = clients[4:]
     (stepped,) = round_of(simulation, state, [stayed])
 
-    def keep_sum(server: ServerState, total: PayloadSum, *_: Any) -> ServerState:
+    def keep_sum(_: Any, server: ServerState, total: PayloadSum, *__: Any) -> ServerState:
         return ServerState(total, server.opt_state)
 
     with monkeypatch.context() as patch:  # rounds that tell the sum they would step by
-        patch.setattr(federated, "server_step", keep_sum)
+        patch.setattr(federated, "_serve", keep_sum)
         summing = federation(deterministic_sum=True)
         rounds = [stayed, *(np.array([client]) for client in clients)]
         plain, *single = (server.shared for server in round_of(summing, state, rounds))
@@ -61,8 +62,9 @@ def test_of_fifty_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     assert int(found.clients) == 46
 
     side = simulation.federation
-    after = jax.jit(server_step, static_argnums=(2, 3, 4))(
-        state.server, found, side.denominator, side.server_optimizer, side.side.fixed_point
+    told = jax.jit(cohort_sum, static_argnums=(1, 2))(found, side.side.fixed_point, None)
+    after = jax.jit(server_step, static_argnums=(2, 3))(
+        state.server, told, side.denominator, side.server_optimizer
     )
     jax.tree.map(np.testing.assert_array_equal, after, stepped)
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pfr_jax.privacy.secure_sum import server as server_module
 from pfr_jax.privacy.secure_sum.client import Client
+from pfr_jax.privacy.secure_sum.costs import client_costs
 from pfr_jax.privacy.secure_sum.keys import KeyPair, seal, unseal
 from pfr_jax.privacy.secure_sum.masks import pair_mask, stream
 from pfr_jax.privacy.secure_sum.messages import (
@@ -23,7 +24,7 @@ from pfr_jax.privacy.secure_sum.messages import (
     Survivors,
 )
 from pfr_jax.privacy.secure_sum.server import Server
-from pfr_jax.privacy.secure_sum.session import client_costs, secure_sum
+from pfr_jax.privacy.secure_sum.session import secure_sum
 from pfr_jax.privacy.secure_sum.shamir import combine
 
 

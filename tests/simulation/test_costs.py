@@ -11,7 +11,8 @@ from federations import leaves_by_name, small_simulation
 from pfr_jax.client.block import Payload
 from pfr_jax.models.autoencoder import AutoEncoder
 from pfr_jax.models.model import init_params
-from pfr_jax.simulation.costs import Traffic, client_costs, shared_ledger, traffic_ledger
+from pfr_jax.simulation.costs import client_costs, traffic_ledger
+from pfr_jax.simulation.ledger import Traffic, shared_ledger
 from pfr_jax.simulation.loop import initial_state, simulate
 from pfr_jax.simulation.setup import Simulation
 

@@ -37,7 +37,7 @@ from pfr_jax.client.factored.state import INPUT, Flat, init, kinds, start_vector
 from pfr_jax.client.factored.step import Round, private_input
 from pfr_jax.client.local_training import Parts
 from pfr_jax.client.screening import judge
-from pfr_jax.models.item_rows import Tree, nest, of_items, take_rows
+from pfr_jax.models.item_rows import Tree, flatten, nest, of_items, take_rows
 from pfr_jax.models.model import Model, features
 from pfr_jax.population.population import Bucket
 
@@ -53,6 +53,7 @@ def train_block(
     slots: jax.Array,
     key: jax.Array,
     learning_rate: jax.Array,
+    clip: jax.Array | None = None,
 ) -> tuple[ClientState, Payload, jax.Array]:
     """See ``Engine.train_block``."""
     public = Parts(kinds(start), kinds(shared))
@@ -69,11 +70,12 @@ def train_block(
     )
     new, delta, memories, loss = side.over_clients(partial(train_client, side, common))(own, *data)
     num_items = side.training.model.num_items
+    delta, within = _clipped(side, delta, data[0], clip)
     verdict = judge(slots < len(bucket), delta, memories, loss, side.max_update_norm)
     written = jax.vmap(storage.write)(new, stored, _keys(key, data[-1]))
     states, loss = put_slots(states, verdict.slots(slots), written), verdict.only(loss)
     if side.whole_changes:
-        whole = hand_over(nest(delta), data[0], verdict, num_items, side.fixed_point)
+        whole = hand_over(nest(delta), data[0], verdict, num_items, side.fixed_point, within)
         return states, whole, loss
 
     weight, memories = verdict.weight, verdict.only(memories)
@@ -87,6 +89,16 @@ def train_block(
         delta[f"{name}/kernel"] = of_block(matrix, moments, change, memories[name], weight)
     items = jnp.where(verdict.accepted[:, None], data[0], num_items)
     return states, Payload(nest(delta), items, weight, verdict.rejected), loss
+
+
+def _clipped(
+    side: ClientSide, delta: Flat, items: jax.Array, clip: jax.Array | None
+) -> tuple[Flat, jax.Array | None]:
+    """``ClientSide.clipped`` for this engine's flat trees."""
+    if side.mechanism is None:
+        return delta, None
+    nested, within = side.clipped(nest(delta), items, clip)
+    return flatten(nested), within
 
 
 def _keys(key: jax.Array, clients: jax.Array) -> jax.Array:

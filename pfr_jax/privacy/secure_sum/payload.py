@@ -8,8 +8,8 @@ item is there, zeros included: which are a client's own is what masks are to hid
 import jax
 import numpy as np
 
+from pfr_jax.aggregation import PayloadSum
 from pfr_jax.privacy.secure_sum.messages import WORD
-from pfr_jax.server import PayloadSum
 
 
 def to_words(total: PayloadSum) -> np.ndarray:

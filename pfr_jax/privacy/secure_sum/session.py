@@ -1,4 +1,4 @@
-"""A whole secure sum in one process, every message as bytes; and what one weighs, computed."""
+"""A whole secure sum in one process, every message as bytes."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -7,28 +7,8 @@ from typing import Any
 import numpy as np
 
 from pfr_jax.privacy.secure_sum.client import Client
-from pfr_jax.privacy.secure_sum.messages import (
-    Advert,
-    Mailbox,
-    Masked,
-    Revealed,
-    Roster,
-    SealedShares,
-    Survivors,
-)
 from pfr_jax.privacy.secure_sum.server import Server
 from pfr_jax.privacy.secure_sum.shamir import Random, system_random
-
-ROUND_TRIPS = 4  # messages up, before each of which a client waits for all the others
-
-
-@dataclass(frozen=True)
-class Costs:
-    """What a client that stays to the end sends and receives, bytes."""
-
-    up: int
-    down: int
-    round_trips: int = ROUND_TRIPS
 
 
 @dataclass
@@ -48,28 +28,6 @@ class Tally:
         data = message.encode()
         counted[client] = counted.get(client, 0) + len(data)
         return type(message).decode(data)
-
-
-def client_costs(
-    length: int, asked: int, shared: int | None = None, masked: int | None = None
-) -> Costs:
-    """Bytes of a client that stays to the end.
-
-    Args:
-      length: of the vectors, d.
-      asked: clients on the roster.
-      shared: of them that shared their secrets; left out: all.
-      masked: of them whose masked vectors arrived; left out: all that shared.
-    """
-    shared = asked if shared is None else shared
-    masked = shared if masked is None else masked
-    return Costs(
-        up=Advert.BYTES
-        + SealedShares.size(asked - 1)
-        + Masked.size(length)
-        + Revealed.size(shared),
-        down=Roster.size(asked) + Mailbox.size(shared - 1) + Survivors.size(masked),
-    )
 
 
 def secure_sum(

@@ -87,7 +87,9 @@ def differing_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> lis
         if name in free or before.get(name) == value:
             continue
         text = f"--{name} was {_as_given(before.get(name))}, is {_as_given(value)}"
-        if name == "rounds":
+        if name == "rounds" and now.get("epsilon") is not None:
+            text += ": the noise was found for so many; --noise_multiplier may run on"
+        elif name == "rounds":
             if before.get("schedule") == "constant" == now.get("schedule"):
                 continue
             text += (

@@ -1,0 +1,46 @@
+"""What a run tells of its clients, in words and numbers, for summary.json and the console."""
+
+import math
+from typing import Any
+
+from pfr_jax.config import PrivacyConfig
+from pfr_jax.privacy import accounting
+from pfr_jax.privacy.accounting import Plan
+
+# --upload -> what the server receives
+SEES = {
+    "plain": "every client's upload: the rows of its items, and how each of them changed",
+    "decoy": "every client's upload: the rows of its items among others, and how each changed",
+    "secure_sum": "the sum of a cohort's uploads over the rows of all items, and who took part",
+    "dp": "the sum of a cohort's clipped uploads over the rows of all items, with noise",
+}
+COUNTS = "how many of a cohort have rated each item"
+# What comes out beside the sums, and is neither hidden nor noised.
+BESIDES = (
+    "figures on validation and test ratings, and what they select (the round, --model_shrinkage)",
+    "the training loss, and how many clients took part, failed or were not taken",
+)
+
+
+def epsilon_spent(plan: Plan | None, rounds: int) -> dict[str, float | None]:
+    """What so many rounds have cost a client; None: without bound; {} where nothing is noised."""
+    if plan is None:
+        return {}
+    spent = accounting.epsilon_after(plan, rounds)
+    return {"epsilon": spent if math.isfinite(spent) else None}
+
+
+def facts(privacy: PrivacyConfig, plan: Plan | None, counted: bool, rounds: int) -> dict[str, Any]:
+    """Of a run of so many rounds.
+
+    ``counted``: the server divides by how many clients have an item, and so is told.
+    """
+    sees = [SEES[privacy.upload]]
+    if privacy.upload == "secure_sum" and counted:
+        sees.append(COUNTS)
+    found: dict[str, Any] = {"upload": privacy.upload, "server_sees": sees}
+    if plan is None:
+        return found
+    cost = accounting.facts(plan, rounds)
+    finite = {name: None if value == math.inf else value for name, value in cost.items()}
+    return {**found, **finite, "released_besides": list(BESIDES)}
