@@ -168,7 +168,7 @@ def _calibrated(plan: Plan, epsilon: float, share: float, count: float) -> Plan:
     if plan.releases:
         plan = replace(plan, release_multiplier=math.sqrt(plan.releases / share) / mu)
     # As coarse as 1 % of epsilon allows: errors of steps add up like their squares.
-    step = max(_STEP, epsilon / (100 * math.sqrt(plan.rounds)))
+    step = min(max(_STEP, epsilon / (100 * math.sqrt(plan.rounds))), _WIDEST)
 
     @functools.cache
     def excess(log_noise: float) -> float:
