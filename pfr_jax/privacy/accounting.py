@@ -15,7 +15,7 @@ gets ``share`` of it, whether the whole is given (epsilon) or the rounds' part (
 
 import functools
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -145,20 +145,12 @@ def epsilon_after(plan: Plan, rounds: int) -> float:
 def facts(plan: Plan, rounds: int) -> dict[str, Any]:
     """What to write of a run that is ``rounds`` rounds old, for JSON; epsilon None: no bound."""
     epsilon = epsilon_after(plan, rounds)
-    return {
+    return asdict(plan) | {
+        "rounds": rounds,
         "epsilon": epsilon if math.isfinite(epsilon) else None,
-        "delta": plan.delta,
         "relation": RELATION,
         "sampler": "everybody" if plan.rate == 1 else "Poisson, cut at capacity",
         "accountant": "PLD (dp-accounting)",
-        "rounds": rounds,
-        "clients": plan.clients,
-        "rate": plan.rate,
-        "capacity": plan.capacity,
-        "noise_multiplier": plan.noise_multiplier,
-        "quantile_multiplier": plan.quantile_multiplier,
-        "releases": plan.releases,
-        "release_multiplier": plan.release_multiplier,
     }
 
 
@@ -208,18 +200,17 @@ def _spent(plan: Plan, rounds: int, step: float) -> float:
     """As ``epsilon_after``, with privacy losses rounded up to multiples of ``step`` or more."""
     dp = _dp_accounting()
     noise = plan.round_multiplier
-    events = [(dp.GaussianDpEvent(plan.release_multiplier), plan.releases)]
-    if plan.rate == 1:
-        events.append((dp.GaussianDpEvent(noise), rounds))
-    else:
-        cohort = (plan.clients, plan.rate, plan.capacity)
-        events.append((dp.TruncatedSubsampledGaussianDpEvent(*cohort, noise), rounds))
+    one_round = dp.GaussianDpEvent(noise)
+    if plan.rate < 1:
+        cohort = plan.clients, plan.rate, plan.capacity
+        one_round = dp.TruncatedSubsampledGaussianDpEvent(*cohort, noise)
+    events = [(dp.GaussianDpEvent(plan.release_multiplier), plan.releases), (one_round, rounds)]
     events = [(event, count) for event, count in events if count]
+    if not events:
+        return 0.0
     if not all(event.noise_multiplier for event, _ in events):
         return math.inf
-    mu = math.sqrt(sum(count / event.noise_multiplier**2 for event, count in events))
-    if not mu:
-        return 0.0
+    mu = math.hypot(*(math.sqrt(count) / event.noise_multiplier for event, count in events))
     with np.errstate(divide="ignore"):
         no_more = dp.get_epsilon_gaussian(1 / mu, plan.delta)  # if cohorts were everybody
     if no_more > _WIDEST * _CELLS:

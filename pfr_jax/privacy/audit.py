@@ -81,7 +81,7 @@ def audit(
 
     Args:
         release: a round's mechanism: given the sum of the uploads f64[canaries] and the round,
-            what the server receives f[canaries], NumPy's or JAX's. The noise must be that of the real rounds.
+            what the server receives f[canaries] (NumPy's or JAX's), with the noise of real rounds.
         rounds: how many, from 0.
         rate: chance of a canary that is in the run to be asked in a round (Poisson, not cut).
         clip: norm of a canary's upload.
