@@ -123,7 +123,12 @@ def private_standard(
     return PrivateStandard(Standard(middle + unit * of_user, unit * of_item, divisor), raters)
 
 
-def sums_of(center: Center, releases: int, num_items: int) -> tuple[int, int]:
+def releases_of(center: str, effects_releases: int) -> int:
+    """Sums over all clients that a centre takes; `effects_releases` are those of items' effects."""
+    return {"none": 0, "bias": effects_releases}.get(center, 1)
+
+
+def sums_of(center: str, releases: int, num_items: int) -> tuple[int, int]:
     """Numbers that every client sends up and is sent down, all releases together.
 
     With effects of items: a residual and a count of every item, and in the first release two

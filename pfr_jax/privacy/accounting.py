@@ -23,6 +23,7 @@ from scipy.optimize import brentq
 
 from pfr_jax.config.settings import require
 from pfr_jax.errors import InputError
+from pfr_jax.seeding import cohort_size
 
 RELATION = "one client's uploads replaced by nothing"
 LEAST_NOISE, MOST_NOISE = 1e-3, 1e4  # multipliers that an epsilon is searched between
@@ -54,11 +55,6 @@ class Plan:
         if not self.noise_multiplier or not self.quantile_multiplier:
             return self.noise_multiplier
         return 1 / math.hypot(1 / self.noise_multiplier, 1 / self.quantile_multiplier)
-
-
-def capacity(clients: int, rate: float) -> int:
-    """Most clients of a cohort: so many that cutting a larger one costs next to nothing."""
-    return clients if rate == 1 else min(clients, math.ceil(1.15 * rate * clients) + 20)
 
 
 def find_plan(
@@ -105,7 +101,15 @@ def find_plan(
         "chance, to publish all of one client's data would count as private",
     )
     plan = Plan(
-        clients, rate, capacity(clients, rate), rounds, 0.0, 0.0, releases, 0.0, delta=chance
+        clients,
+        rate,
+        cohort_size(clients, rate, "poisson"),
+        rounds,
+        0.0,
+        0.0,
+        releases,
+        0.0,
+        delta=chance,
     )
     count = rate * clients / 20 / 0.5 if quantile else 0.0  # bits are +-1/2: sensitivity 1/2
     if epsilon is not None:

@@ -41,6 +41,4 @@ def facts(privacy: PrivacyConfig, plan: Plan | None, counted: bool, rounds: int)
     found: dict[str, Any] = {"upload": privacy.upload, "server_sees": sees}
     if plan is None:
         return found
-    cost = accounting.facts(plan, rounds)
-    finite = {name: None if value == math.inf else value for name, value in cost.items()}
-    return {**found, **finite, "released_besides": list(BESIDES)}
+    return {**found, **accounting.facts(plan, rounds), "released_besides": list(BESIDES)}

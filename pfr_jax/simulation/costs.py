@@ -130,12 +130,13 @@ def traffic_before(simulation: Simulation) -> Traffic:
     ledger, rows = traffic_ledger(simulation), population.rows[population.trainable]
     if not isinstance(ledger, SecureLedger):
         return ledger.start_traffic(rows, (up, down), (up_once, down_once))
-    if simulation.plan:  # those sums are none of these, but the noised ones
-        up, down = sums_of(data.center)
-        sums, up_once, down_once = simulation.plan.releases, 0, 0
-    else:  # one for each number up of a row, with the numbers of a client beside the first
-        sums = max(up, int(up_once > 0))
     items = simulation.model.num_items
+    if simulation.plan:  # those sums are none of these, but the noised ones
+        releases = simulation.plan.releases
+        up, down = sums_of(data.center, releases, items)
+        return ledger.traffic_of_sums(len(rows), releases, up, down)
+    # One for each number up of a row, with the numbers of a client beside the first.
+    sums = max(up, int(up_once > 0))
     return ledger.traffic_of_sums(
         len(rows), sums, up=up * items + up_once, down=down * items + down_once
     )

@@ -7,10 +7,10 @@ import numpy as np
 from pfr_jax.algorithms import AlgorithmSpec
 from pfr_jax.config import Config, DataConfig
 from pfr_jax.data.examples import Examples
-from pfr_jax.data.private_effects import Noise, private_standard, releases_for
+from pfr_jax.data.private_effects import Noise, private_standard, releases_of
 from pfr_jax.data.splits import Split, choose_new_users, hold_out_users
 from pfr_jax.data.standard import EFFECTS, Standard, fit_standard
-from pfr_jax.data.table import Ratings
+from pfr_jax.data.table import Ratings, Scale
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.task import Draws, Task
 from pfr_jax.evaluation.tasks import choose_task
@@ -86,7 +86,8 @@ def deal(spec: AlgorithmSpec, config: Config, ratings: Ratings, split: Split) ->
             f"--model_shrinkage: --feedback={task.name} has no centre to shrink a model to"
         )
     client = _clients_of_users(spec, config, new_users)
-    plan = _plan(config, len(np.unique(client[examples.user[trained]])))
+    num_clients = len(np.unique(client[examples.user[trained]]))
+    plan = _plan(config, num_clients)
     size, scaled = (ratings.num_users, ratings.num_items), data.standardize and task.adds_center
     pairs = examples.user, examples.item, examples.target
     if plan is None:
@@ -95,8 +96,9 @@ def deal(spec: AlgorithmSpec, config: Config, ratings: Ratings, split: Split) ->
         noise = Noise(plan.releases, plan.release_multiplier, config.run.seed)
         of_client = client[examples.user]
         standard = private_standard(
-            of_client, *pairs, trained, size, center, ratings.scale, noise, scaled
-        )
+            *(of_client, *pairs, trained, size, center, scaled),
+            *(ratings.scale if task.adds_center else Scale(0.0, 1.0, 1.0), noise, num_clients),
+        ).standard
     return Dealt(
         *(spec, task, config, ratings, split, target, examples, standard),
         *(user_profiles(data, ratings), new_users, client, plan),
@@ -112,7 +114,7 @@ def _plan(config: Config, num_clients: int) -> Plan | None:
         clients=num_clients,
         rate=run.cohort_fraction,
         rounds=run.rounds,
-        releases=releases_for(config.data.center, privacy.effects_releases),
+        releases=releases_of(config.data.center, privacy.effects_releases),
         share=privacy.effects_share,
         epsilon=privacy.epsilon,
         noise_multiplier=privacy.noise_multiplier,

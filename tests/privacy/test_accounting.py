@@ -14,7 +14,8 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from pfr_jax.errors import InputError
-from pfr_jax.privacy.accounting import Plan, capacity, epsilon_after, facts, find_plan
+from pfr_jax.privacy.accounting import Plan, epsilon_after, facts, find_plan
+from pfr_jax.seeding import cohort_size
 
 # clients, rate, capacity, rounds, noise of sums, of counts, releases, their noise, delta
 PLANS = [
@@ -102,9 +103,9 @@ def test_of_everybody_equals_the_closed_form(plan: Plan) -> None:
 def test_a_round_in_numbers() -> None:
     """ML-1M's figure for Poisson cohorts of a tenth, from before this code."""
     assert epsilon_after(PLANS[0], 800) == pytest.approx(6.51, abs=0.005)
-    assert capacity(6040, 0.1) == 715  # 1.15 x 604 is 694.6
-    assert capacity(100, 0.9) == 100
-    assert capacity(943, 1) == 943
+    assert cohort_size(6040, 0.1, "poisson") == 715  # 1.15 x 604 is 694.6
+    assert cohort_size(100, 0.9, "poisson") == 100
+    assert cohort_size(943, 1, "poisson") == 943
     assert Plan(1, 1, 1, 1, 3.0, 4.0, 0, 0.0, 0.1).round_multiplier == pytest.approx(2.4)
 
 
@@ -177,7 +178,15 @@ def test_more_is_dearer(
     clients: int, rate: float, rounds: int, noise: float, releases: int
 ) -> None:
     plan = Plan(
-        clients, rate, capacity(clients, rate), rounds, noise, 0.0, releases, 5.0, clients**-1.1
+        clients,
+        rate,
+        cohort_size(clients, rate, "poisson"),
+        rounds,
+        noise,
+        0.0,
+        releases,
+        5.0,
+        clients**-1.1,
     )
     cost = epsilon_after(plan, rounds)
     assert 0 <= epsilon_after(plan, rounds - 1) <= cost <= epsilon_after(plan, 2 * rounds)
