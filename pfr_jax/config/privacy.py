@@ -33,6 +33,11 @@ class PrivacyConfig:
         "--upload=dp: instead of --epsilon: standard deviation of the noise on a round's sum, "
         "over --upload_clip; 0: clipped and without noise, which protects nobody.",
     )
+    release_multiplier: float | None = option(
+        None,
+        "--upload=dp with --noise_multiplier: likewise of the noise on the sums before the first "
+        "round (--center); unset: what makes them cost their share of a run of --rounds rounds.",
+    )
     delta: float = option(
         0.0, "--upload=dp: the chance with which epsilon need not hold; 0: N^-1.1 of N clients."
     )
@@ -88,6 +93,12 @@ class PrivacyConfig:
         require(
             self.noise_multiplier is None or 0 <= self.noise_multiplier < math.inf,
             "--noise_multiplier: must be 0 or more, and finite",
+        )
+        multiplier = self.release_multiplier
+        require(
+            multiplier is None
+            or (self.noise_multiplier is not None and 0 <= multiplier < math.inf),
+            f"--release_multiplier={multiplier}: 0 or more, beside --noise_multiplier",
         )
 
     @property

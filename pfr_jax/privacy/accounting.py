@@ -66,6 +66,7 @@ def find_plan(
     share: float,
     epsilon: float | None = None,
     noise_multiplier: float | None = None,
+    release_multiplier: float | None = None,
     delta: float = 0.0,
     quantile: bool = False,
 ) -> Plan:
@@ -79,6 +80,8 @@ def find_plan(
         share: of the budget for these, in (0, 1); without any, rounds have it all.
         epsilon: the most that the run may cost; it will cost 99 % of it or more.
         noise_multiplier: instead of ``epsilon``; 0: there is no noise anywhere.
+        release_multiplier: beside ``noise_multiplier``: of the releases; None: so that they cost
+            ``share`` of the whole.
         delta: 0: clients^-1.1.
         quantile: rounds also release how many of the cohort's clients are below the clip. The
             noise on that count is a twentieth of the expected cohort (Andrew et al. 2021, arXiv
@@ -124,6 +127,8 @@ def find_plan(
     )
     if not releases:
         return plan
+    if release_multiplier is not None:
+        return replace(plan, release_multiplier=release_multiplier)
     spent = _spent(replace(plan, releases=0), rounds, _STEP)
     require(
         math.isfinite(spent),

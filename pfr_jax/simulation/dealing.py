@@ -118,6 +118,7 @@ def _plan(config: Config, num_clients: int) -> Plan | None:
         share=privacy.effects_share,
         epsilon=privacy.epsilon,
         noise_multiplier=privacy.noise_multiplier,
+        release_multiplier=privacy.release_multiplier,
         delta=privacy.delta,
         quantile=privacy.clip_quantile > 0,
     )

@@ -204,3 +204,37 @@ def test_chaos(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "personalfr: 5 kills" in done.stdout and "60 damages, none used" in done.stdout
+
+
+def test_differential_privacy_goes_on_and_pays_on(tmp_path: Path) -> None:
+    """The same noise, every round paid for once; where it may run on, and where it may not."""
+    private = ("--preset=private", "--members=1", "--hidden_sizes=4,2", "--cohort_fraction=0.5")
+    private = (*private, "--eval_every=1", "--schedule=constant")
+    settings = (*private, "--noise_multiplier=2")
+    alone, folder = tmp_path / "alone", tmp_path / "run"
+    assert finish(start(alone, *settings, "--rounds=9", "--release_multiplier=3"))[0] == 0
+    shorter = (*settings, "--rounds=6", "--release_multiplier=3")
+    assert finish(start(folder, *shorter))[0] == 0
+    before = json.loads((folder / "summary.json").read_text())["privacy"]
+    longer = (*settings, "--rounds=9", "--release_multiplier=3", "--resume")
+    status, out, error = finish(start(folder, *longer))
+    assert (status, error) == (0, "") and "Going on after round 6." in out
+    assert summary_of(folder) == summary_of(alone)
+    after = json.loads((folder / "summary.json").read_text())["privacy"]
+    assert 0 < before["epsilon"] < after["epsilon"] and after["rounds"] == 9
+    logs = [(path / "metrics.jsonl").read_text().splitlines() for path in (folder, alone)]
+    (spent, losses), other = (
+        [[json.loads(line)[n] for line in log] for n in ("epsilon", "loss")] for log in logs
+    )
+    assert [spent, losses] == other and spent == sorted(spent) and spent[5] == before["epsilon"]
+
+    other = tmp_path / "other"
+    budget = (*private, "--epsilon=8", "--rounds=6")
+    assert finish(start(other, *budget))[0] == 0
+    refused = {
+        "the noise was found for so many": (other, *budget[:-1], "--rounds=9"),
+        "--release_multiplier was 3.0, is None": (folder, *settings, "--rounds=12"),
+    }
+    for said, (where, *arguments) in refused.items():
+        status, _, error = finish(start(where, *arguments, "--resume"))
+        assert status == 1 and said in error and error.count("\n") == 1, error

@@ -14,13 +14,15 @@ from pfr_jax.data.cache import fingerprint
 from pfr_jax.data.table import Ratings
 from pfr_jax.simulation.setup import Simulation
 
-FORMAT = 4  # of a checkpoint's content
+FORMAT = 5  # of a checkpoint's content
 Content = dict[str, Any]
 ONE_BY_ONE = {  # what is compared apart from the settings -> how a difference is told
     "records": "the run's algorithm, model or compressor was another record",
     "split": "the split into training, validation and test is not that of the run",
     "examples": "the clients' negatives were drawn otherwise",
     "clients": "the clients are dealt to other blocks than the run's",
+    "effects": "the sums before the first round had another noise; summary.json has the run's own, "
+    "for --release_multiplier",
     "a client's state": "what is kept of a client has another shape or type than in the run",
 }
 
@@ -42,6 +44,7 @@ def identity(simulation: Simulation, leaf_types: dict[str, str]) -> Content:
         "ratings": facts_of_ratings(simulation.ratings, simulation.target),
         "split": fingerprint(*rows),
         "examples": fingerprint(examples.user, examples.item, examples.target),
+        "effects": simulation.plan.release_multiplier if simulation.plan else None,
         "clients": fingerprint(simulation.population.bucket_of),
         "engine": simulation.spec.name
         if simulation.spec.centralized
