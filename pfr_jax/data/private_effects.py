@@ -43,7 +43,7 @@ class PrivateStandard:
 
     standard: Standard
     # f64[I], about how many rated the item; None: not released. Users with few ratings weigh more,
-    # which overstates popular items (by a half in MovieLens-100K).
+    # which overstates popular items (by four tenths in MovieLens-100K).
     raters: np.ndarray | None
 
 
