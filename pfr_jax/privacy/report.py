@@ -1,6 +1,7 @@
 """What a run tells of its clients, in words and numbers, for summary.json and the console."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from pfr_jax.config import PrivacyConfig
@@ -42,3 +43,20 @@ def facts(privacy: PrivacyConfig, plan: Plan | None, counted: bool, rounds: int)
     if plan is None:
         return found
     return {**found, **accounting.facts(plan, rounds), "released_besides": list(BESIDES)}
+
+
+def sentences(found: Mapping[str, Any]) -> list[str]:
+    """``facts`` for people."""
+    said = [f"The server sees {' and '.join(found['server_sees'])}."]
+    if "epsilon" not in found:
+        return said
+    if found["epsilon"] is None:
+        said.append("Without noise it protects nobody: epsilon has no bound.")
+    else:
+        said.append(
+            f"A client pays epsilon {found['epsilon']:.3g} at delta {found['delta']:.2g} for "
+            f"{found['rounds']} rounds, of {found['relation']}; sampler: {found['sampler']}; "
+            f"accountant: {found['accountant']}. Figures on held-out ratings, what they select, "
+            "losses and counts of clients are released without noise and not counted."
+        )
+    return said

@@ -8,6 +8,7 @@ from rich.console import Console
 from pfr_jax.baselines.catalog import LABELS
 from pfr_jax.evaluation.metrics import Figures
 from pfr_jax.evaluation.task import AnyFigures
+from pfr_jax.privacy.report import sentences
 from pfr_jax.report.paper_table import table_figures
 from pfr_jax.report.tables import bytes_text, facts_table, results_table
 from pfr_jax.runs.environment import peak_rss_bytes
@@ -111,3 +112,6 @@ def print_costs(console: Console, report: Report) -> None:
         f"checkpoint {seconds['checkpoint']:.1f}. "
         f"Peak memory {bytes_text(peak_rss_bytes())}."
     )
+    if found := report.summary["privacy"]:
+        for sentence in sentences(found):
+            console.print(sentence, soft_wrap=True, highlight=False)
