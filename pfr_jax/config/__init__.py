@@ -101,9 +101,9 @@ class Config:
                 "--center=adaptive makes exact sums; take bias, user, global or none": (
                     data.center == "adaptive"
                 ),
-                f"--output_bias={self.model.output_bias} makes exact sums; take zero": (
-                    self.model.output_bias != "zero"
-                ),
+                f"--output_bias={self.model.output_bias} makes exact sums; take zero, or item with "
+                "--feedback=ranking": self.model.output_bias != "zero"
+                and (self.model.output_bias, data.feedback) != ("item", "ranking"),
                 "--negative_sampling=popularity makes exact sums; take uniform": (
                     data.negative_sampling == "popularity"
                 ),

@@ -133,7 +133,9 @@ def traffic_before(simulation: Simulation) -> Traffic:
     items = simulation.model.num_items
     if simulation.plan:  # those sums are none of these, but the noised ones
         releases = simulation.plan.releases
-        up, down = sums_of(data.center, releases, items)
+        popularity = simulation.popularity is not None
+        up, down = sums_of(data.center, releases - popularity, items)
+        up, down = up + popularity * (items + 1), down + popularity * items
         return ledger.traffic_of_sums(len(rows), releases, up, down)
     # One for each number up of a row, with the numbers of a client beside the first.
     sums = max(up, int(up_once > 0))

@@ -7,16 +7,16 @@ import numpy as np
 from pfr_jax.algorithms import AlgorithmSpec
 from pfr_jax.config import Config, DataConfig
 from pfr_jax.data.examples import Examples
-from pfr_jax.data.private_effects import Noise, private_standard, releases_of
 from pfr_jax.data.splits import Split, choose_new_users, hold_out_users
-from pfr_jax.data.standard import EFFECTS, Standard, fit_standard
-from pfr_jax.data.table import Ratings, Scale
+from pfr_jax.data.standard import EFFECTS, Center, Standard, fit_standard
+from pfr_jax.data.table import Ratings
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.task import Draws, Task
 from pfr_jax.evaluation.tasks import choose_task
 from pfr_jax.population.buckets import Sizes, client_sizes
 from pfr_jax.population.population import deal_with_new_users
-from pfr_jax.privacy.accounting import Plan, find_plan
+from pfr_jax.privacy.accounting import Plan
+from pfr_jax.simulation.releases import plan_of, release
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Dealt:
     profile: np.ndarray  # f32[U, P]
     new_users: np.ndarray  # bool[U]
     client_of_user: np.ndarray  # i64[U]
-    plan: Plan | None  # see ``Simulation``
+    plan: Plan | None  # see ``Simulation``, as the next
+    popularity: np.ndarray | None  # f64[I]
 
     @property
     def ratings_per_user(self) -> float:
@@ -86,41 +87,33 @@ def deal(spec: AlgorithmSpec, config: Config, ratings: Ratings, split: Split) ->
             f"--model_shrinkage: --feedback={task.name} has no centre to shrink a model to"
         )
     client = _clients_of_users(spec, config, new_users)
-    num_clients = len(np.unique(client[examples.user[trained]]))
-    plan = _plan(config, num_clients)
-    size, scaled = (ratings.num_users, ratings.num_items), data.standardize and task.adds_center
-    pairs = examples.user, examples.item, examples.target
+    plan = plan_of(config, len(np.unique(client[examples.user[trained]])))
     if plan is None:
-        standard = fit_standard(*pairs, trained, size, center, scaled)
+        standard, popularity = _standard(config, center, task, ratings, examples, trained), None
     else:
-        noise = Noise(plan.releases, plan.release_multiplier, config.run.seed)
         of_client = client[examples.user]
-        standard = private_standard(
-            *(of_client, *pairs, trained, size, center, scaled),
-            *(ratings.scale if task.adds_center else Scale(0.0, 1.0, 1.0), noise, num_clients),
-        ).standard
+        released = release(plan, config, center, task, ratings, of_client, examples, trained)
+        standard, popularity = released.standard, released.popularity
     return Dealt(
         *(spec, task, config, ratings, split, target, examples, standard),
-        *(user_profiles(data, ratings), new_users, client, plan),
+        *(user_profiles(data, ratings), new_users, client, plan, popularity),
     )
 
 
-def _plan(config: Config, num_clients: int) -> Plan | None:
-    """What a run under differential privacy releases; None for any other."""
-    privacy, run = config.privacy, config.run
-    if not privacy.dp:
-        return None
-    return find_plan(
-        clients=num_clients,
-        rate=run.cohort_fraction,
-        rounds=run.rounds,
-        releases=releases_of(config.data.center, privacy.effects_releases),
-        share=privacy.effects_share,
-        epsilon=privacy.epsilon,
-        noise_multiplier=privacy.noise_multiplier,
-        release_multiplier=privacy.release_multiplier,
-        delta=privacy.delta,
-        quantile=privacy.clip_quantile > 0,
+def _standard(
+    config: Config,
+    center: Center,
+    task: Task,
+    ratings: Ratings,
+    examples: Examples,
+    trained: np.ndarray,
+) -> Standard:
+    """By exact sums over the clients that take part."""
+    return fit_standard(
+        *(examples.user, examples.item, examples.target, trained),
+        size=(ratings.num_users, ratings.num_items),
+        center=center,
+        scaled=config.data.standardize and task.adds_center,
     )
 
 

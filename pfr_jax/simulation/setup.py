@@ -63,6 +63,7 @@ class Simulation:
     adaptation: Algorithm | None  # fits what is private on new users; None: nothing is private
     reconstruction: Algorithm | None  # the same for all clients, where they keep nothing
     plan: Plan | None  # what of the run is released, with how much noise; None: no --upload=dp
+    popularity: np.ndarray | None  # f64[I], released: about how many clients chose each item
 
     @property
     def num_clients(self) -> int:
@@ -196,6 +197,7 @@ def _assemble(
         newcomers=newcomers,
         data=read,
         plan=dealt.plan,
+        popularity=dealt.popularity,
         **_programs(
             *(choices, task, config, ratings.num_items, profile.shape[1]),
             *(population, newcomers, dealt.ratings_per_user, dealt.plan, like),

@@ -26,6 +26,8 @@ def _output_bias(simulation: Simulation) -> np.ndarray | float:
     kind = simulation.config.model.output_bias
     if kind == "zero":
         return 0.0
+    if simulation.popularity is not None:
+        return simulation.task.link(_released_share(simulation, simulation.popularity))
     task, new = simulation.task, simulation.new_users
     examples = simulation.examples.of_users(~new)
     user, item, value = examples.user, examples.item, examples.target
@@ -38,6 +40,16 @@ def _output_bias(simulation: Simulation) -> np.ndarray | float:
         total = np.bincount(item, value, minlength=size)
         bias = (total + ITEM_SHRINKAGE * bias) / (count + ITEM_SHRINKAGE)
     return task.link(bias)
+
+
+def _released_share(simulation: Simulation, popularity: np.ndarray) -> np.ndarray:
+    """Of positives among the examples of each item, f64[I], from released numbers alone.
+
+    Clients draw negatives of every item alike.
+    """
+    mean = 1 / (1 + simulation.config.data.negatives)
+    drawn = simulation.config.data.negatives * popularity.sum() / len(popularity)
+    return (popularity + ITEM_SHRINKAGE * mean) / (popularity + drawn + ITEM_SHRINKAGE)
 
 
 _init_params = jax.jit(init_params, static_argnums=(0, 3))
