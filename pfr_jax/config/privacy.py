@@ -57,6 +57,11 @@ class PrivacyConfig:
     hidden_weight: float = option(
         0.0, "--upload=dp: likewise of everything that belongs to no item."
     )
+    step_noise: float = option(
+        0.0,
+        "--upload=dp: --server_learning_rate is lowered until the noise in a step of a row's "
+        "numbers has at most this standard deviation (before --server_momentum); 0: it is not.",
+    )
     effects_share: float = option(
         0.3,
         "--upload=dp: share of the budget for the mean and the items' effects (--center); the "
@@ -68,7 +73,7 @@ class PrivacyConfig:
 
     def __post_init__(self) -> None:
         require_positive(self, "decoys_per_rating", "upload_clip", "effects_releases")
-        for name in ("bias_weight", "hidden_weight"):
+        for name in ("bias_weight", "hidden_weight", "step_noise"):
             value = getattr(self, name)
             require(0 <= value < math.inf, f"--{name}={value}: must be 0 or more, and finite")
         require(0 <= self.delta < 1, f"--delta={self.delta}: must lie in [0, 1)")

@@ -16,7 +16,7 @@ from pfr_jax.client.factored.engine import FACTORED
 from pfr_jax.client.factored.storage import BITS
 from pfr_jax.client.fixed_point import scale_for
 from pfr_jax.client.local_training import LocalTraining, Parts
-from pfr_jax.config import Config
+from pfr_jax.config import Config, ServerConfig
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.task import Task
 from pfr_jax.models.item_rows import tree_bytes
@@ -77,6 +77,7 @@ def build_federation(
     most = cohort_size(num_clients, run.cohort_fraction, run.sampling)
     exact = config.server.deterministic_sum or config.privacy.upload == "secure_sum"
     fixed_point = scale_for(most) if exact else None
+    mechanism = mechanism_of(config, num_clients, plan, fixed_point) if plan else None
     side = ClientSide(
         training,
         client.partial_compression,
@@ -86,12 +87,14 @@ def build_federation(
         compressor=compressor,
         fixed_point=fixed_point,
         one_by_one=config.server.deterministic_sum,
-        mechanism=mechanism_of(config, num_clients, plan, fixed_point) if plan else None,
+        mechanism=mechanism,
     )
     federation = Federation(
         engine=engine,
         side=side,
-        server_optimizer=optimizers.server_optimizer(config.server),
+        server_optimizer=optimizers.server_optimizer(
+            _quieter(config.server, mechanism, config.privacy.step_noise)
+        ),
         denominator=DENOMINATORS[config.server.denominator],
         learning_rate=optimizers.client_learning_rate(client, config.run.rounds),
         block_sizes=block_sizes(client, model, engine, population.buckets),
@@ -121,6 +124,15 @@ def mechanism_of(
         expected=config.run.cohort_fraction * num_clients,
         fixed_point=fixed_point,
     )
+
+
+def _quieter(server: ServerConfig, mechanism: Mechanism | None, most: float) -> ServerConfig:
+    """With a rate by which the noise of a step stays below ``most``; 0: as it is."""
+    if mechanism is None or not most or not mechanism.noise_multiplier:
+        return server
+    noise = mechanism.noise_multiplier * mechanism.clip / mechanism.expected
+    rate = min(server.server_learning_rate, most / noise)
+    return dataclasses.replace(server, server_learning_rate=rate)
 
 
 def check_redraws(spec: AlgorithmSpec, federation: Federation, population: Population) -> None:
