@@ -68,6 +68,7 @@ def train_block(
         items: jax.Array,
         values: jax.Array,
         observed: jax.Array,
+        known: jax.Array,
         profile: jax.Array,
         client: jax.Array,
     ) -> tuple[ClientState, Tree, jax.Array]:
@@ -86,7 +87,7 @@ def train_block(
         input_items = items if reads_own else shared_items
         output_items = items if "decoder" in start else shared_items
         data = ClientData(
-            inputs=_spread(side.training.inputs(values, observed), items, input_items, num_items),
+            inputs=_spread(side.training.inputs(values, known), items, input_items, num_items),
             profile=profile,
             targets=_spread(values, items, output_items, num_items),
             observed=_spread(observed, items, output_items, num_items),
@@ -107,8 +108,8 @@ def train_block(
         return new_state, change, loss
 
     present = slots < len(bucket)
-    tables = bucket.items, bucket.values, bucket.observed, bucket.profile, bucket.client
-    own_data = take_slots(tables, slots)
+    tables = bucket.items, bucket.values, bucket.observed, side.known(bucket, shared)
+    own_data = take_slots((*tables, bucket.profile, bucket.client), slots)
     block_states, delta, loss = side.over_clients(one)(take_slots(states, slots), *own_data)
     verdict = judge(present, delta, (), loss, side.max_update_norm)
     rows = own_data[0] if side.partial_compression else None

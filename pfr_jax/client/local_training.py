@@ -51,16 +51,14 @@ class LocalTraining:
         """The parts of the model that a client predicts with."""
         return self.predicts(*params, self.coupling)
 
-    def inputs(self, values: jax.Array, observed: jax.Array) -> jax.Array:
-        """What the encoder is given; 0 where nothing is rated.
+    def inputs(self, values: jax.Array, known: jax.Array) -> jax.Array:
+        """What the encoder is given of what is ``known``; 0 elsewhere.
 
         A choice has a value above 0, whatever the centre.
         """
         if self.encodes_choices:
-            return jnp.where(observed & (values > 0), values + self.input_offset, 0)
-        if not self.input_offset:
-            return values
-        return jnp.where(observed, values + self.input_offset, 0)
+            known &= values > 0
+        return jnp.where(known, values + self.input_offset, 0)
 
 
 class ClientData(NamedTuple):

@@ -213,7 +213,7 @@ def costs_of_clients(simulation: Simulation) -> ClientCosts | None:
 def traffic_before(simulation: Simulation) -> Traffic:
     """The traffic of the sums before the first round, for standardisation and output bias."""
     data, population = simulation.config.data, simulation.population
-    client = simulation.config.client
+    client, num_items = simulation.config.client, simulation.model.num_items
     bias, drawn = simulation.config.model.output_bias, simulation.task.draws_negatives
     up, down = sums_per_row(data.center)
     scaled = data.standardize and simulation.task.adds_center
@@ -225,6 +225,10 @@ def traffic_before(simulation: Simulation) -> Traffic:
     if bias != "zero":  # the mean
         up_once, down_once = up_once + 2, down_once + 1
     if drawn and data.negative_sampling == "popularity":  # of all items, to draw by
-        up, down_once = up + 1, down_once + simulation.model.num_items
+        up, down_once = up + 1, down_once + num_items
+    if simulation.config.privacy.upload == "decoy":  # likewise; and numbers of the rows of those
+        # who rated them would tell which are no decoys, so that every item has one
+        up, down_once = up + 1, down_once + num_items
+        up, up_once = 0, up_once + up * num_items
     rows = population.rows[population.trainable]
     return traffic_ledger(simulation).start_traffic(rows, (up, down), (up_once, down_once))

@@ -26,6 +26,7 @@ def train_client(
     items: jax.Array,
     values: jax.Array,
     observed: jax.Array,
+    known: jax.Array,
     profile: jax.Array,
     client: jax.Array,
 ) -> tuple[ClientState, Flat, Memories, jax.Array]:
@@ -35,7 +36,7 @@ def train_client(
     steps, and the mean loss.
     """
     training = side.training
-    data = ClientData(training.inputs(values[0], observed[0]), profile[0], values[0], observed[0])
+    data = ClientData(training.inputs(values[0], known[0]), profile[0], values[0], observed[0])
     key = jax.random.fold_in(common.key, client)
     masks = dropout_masks(training, key, values.dtype)
     public = Parts(*(seen_by(part, items) for part in common.public))
