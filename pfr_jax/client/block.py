@@ -123,16 +123,6 @@ class ClientSide:
             return jax.vmap(one)
         return lambda *stacked: jax.lax.map(lambda client: one(*client), stacked)
 
-    def known(self, bucket: Bucket, shared: Tree) -> jax.Array:
-        """What its clients' encoders are told of in training, bool[Nb, V, L].
-
-        A private encoder: of what is rated. Of a shared one the rows of decoys are uploaded too,
-        and have to change like others.
-        """
-        sides = self.training.model.sides
-        uploaded = any(sides[part] == "user" for part in shared)
-        return bucket.observed if uploaded else bucket.known
-
     def shared_items(self, items: jax.Array) -> jax.Array | None:
         """Rows of the shared part on a client: its own, or all without partial compression."""
         return items if self.partial_compression else None

@@ -145,9 +145,9 @@ def build_population(
 
     Arguments: user i[n], item i[n] and centred value f64[n] of the ratings on clients,
     client_of_user i64[U] (-1: of a population elsewhere, and so are clients that have no users
-    here), profile f[U, P]; ``rated`` bool[n]: those that are no decoys, all if left out;
-    ``layout``: its own best of ``max_buckets`` if left out; ``mesh``: one device. The clients of ``new_users`` (bool[U]) and clients without ratings never take part in a
-    round.
+    here), profile f[U, P]; ``rated`` bool[n]: what is no decoy, all if left out; ``layout``: its
+    own best of ``max_buckets`` if left out; ``mesh``: one device. The clients of ``new_users``
+    (bool[U]) and clients without ratings never take part in a round.
     """
     mesh = mesh or client_mesh()
     num_clients = int(client_of_user.max()) + 1

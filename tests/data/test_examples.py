@@ -8,7 +8,7 @@ from federations import ragged_ratings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pfr_jax.data.examples import Examples, draw_unrated, choices_of
+from pfr_jax.data.examples import Examples, choices_of, draw_unrated
 from pfr_jax.seeding import bit_generator
 
 RATINGS = ragged_ratings()  # of 2 to 23 of 23 items
@@ -19,7 +19,7 @@ ROWS = np.arange(len(RATINGS))
 
 def chosen_and_not(*how: Any) -> Examples:
     """Of all users, for the arguments of ``choices_of``."""
-    return choices_of(*how).withdraw_unratedn(np.arange(13))
+    return choices_of(*how).with_drawn(np.arange(13))
 
 
 @given(negatives=st.integers(1, 5), seed=st.integers(0, 2**40))
@@ -38,7 +38,7 @@ def test_who_has_which_negatives(negatives: int, seed: int) -> None:
         assert len(drawn) == min(negatives * len(liked), RATINGS.num_items - len(rated))
 
 
-def test_a_clientsdraw_unrateds_are_its_own_and_seeded() -> None:
+def test_a_clients_draws_are_its_own_and_seeded() -> None:
     """They depend on its own training ratings and the seed, not on anybody else's."""
     one = chosen_and_not(RATINGS, ROWS, TARGET, 1, "uniform", 3, EVERYBODY)
     fewer = np.flatnonzero(RATINGS.user != 2)
@@ -49,10 +49,10 @@ def test_a_clientsdraw_unrateds_are_its_own_and_seeded() -> None:
     assert not np.array_equal(one.item, again.item)
 
 
-def test_a_round_hasdraw_unrateds_of_its_own_whoever_is_in_it() -> None:
+def test_a_round_has_draws_of_its_own_whoever_is_in_it() -> None:
     choices = choices_of(RATINGS, ROWS, TARGET, 1, "uniform", 3, EVERYBODY)
     users = np.array([1, 4, 5])
-    first, later, once = (choices.withdraw_unratedn(users, *round) for round in ([0], [7], []))
+    first, later, once = (choices.with_drawn(users, *round) for round in ([0], [7], []))
     assert not np.array_equal(first.item, later.item)
     assert not np.array_equal(first.item, once.item)
     for one in (later, once):
@@ -60,12 +60,12 @@ def test_a_round_hasdraw_unrateds_of_its_own_whoever_is_in_it() -> None:
         np.testing.assert_array_equal(first.target, one.target)
         positive = first.target > 0
         np.testing.assert_array_equal(first.item[positive], one.item[positive])
-    alone = choices.withdraw_unratedn(users[1:2], 7)
+    alone = choices.with_drawn(users[1:2], 7)
     np.testing.assert_array_equal(alone.item, later.item[later.user == 4])
-    assert len(choices.withdraw_unratedn(users[:0], 7)) == 0
+    assert len(choices.with_drawn(users[:0], 7)) == 0
 
 
-def test_a_held_out_item_may_bedraw_unratedn() -> None:
+def test_a_held_out_item_may_be_drawn() -> None:
     """A client does not know what is held out, and must not avoid it."""
     few = np.flatnonzero(RATINGS.user == 12)[:3]  # 20 of its 23 ratings are held out
     liked = int(TARGET[few].sum())
@@ -85,7 +85,7 @@ def draw(weight: np.ndarray, rated: list[int], wanted: int, *words: int) -> list
     wanted=st.integers(0, 40),
     seed=st.integers(0, 2**40),
 )
-def testdraw_unrateds_are_different_and_of_what_can_bedraw_unratedn(weight, data, wanted, seed) -> None:
+def test_draws_are_different_and_of_what_can_be_drawn(weight, data, wanted, seed) -> None:
     """However few guesses hit: a thousand to one against most of what is wanted."""
     rated = data.draw(st.sets(st.integers(0, len(weight) - 1)))
     free = {item for item, one in enumerate(weight) if one} - rated
@@ -105,7 +105,7 @@ def test_chances_by_popularity() -> None:
 
 
 @pytest.mark.parametrize("rated", [[], [4]], ids=["all", "the likeliest rated"])
-def test_chances_of_twodraw_unrateds_in_turn(rated: list[int]) -> None:
+def test_chances_of_two_draws_in_turn(rated: list[int]) -> None:
     """The chance of a pair is that of one and then of the other among the rest, in both orders.
 
     With the likeliest item rated most guesses fail, and keys draw the rest.
@@ -154,7 +154,7 @@ def test_new_users_choices_change_no_chances() -> None:
 
 
 @pytest.mark.parametrize("sampling", ["uniform", "popularity"])
-def test_nothing_isdraw_unratedn_for_who_chose_nothing(sampling) -> None:
+def test_nothing_is_drawn_for_who_chose_nothing(sampling) -> None:
     target = np.where(RATINGS.user == 5, 0.0, TARGET)
     found = chosen_and_not(RATINGS, ROWS, target, 4, sampling, 0, EVERYBODY)
     assert not (found.user == 5).any()
