@@ -215,20 +215,21 @@ def traffic_before(simulation: Simulation) -> Traffic:
     data, population = simulation.config.data, simulation.population
     client, num_items = simulation.config.client, simulation.model.num_items
     bias, drawn = simulation.config.model.output_bias, simulation.task.draws_negatives
+    decoys = simulation.config.privacy.upload == "decoy"
     up, down = sums_per_row(data.center)
     scaled = data.standardize and simulation.task.adds_center
     up_once, down_once = sums_per_client(data.center, scaled)
     if bias == "item":  # a sum, and how many rated the item if that is not known yet
-        up += 1 if data.center in EFFECTS else 2
+        up += 1 if data.center in EFFECTS or decoys else 2
     if client.weighting == "ratings" or client.ridge:  # the ratings of the mean user
         up_once, down_once = up_once + 1, down_once + 1
     if bias != "zero":  # the mean
         up_once, down_once = up_once + 2, down_once + 1
     if drawn and data.negative_sampling == "popularity":  # of all items, to draw by
         up, down_once = up + 1, down_once + num_items
-    if simulation.config.privacy.upload == "decoy":  # likewise; and numbers of the rows of those
-        # who rated them would tell which are no decoys, so that every item has one
-        up, down_once = up + 1, down_once + num_items
+    if decoys:  # likewise, by how many rated an item
+        up, down_once = up + (data.center not in EFFECTS), down_once + num_items
+        # Numbers for items that it has rated would tell which: it sends one for every item.
         up, up_once = 0, up_once + up * num_items
     rows = population.rows[population.trainable]
     return traffic_ledger(simulation).start_traffic(rows, (up, down), (up_once, down_once))
