@@ -113,7 +113,7 @@ def unpacked(simulation: Simulation, state: Any, client: int) -> ClientState:
         state.server.shared,
         own,
         table.items[slot],
-        federation.side.training.inputs(table.values[slot], table.observed[slot]),
+        federation.side.training.inputs(table.values[slot], table.known[slot]),
     )
 
 

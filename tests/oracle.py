@@ -46,6 +46,7 @@ class Client:
     profile: np.ndarray  # f[n, P]; P = 0: none
     weights: Weights  # its whole model; the private part of it lives on
     momentum: Weights = field(default_factory=dict)
+    rated: np.ndarray | None = None  # bool[n, I], of the observed, what is no decoy; None: all
 
     @property
     def items(self) -> np.ndarray:
@@ -77,10 +78,10 @@ def forward(w: Any, x: Any, profile: Any, mask: Any) -> Any:
 
 @partial(jax.jit, static_argnames=("implicit", "offset"))
 def gradient(
-    w: Any, x: Any, observed: Any, profile: Any, mask: Any, implicit: bool, offset: float
+    w: Any, x: Any, told: Any, observed: Any, profile: Any, mask: Any, implicit: bool, offset: float
 ) -> Any:
     def loss(w: Any) -> Any:
-        output = forward(w, x + jnp.where(observed, offset, 0.0).astype(x.dtype), profile, mask)
+        output = forward(w, jnp.where(told, x + offset, 0.0).astype(x.dtype), profile, mask)
         if implicit:
             share = 1 / (1 + jnp.exp(-output))
             losses = -jnp.log(jnp.where(x > 0, share, 1 - share))
@@ -126,8 +127,16 @@ def train(client: Client, server: Weights, index: int, round: int, key: jax.Arra
             jax.random.fold_in(client_key, step), users, len(w["encoder/norm_1/bias"]), s
         )
         dtype = client.ratings.dtype
-        data = client.ratings[users], client.observed[users], client.profile[users]
-        g = gradient(w, *data, mask.astype(dtype), s.implicit, s.input_offset)
+        rated = client.observed if client.rated is None else client.rated
+        told = client.observed if "encoder" in s.shared else rated
+
+        def of(learned: np.ndarray) -> Weights:
+            data = client.ratings[users], told[users], learned[users], client.profile[users]  # noqa: B023
+            return gradient(w, *data, mask.astype(dtype), s.implicit, s.input_offset)  # noqa: B023
+
+        g = of(client.observed)
+        if client.rated is not None:  # what is private does not learn from decoys
+            g = {n: g[n] if is_shared(n, s) else own for n, own in of(client.rated).items()}
         g = {name: np.asarray(value, np.float64) for name, value in g.items()}
         norm = np.sqrt(sum((value**2).sum() for value in g.values()))
         factor = min(1.0, s.clip_norm / norm) if s.clip_norm else 1.0

@@ -52,6 +52,15 @@ for number, case in enumerate(CASES):
     if number % 4 >= 2:
         case["feedback"] = "implicit"
         case["center"] = "user" if number % 8 >= 6 else "none"
+CASES += [
+    {"algorithm": name, "upload": "decoy", "input_offset": 0.7, "center": "bias", **more}
+    for name, more in [
+        ("personalfr", {"engine": "factored"}),
+        ("personalfr", {"engine": "active_rows", "user_profile": True}),
+        ("fedper", {"clip_norm": 0.05}),
+        ("fedavg", {"denominator": "sqrt"}),
+    ]
+]
 
 
 def oracle_clients(simulation: Simulation) -> list[Client]:
@@ -65,12 +74,19 @@ def oracle_clients(simulation: Simulation) -> list[Client]:
         simulation.target[train], ratings.user[train], ratings.item[train]
     )
     observed[where] = True
+    rated, decoys = observed.copy(), simulation.decoys
+    where = decoys.user, decoys.item
+    values[where] = simulation.standard.values(decoys.target, *where)
+    observed[where] = True
     profile = np.zeros((ratings.num_users, 0), dtype)
     if simulation.config.data.user_profile:
         profile = ratings.profile.astype(dtype)
     start = {k: v.astype(np.float64) for k, v in leaves_by_name(initial_params(simulation)).items()}
     return [
-        Client(values[users], observed[users], profile[users], dict(start))
+        Client(
+            *(values[users], observed[users], profile[users], dict(start)),
+            rated=rated[users] if len(decoys) else None,
+        )
         for users in map(
             lambda c: np.flatnonzero(population.client_of_user == c), range(population.num_clients)
         )

@@ -20,7 +20,7 @@ from pfr_jax.client.block import (
     take_slots,
 )
 from pfr_jax.client.compressors import matrices
-from pfr_jax.client.local_training import ClientData, Parts, train_client
+from pfr_jax.client.local_training import ClientData, Parts, known, train_client
 from pfr_jax.client.screening import judge
 from pfr_jax.models.item_rows import Tree, subtract_trees, take_rows
 from pfr_jax.models.model import features
@@ -70,6 +70,7 @@ def train_block(
         items: jax.Array,
         values: jax.Array,
         observed: jax.Array,
+        rated: jax.Array | None,
         profile: jax.Array,
         client: jax.Array,
     ) -> tuple[ClientState, Tree, jax.Array]:
@@ -87,11 +88,14 @@ def train_block(
         reads_own = any(sides[part] == "user" for part in start)
         input_items = items if reads_own else shared_items
         output_items = items if "decoder" in start else shared_items
+        uploaded = any(sides[part] == "user" for part in received)
+        inputs = side.training.inputs(values, known(observed, rated, uploaded))
         data = ClientData(
-            inputs=_spread(side.training.inputs(values, observed), items, input_items, num_items),
+            inputs=_spread(inputs, items, input_items, num_items),
             profile=profile,
             targets=_spread(values, items, output_items, num_items),
             observed=_spread(observed, items, output_items, num_items),
+            rated=None if rated is None else _spread(rated, items, output_items, num_items),
         )
         client_key = jax.random.fold_in(key, client)
         after, opt_state, loss = train_client(
@@ -109,8 +113,8 @@ def train_block(
         return new_state, change, loss
 
     present = slots < len(bucket)
-    tables = bucket.items, bucket.values, bucket.observed, bucket.profile, bucket.client
-    own_data = take_slots(tables, slots)
+    tables = bucket.items, bucket.values, bucket.observed, bucket.rated
+    own_data = take_slots((*tables, bucket.profile, bucket.client), slots)
     block_states, delta, loss = side.over_clients(one)(take_slots(states, slots), *own_data)
     delta, within = side.clipped(delta, own_data[0], clip)
     verdict = judge(present, delta, (), loss, side.max_update_norm)

@@ -51,16 +51,14 @@ class LocalTraining:
         """The parts of the model that a client predicts with."""
         return self.predicts(*params, self.coupling)
 
-    def inputs(self, values: jax.Array, observed: jax.Array) -> jax.Array:
-        """What the encoder is given; 0 where nothing is rated.
+    def inputs(self, values: jax.Array, known: jax.Array) -> jax.Array:
+        """What the encoder is given of what is ``known``; 0 elsewhere.
 
         A choice has a value above 0, whatever the centre.
         """
         if self.encodes_choices:
-            return jnp.where(observed & (values > 0), values + self.input_offset, 0)
-        if not self.input_offset:
-            return values
-        return jnp.where(observed, values + self.input_offset, 0)
+            known &= values > 0
+        return jnp.where(known, values + self.input_offset, 0)
 
 
 class ClientData(NamedTuple):
@@ -70,6 +68,7 @@ class ClientData(NamedTuple):
     profile: jax.Array  # f[V, P]
     targets: jax.Array  # f[V, L_out]
     observed: jax.Array  # bool[V, L_out]
+    rated: jax.Array | None = None  # bool[V, L_out], of these, what is no decoy; None: all
 
 
 class Parts(NamedTuple):
@@ -77,6 +76,9 @@ class Parts(NamedTuple):
 
     private: Tree
     shared: Tree
+
+
+Losses = tuple[tuple[jax.Array, ...], Any]  # each f[], and what is found besides
 
 
 def train_client(
@@ -96,13 +98,16 @@ def train_client(
     gradient; here after clipping, as weight decay.
     """
 
-    def loss_of_parts(params: Parts, batch: ClientData, mask: jax.Array | None) -> jax.Array:
-        def loss(whole: Params) -> jax.Array:
-            return batch_loss(training, whole, batch, mask)
+    def losses_of_parts(params: Parts, batch: ClientData, mask: jax.Array | None) -> Losses:
+        def objective(observed: jax.Array) -> jax.Array:
+            def loss(whole: Params) -> jax.Array:
+                return batch_loss(training, whole, batch._replace(observed=observed), mask)
 
-        objective = training.objective(loss, *params, begin.shared, training.coupling)
-        chex.assert_rank(objective, 0)
-        return objective
+            found = training.objective(loss, *params, begin.shared, training.coupling)
+            chex.assert_rank(found, 0)
+            return found
+
+        return with_and_without_decoys(objective, batch), ()
 
     def local_step(
         carry: tuple[Parts, Parts], step: tuple[jax.Array, jax.Array, Parts]
@@ -111,7 +116,7 @@ def train_client(
         users, step_key, moves = step
         batch = data if steps == 1 else jax.tree.map(lambda leaf: leaf[users], data)
         mask = dropout_mask(training, step_key, users, data.inputs.dtype)
-        loss, grads = jax.value_and_grad(loss_of_parts)(params, batch, mask)
+        loss, grads, _ = gradients(partial(losses_of_parts, batch=batch, mask=mask), params)
         grads = clipped(training, of_moving_parts(training, grads, moves))
         grads = with_proximal_term(training, grads, params.shared, begin.shared)
         return move(training, params, grads, opt_state, learning_rate, moves), loss
@@ -123,6 +128,37 @@ def train_client(
     sequence = batches, keys, moves
     (params, opt_state), losses = jax.lax.scan(local_step, (params, opt_state), sequence)
     return params, opt_state, losses.mean() / training.model.members
+
+
+def known(observed: jax.Array, rated: jax.Array | None, uploaded: bool) -> jax.Array:
+    """What an encoder is told of in training, bool[V, L]; ``rated``: see ``ClientData``.
+
+    A private one: of what is rated. Of one that is ``uploaded`` the rows of decoys are too, and
+    they have to change like others.
+    """
+    return observed if uploaded or rated is None else rated
+
+
+def with_and_without_decoys(
+    loss: Callable[[jax.Array], jax.Array], data: ClientData
+) -> tuple[jax.Array, ...]:
+    """The loss over all that is observed and, where there are decoys, over what is rated."""
+    whole = loss(data.observed)
+    return (whole,) if data.rated is None else (whole, loss(data.rated))
+
+
+def gradients(losses: Callable[[Parts], Losses], params: Parts) -> tuple[jax.Array, Parts, Any]:
+    """The loss f[] over what is rated, the gradients, and what ``losses`` finds besides.
+
+    ``losses`` are those of ``with_and_without_decoys``. What is uploaded learns from decoys too, so
+    that their rows change; what is private does not.
+    """
+    found, pull, aux = jax.vjp(losses, params, has_aux=True)
+    one = jnp.ones_like(found[0])
+    if len(found) == 1:
+        return found[0], pull((one,))[0], aux
+    shared, private = pull((one, 0 * one))[0].shared, pull((0 * one, one))[0].private
+    return found[1], Parts(private, shared), aux
 
 
 def moves_of_steps(training: LocalTraining, steps: int = 1) -> Parts:

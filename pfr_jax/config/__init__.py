@@ -69,9 +69,10 @@ class Config:
     def _require_upload(self) -> None:
         """Refuses what does not go with --upload, with the reason."""
         upload, data, client, run = self.privacy.upload, self.data, self.client, self.run
-        centralized = ALGORITHMS[run.algorithm].centralized
+        spec = ALGORITHMS[run.algorithm]
+        uploads = bool(spec.shared) and not spec.centralized
         obstacles = {
-            f"--algorithm={run.algorithm} uploads nothing": centralized and upload != "plain",
+            f"--algorithm={run.algorithm} uploads nothing": upload != "plain" and not uploads,
             f"sums cannot be made of encoded uploads (--compressor={client.compressor})": (
                 self.privacy.hides_clients and client.compressor != "none"
             ),
@@ -80,6 +81,9 @@ class Config:
             ),
             "the negatives of --feedback=ranking are rows of other items already": (
                 upload == "decoy" and data.feedback == "ranking"
+            ),
+            f"a client's decoys are one user's (--num_clients={data.num_clients}); take 0": (
+                upload == "decoy" and data.num_clients > 0
             ),
         }
         if self.privacy.dp:

@@ -21,7 +21,8 @@ class PrivacyConfig:
     decoys_per_rating: float = option(
         1.0,
         "--upload=decoy: items that a client has not rated and trains on all the same, per item "
-        "that it has rated; then as many more as make its rows a power of two.",
+        "that it has rated; then as many more as make its rows a power of two. Popular items are "
+        "likelier.",
     )
     epsilon: float | None = option(
         None,

@@ -33,6 +33,11 @@ class Examples:
         rows = chosen[self.user]
         return Examples(self.user[rows], self.item[rows], self.target[rows])
 
+    def __add__(self, other: "Examples") -> "Examples":
+        """These, and the other ones behind them."""
+        pairs = (self.user, other.user), (self.item, other.item), (self.target, other.target)
+        return Examples(*map(np.concatenate, pairs))
+
 
 def observed(ratings: Ratings, rows: np.ndarray, target: np.ndarray) -> Examples:
     """The ratings at ``rows`` (i64[n]) as they are; ``target`` is f64[N]."""
@@ -60,7 +65,7 @@ class Choices:
         rated = [slice(*self.border[user : user + 2]) for user in users.tolist()]
         chosen = [self.item[own][self.positive[own]] for own in rated]
         drawn = [
-            _draw(
+            draw_unrated(
                 *(self.weight, self.up_to, self.item[own], self.negatives * len(some)),
                 bit_generator(Stream.NEGATIVES, self.seed, user, *round),
             ).astype(self.item.dtype)
@@ -110,7 +115,7 @@ def choices_of(
     return Choices(item, positive, border, weight, np.cumsum(weight), negatives, seed)
 
 
-def _draw(
+def draw_unrated(
     weight: np.ndarray,
     up_to: np.ndarray,
     rated: np.ndarray,

@@ -179,9 +179,9 @@ def _features_of_clients(
         slots = index * CLIENTS_PER_BLOCK + jnp.arange(CLIENTS_PER_BLOCK)
         # Optimizer states are not read, so as to move less.
         own = dataclasses.replace(states, private_opt=None, shared_opt=None)
-        tables = bucket.items, bucket.values, bucket.observed, bucket.profile
-        items, values, observed, profile = take_slots(tables, slots)
-        inputs = side.training.inputs(values, observed)
+        tables = bucket.items, bucket.values, bucket.known, bucket.profile
+        items, values, known, profile = take_slots(tables, slots)
+        inputs = side.training.inputs(values, known)
         rows = jax.vmap(one)(federation.engine.take(own, slots), items, inputs, profile)
         return hidden.at[take_slots(bucket.users, slots)].set(rows, mode="drop")
 

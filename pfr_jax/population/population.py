@@ -33,9 +33,16 @@ class Bucket:
     observed: jax.Array  # bool[Nb, V, L]
     profile: jax.Array  # f[Nb, V, P], the users' profiles; P = 0: not used
     steps: int = field(metadata={"static": True})  # minibatches per local epoch
+    # bool[Nb, V, L], what of the observed is really rated; None: all of it, there are no decoys
+    rated: jax.Array | None = None
 
     def __len__(self) -> int:
         return self.client.shape[0]
+
+    @property
+    def known(self) -> jax.Array:
+        """bool[Nb, V, L], what tells something of the users: no decoys."""
+        return self.observed if self.rated is None else self.rated
 
 
 @jax.tree_util.register_dataclass
@@ -127,6 +134,7 @@ def build_population(
     *,
     num_items: int,
     new_users: np.ndarray | None = None,
+    rated: np.ndarray | None = None,
     batch_size: int = 10,
     max_buckets: int = 4,
     layout: Layout | None = None,
@@ -137,9 +145,9 @@ def build_population(
 
     Arguments: user i[n], item i[n] and centred value f64[n] of the ratings on clients,
     client_of_user i64[U] (-1: of a population elsewhere, and so are clients that have no users
-    here), profile f[U, P]; ``layout``: its own best of ``max_buckets`` if left out; ``mesh``: one
-    device. The clients of ``new_users`` (bool[U]) and clients without ratings never take part in a
-    round.
+    here), profile f[U, P]; ``rated`` bool[n]: what is no decoy, all if left out; ``layout``: its
+    own best of ``max_buckets`` if left out; ``mesh``: one device. The clients of ``new_users``
+    (bool[U]) and clients without ratings never take part in a round.
     """
     mesh = mesh or client_mesh()
     num_clients = int(client_of_user.max()) + 1
@@ -193,6 +201,9 @@ def build_population(
             "observed": observed,
             "profile": profiles,
         }
+        if rated is not None:
+            tables["rated"] = np.zeros_like(observed)
+            tables["rated"][where] = rated[entry]
         buckets.append(Bucket(**put(tables, mesh), steps=steps))
     trainable = rows > 0
     if new_users is not None:

@@ -114,31 +114,35 @@ def costs_of_clients(simulation: Simulation) -> ClientCosts | None:
 def traffic_before(simulation: Simulation) -> Traffic:
     """The traffic of the sums before the first round, for standardisation and output bias."""
     data, population = simulation.config.data, simulation.population
-    client = simulation.config.client
+    client, num_items = simulation.config.client, simulation.model.num_items
     bias, drawn = simulation.config.model.output_bias, simulation.task.draws_negatives
+    decoys = simulation.config.privacy.upload == "decoy"
     up, down = sums_per_row(data.center)
     scaled = data.standardize and simulation.task.adds_center
     up_once, down_once = sums_per_client(data.center, scaled)
     if bias == "item":  # a sum, and how many rated the item if that is not known yet
-        up += 1 if data.center in EFFECTS else 2
+        up += 1 if data.center in EFFECTS or decoys else 2
     if client.weighting == "ratings" or client.ridge:  # the ratings of the mean user
         up_once, down_once = up_once + 1, down_once + 1
     if bias != "zero":  # the mean
         up_once, down_once = up_once + 2, down_once + 1
     if drawn and data.negative_sampling == "popularity":  # of all items, to draw by
-        up, down_once = up + 1, down_once + simulation.model.num_items
+        up, down_once = up + 1, down_once + num_items
+    if decoys:  # likewise, by how many rated an item
+        up, down_once = up + (data.center not in EFFECTS), down_once + num_items
+        # Numbers for items that it has rated would tell which: it sends one for every item.
+        up, up_once = 0, up_once + up * num_items
     ledger, rows = traffic_ledger(simulation), population.rows[population.trainable]
     if not isinstance(ledger, SecureLedger):
         return ledger.start_traffic(rows, (up, down), (up_once, down_once))
-    items = simulation.model.num_items
     if simulation.plan:  # those sums are none of these, but the noised ones
         releases = simulation.plan.releases
         popularity = simulation.popularity is not None
-        up, down = sums_of(data.center, releases - popularity, items)
-        up, down = up + popularity * (items + 1), down + popularity * items
+        up, down = sums_of(data.center, releases - popularity, num_items)
+        up, down = up + popularity * (num_items + 1), down + popularity * num_items
         return ledger.traffic_of_sums(len(rows), releases, up, down)
     # One for each number up of a row, with the numbers of a client beside the first.
     sums = max(up, int(up_once > 0))
     return ledger.traffic_of_sums(
-        len(rows), sums, up=up * items + up_once, down=down * items + down_once
+        len(rows), sums, up=up * num_items + up_once, down=down * num_items + down_once
     )

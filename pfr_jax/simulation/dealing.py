@@ -6,6 +6,7 @@ import numpy as np
 
 from pfr_jax.algorithms import AlgorithmSpec
 from pfr_jax.config import Config, DataConfig
+from pfr_jax.data.decoys import draw_decoys
 from pfr_jax.data.examples import Examples
 from pfr_jax.data.splits import Split, choose_new_users, hold_out_users
 from pfr_jax.data.standard import EFFECTS, Center, Standard, fit_standard
@@ -30,6 +31,7 @@ class Dealt:
     split: Split
     target: np.ndarray  # f64[N]
     examples: Examples  # of all clients, new users' among them
+    decoys: Examples  # that clients train on besides; none but with --upload=decoy
     standard: Standard
     profile: np.ndarray  # f32[U, P]
     new_users: np.ndarray  # bool[U]
@@ -39,13 +41,19 @@ class Dealt:
 
     @property
     def ratings_per_user(self) -> float:
-        """Examples of the mean user who trains: two sums over clients."""
-        counts = np.bincount(self.examples.user, minlength=len(self.new_users))[~self.new_users]
+        """What the mean user who trains trains on, decoys too: two sums over clients."""
+        user = self.trained_on.user
+        counts = np.bincount(user, minlength=len(self.new_users))[~self.new_users]
         return float(counts[counts > 0].mean())
 
     @property
+    def trained_on(self) -> Examples:
+        """The examples, and behind them the decoys."""
+        return self.examples + self.decoys
+
+    @property
     def sizes(self) -> Sizes:
-        return self._sizes(self.examples, self.client_of_user)
+        return self._sizes(self.trained_on, self.client_of_user)
 
     @property
     def newcomers(self) -> np.ndarray:
@@ -94,8 +102,12 @@ def deal(spec: AlgorithmSpec, config: Config, ratings: Ratings, split: Split) ->
         of_client = client[examples.user]
         released = release(plan, config, center, task, ratings, of_client, examples, trained)
         standard, popularity = released.standard, released.popularity
+    decoys = examples.of_users(np.zeros(ratings.num_users, bool))
+    if config.privacy.upload == "decoy":
+        per_rating = config.privacy.decoys_per_rating
+        decoys = draw_decoys(examples, standard, per_rating, config.run.seed, drawing=~new_users)
     return Dealt(
-        *(spec, task, config, ratings, split, target, examples, standard),
+        *(spec, task, config, ratings, split, target, examples, decoys, standard),
         *(user_profiles(data, ratings), new_users, client, plan, popularity),
     )
 

@@ -50,6 +50,7 @@ class Simulation:
     split: Split
     target: np.ndarray  # f64[N], what every rating is trained on: stars, or 0 and 1
     examples: Examples  # what clients train on: these targets, or some and drawn negatives
+    decoys: Examples  # and besides; none but with --upload=decoy
     standard: Standard  # what becomes of targets before a model sees them
     new_users: np.ndarray  # bool[U], held out of training
     fallback: Fallback | None  # where users or items have no training ratings; None: all have some
@@ -172,7 +173,10 @@ def _assemble(
         )
 
     new, client = dealt.new_users, dealt.client_of_user
-    population = stack(examples, client, new_users=new, layout=layouts[0])
+    trained_on, rated = dealt.trained_on, None
+    if len(dealt.decoys):
+        rated = np.arange(len(trained_on)) < len(examples)
+    population = stack(trained_on, client, new_users=new, layout=layouts[0], rated=rated)
     newcomers = None
     if len(split.query):
         newcomers = stack(examples.of_users(new), dealt.newcomers, layout=layouts[1])
@@ -189,6 +193,7 @@ def _assemble(
         standard=dealt.standard,
         new_users=new,
         examples=examples,
+        decoys=dealt.decoys,
         fallback=task.cold.fit(
             *(examples, ~new[examples.user], dealt.standard),
             *(task.adds_center, task.link, ratings.num_items),

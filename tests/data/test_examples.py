@@ -8,7 +8,7 @@ from federations import ragged_ratings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pfr_jax.data.examples import Examples, _draw, choices_of
+from pfr_jax.data.examples import Examples, choices_of, draw_unrated
 from pfr_jax.seeding import bit_generator
 
 RATINGS = ragged_ratings()  # of 2 to 23 of 23 items
@@ -74,7 +74,7 @@ def test_a_held_out_item_may_be_drawn() -> None:
 
 
 def draw(weight: np.ndarray, rated: list[int], wanted: int, *words: int) -> list[int]:
-    return _draw(
+    return draw_unrated(
         weight, np.cumsum(weight), np.array(rated, int), wanted, bit_generator(*words)
     ).tolist()
 

@@ -11,9 +11,9 @@ from pfr_jax.client.block import ClientSide, ClientState
 from pfr_jax.client.factored.coefficients import Weights, after_round, during_round
 from pfr_jax.client.factored.members import NO_AXIS, OF_STATE, alone, members_first, over_members
 from pfr_jax.client.factored.outer_products import Layer, combine, empty_memory
-from pfr_jax.client.factored.state import Flat, layers_of, seen_by, start_vectors
+from pfr_jax.client.factored.state import INPUT, Flat, layers_of, seen_by, start_vectors
 from pfr_jax.client.factored.step import Memories, Round, dropout_masks, local_step
-from pfr_jax.client.local_training import ClientData, Parts, moves_of_steps
+from pfr_jax.client.local_training import ClientData, Parts, known, moves_of_steps
 from pfr_jax.models.item_rows import flatten, nest
 
 _OF_ROUND: Any = Round._make([0, 0, NO_AXIS, NO_AXIS, NO_AXIS])  # axes, for ``over_members``
@@ -26,6 +26,7 @@ def train_client(
     items: jax.Array,
     values: jax.Array,
     observed: jax.Array,
+    rated: jax.Array | None,
     profile: jax.Array,
     client: jax.Array,
 ) -> tuple[ClientState, Flat, Memories, jax.Array]:
@@ -35,7 +36,11 @@ def train_client(
     steps, and the mean loss.
     """
     training = side.training
-    data = ClientData(training.inputs(values[0], observed[0]), profile[0], values[0], observed[0])
+    told = known(observed, rated, uploaded=INPUT in common.public.shared.rows)
+    data = ClientData(
+        *(training.inputs(values, told)[0], profile[0], values[0], observed[0]),
+        rated=None if rated is None else rated[0],
+    )
     key = jax.random.fold_in(common.key, client)
     masks = dropout_masks(training, key, values.dtype)
     public = Parts(*(seen_by(part, items) for part in common.public))

@@ -60,8 +60,8 @@ def train_block(
     common = Round(
         public, _transposed(side, public), _trajectories(side, learning_rate), key, learning_rate
     )
-    tables = bucket.items, bucket.values, bucket.observed, bucket.profile, bucket.client
-    data = take_slots(tables, slots)
+    tables = bucket.items, bucket.values, bucket.observed, bucket.rated
+    data = take_slots((*tables, bucket.profile, bucket.client), slots)
     stored = storage.take(states, slots)
     # Read once, here: fused into its uses, the reading would come after the writing below, and
     # the compiler would copy the whole stack for it.

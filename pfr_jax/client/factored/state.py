@@ -149,7 +149,7 @@ def _projections(side: ClientSide, private: Kinds, bucket: Bucket) -> jax.Array 
         rows = kernel.at[items].get(mode="clip")  # where items are padding, x is 0
         return members_first(side, jnp.tensordot(x, rows, axes=1))
 
-    inputs = side.training.inputs(bucket.values[:, 0], bucket.observed[:, 0])
+    inputs = side.training.inputs(bucket.values[:, 0], bucket.known[:, 0])
     return jax.lax.map(one, (bucket.items, inputs), batch_size=32)
 
 

@@ -16,11 +16,14 @@ from pfr_jax.client.factored.state import ALPHA, INPUT, Flat, V
 from pfr_jax.client.local_training import (
     ClientData,
     LocalTraining,
+    Losses,
     Parts,
     clip_factor,
     dropout_mask,
+    gradients,
     move,
     of_moving_parts,
+    with_and_without_decoys,
     with_proximal_term,
 )
 from pfr_jax.models.item_rows import nest
@@ -104,7 +107,7 @@ def _gradients(
     chain rule: the gradient of W is x (x) that. alpha gets 0.
     """
 
-    def loss_of(vectors: Parts) -> tuple[jax.Array, Flat]:
+    def losses_of(vectors: Parts) -> Losses:
         both = {**vectors.private, **vectors.shared}
         inputs = {}
 
@@ -114,9 +117,13 @@ def _gradients(
 
         layers = {name: partial(layer, name, product) for name, product in products.items()}
         output = predict(training.model, nest(both), data.inputs, data.profile, mask, layers)
-        return training.loss(output[None], data.targets[None], data.observed[None]), inputs
 
-    (loss, inputs), grads = jax.value_and_grad(loss_of, has_aux=True)(vectors)
+        def loss(observed: jax.Array) -> jax.Array:
+            return training.loss(output[None], data.targets[None], observed[None])
+
+        return with_and_without_decoys(loss, data), inputs
+
+    loss, grads, inputs = gradients(losses_of, vectors)
     if V in grads.private:
         grads.private[V] = grads.private[f"{INPUT}/bias"]
     return loss, grads, inputs

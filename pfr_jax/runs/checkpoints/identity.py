@@ -19,7 +19,7 @@ Content = dict[str, Any]
 ONE_BY_ONE = {  # what is compared apart from the settings -> how a difference is told
     "records": "the run's algorithm, model or compressor was another record",
     "split": "the split into training, validation and test is not that of the run",
-    "examples": "the clients' negatives were drawn otherwise",
+    "examples": "the clients' negatives or decoys were drawn otherwise",
     "clients": "the clients are dealt to other blocks than the run's",
     "effects": "the sums before the first round had another noise; summary.json has the run's own, "
     "for --release_multiplier",
@@ -33,6 +33,8 @@ def identity(simulation: Simulation, leaf_types: dict[str, str]) -> Content:
     rows = split.train, split.validation, split.test, split.support, split.query
     settings = simulation.config.flat().items()
     compressor, examples = simulation.federation.side.compressor, simulation.examples
+    if len(simulation.decoys):
+        examples = examples + simulation.decoys
     return {
         "records": [
             simulation.spec.name,
