@@ -45,7 +45,8 @@ def adam_loop(simulation: Any, rounds: int, key: Any) -> tuple[dict[str, np.ndar
             x, count = values[users], count + 1
             nobody, mask = np.zeros((len(users), 0)), np.ones((len(users), 5))
             offset = simulation.config.model.input_offset
-            g = gradient(w, x, observed[users], nobody, mask, simulation.task is IMPLICIT, offset)
+            told, implicit = observed[users], simulation.task is IMPLICIT
+            g = gradient(w, x, told, told, nobody, mask, implicit, offset)
             g = {name: np.asarray(leaf) for name, leaf in g.items()}
             factor = min(1.0, 1 / np.sqrt(sum((leaf**2).sum() for leaf in g.values())))
             for name in w:
