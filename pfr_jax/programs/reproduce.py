@@ -17,7 +17,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from pfr_jax.config import Config
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.tasks import TASKS
 from pfr_jax.programs.flags import PRESETS, one_line_errors
+from pfr_jax.programs.systems import SYSTEMS, System
 from pfr_jax.report.paper_table import baseline_figures, markdown, overview, table_figures
 from pfr_jax.report.plots import Runs, draw
 
@@ -49,7 +49,7 @@ _PARTS = flags.DEFINE_list(
     ["paper", "recipes"],
     "paper: the paper's table; recipes: those tuned on ML-100K; default: the recipe for any data; "
     "effects: the tuned one with one setting changed at a time; compressors: it with smaller "
-    "uploads.",
+    "uploads; private: the recipe under differential privacy, by epsilon.",
 )
 _FEEDBACK = flags.DEFINE_list("feedback", ["explicit", "implicit"], "Which feedback.")
 _RUNS_DIR = flags.DEFINE_string("runs_dir", "runs/reproduce", "Folder of the runs.")
@@ -58,82 +58,6 @@ _SEEDS = flags.DEFINE_integer("num_seeds", 4, "Seeds 0, 1, ... of training and s
 _FIRST = flags.DEFINE_integer("first_seed", 0, "The first of these seeds.", 0)
 _PARALLEL = flags.DEFINE_integer("parallel_runs", 1, "Cells made at the same time.", 1)
 _EXTRA = flags.DEFINE_multi_string("set", [], "A flag for every run, as in --set=rounds=80.")
-
-
-@dataclass(frozen=True)
-class System:
-    """A row of a table."""
-
-    name: str
-    part: str  # one of --parts
-    preset: str = ""  # what the preset's name ends in
-    flags: tuple[str, ...] = ()
-    feedback: tuple[str, ...] = tuple(TASKS)
-
-
-# The paper's presets report the last round and need no validation split; curves do. All systems get
-# the same one, so that they have the same ratings to train on.
-CURVES = ("--validation_fraction=0.05", "--eval_every=20")
-# What is changed in the tuned recipe, a row each; "" is the recipe itself.
-EFFECTS = (
-    "",
-    "input_offset=0",
-    "center=none",
-    "output_bias=item",
-    "dropout=0.5",
-    "weight_decay=5e-4",
-    "private_rate_factor=1",
-    "nodecay_biases",
-    "momentum=0.9",
-    "shared_momentum=carry",
-    "server_momentum=0",
-    "denominator=clients",
-    "denominator=contributors",
-    "proximal=0.01",
-    "proximal=0.1",
-    "algorithm=fedalt",
-    "algorithm=fedrecon",
-)
-
-
-def _changed(settings: str) -> tuple[str, ...]:
-    """The flags of the tuned recipe on the paper's widths with these settings, as written after the
-    first --.
-    """
-    changes = f"--{settings}".split() if settings else []
-    return ("--hidden_sizes=256,128", "--noretrain", *changes)
-
-
-# How uploads are made smaller, a row each.
-UPLOADS = (
-    "compressor=none",
-    "compressor=int8",
-    "compressor=topk --topk_share=0.1",
-    "compressor=topk --topk_share=0.02",
-    "compressor=lowrank --lowrank_rank=8",
-    "compressor=lowrank --lowrank_rank=2",
-)
-SYSTEMS = (
-    System("joint", "paper", "_joint"),
-    System("fedavg-100", "paper", "_fedavg", CURVES),
-    System("fedavg-300", "paper", "_fedavg", (*CURVES, "--num_clients=300")),
-    System("fedavg-user", "paper", "_fedavg", (*CURVES, "--num_clients=0")),
-    System("personalfr-100", "paper", "", (*CURVES, "--num_clients=100")),
-    System("personalfr-300", "paper", "", (*CURVES, "--num_clients=300")),
-    System("personalfr-user", "paper", "", CURVES),
-    System("local", "paper", "", (*CURVES, "--algorithm=local")),
-    System("joint, tuned", "recipes", "_joint"),
-    System("fedavg, tuned", "recipes", "_fedavg"),
-    System("personalfr, tuned", "recipes"),
-    System("matrix factorisation, tuned", "recipes", "_mf"),
-    System("personalfr", "default"),
-    System("fedavg", "default", "_fedavg"),
-    System("local", "default", "_local"),
-    System("joint", "default", "_joint"),
-    System("matrix factorisation", "default", "_mf", feedback=("explicit",)),
-    *(System(change or "recipe", "effects", flags=_changed(change)) for change in EFFECTS),
-    *(System(change, "compressors", flags=_changed(change)) for change in UPLOADS),
-)
 
 
 def cell_arguments(system: System, feedback: str, dataset: str) -> list[str]:
@@ -154,6 +78,8 @@ def _preset(system: System, feedback: str, dataset: str) -> str:
     """The name of a system's preset."""
     if system.part == "default":
         return f"{'ranking' if feedback == 'ranking' else 'default'}{system.preset}"
+    if system.part == "private":
+        return "private_ranking" if feedback == "ranking" else "private"
     known = dataset if dataset in NAMED and system.part == "paper" else "ml100k"
     return f"{'paper' if system.part == 'paper' else 'best'}_{known}{system.preset}"
 
