@@ -11,6 +11,7 @@ from pfr_jax import programs
 
 PROGRAMS = {
     "run": "trains one federation and reports its figures",
+    "attack": "measures what the server learns from a run's uploads",
     "compare": "compares two runs user by user",
     "reproduce": "makes the paper's tables and plots",
     "search": "searches settings on validation splits",
@@ -51,7 +52,7 @@ def run_program(name: str) -> None:
         if any(argument in ("-h", "--help", "--helpshort", "--helpfull") for argument in argv[1:]):
             print(help_text(module))
             sys.exit(0)
-        return parse_flags(argv)
+        return parse_flags(argv, getattr(module, "ARGUMENTS", ()))
 
     app.run(module.main, flags_parser=parse)
 

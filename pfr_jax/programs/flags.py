@@ -50,16 +50,21 @@ def config_from_flags(values: flags.FlagValues) -> Config:
     return Config(**sections)
 
 
-def parse_flags(argv: Sequence[str]) -> Sequence[str]:
-    """absl's parser, but a bad flag ends in one line on stderr and status 1."""
+def parse_flags(argv: Sequence[str], arguments: Sequence[str] = ()) -> Sequence[str]:
+    """absl's parser, but a bad flag ends in one line on stderr and status 1.
+
+    ``arguments`` are the names of what may stand beside the flags.
+    """
     try:
         given = with_flagfiles(argv[1:])
         _check_that_values_are_given(given)
         rest = flags.FLAGS([argv[0], *given])
     except (flags.Error, ValueError) as error:
         sys.exit(f"error: {_in_our_words(error)}")
-    if len(rest) > 1:
-        sys.exit(f"error: {rest[1]!r} is not a flag; settings are given as --name=value")
+    if len(rest) > 1 + len(arguments):
+        sys.exit(
+            f"error: {rest[1 + len(arguments)]!r} is not a flag; settings are given as --name=value"
+        )
     return rest
 
 

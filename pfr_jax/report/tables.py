@@ -1,7 +1,8 @@
 """Tables for the terminal."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
@@ -115,3 +116,15 @@ def _text(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:,.4g}" if isinstance(value, float) else str(value)
+
+
+def attacks_table(rows: Sequence[Mapping[str, Any]]) -> Fitted:
+    """Figures of attacks beside what a guess gets without any upload."""
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("attack", ratio=1)
+    for heading in ("rounds done", "figure", "value", "by guess", "clients"):
+        table.add_column(heading, justify="left" if heading == "figure" else "right")
+    for row in rows:
+        figures = f"{row['value']:.3f}", f"{row['chance']:.3f}", str(row["clients"])
+        table.add_row(row["attack"], str(row["round"]), row["figure"], *figures)
+    return Fitted("What the server learns", table)

@@ -1,0 +1,1 @@
+"""What a curious server learns from what it is sent, measured beside guesses without it."""

@@ -1,0 +1,140 @@
+"""The attacks that come with the package. An attack of one's own is one more record."""
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from pfr_jax.algorithms.federated import FederationState
+from pfr_jax.errors import InputError
+from pfr_jax.privacy.attacks import canaries, item_sets
+from pfr_jax.privacy.attacks.record import Attack, Finding, Scene
+from pfr_jax.privacy.attacks.view import CohortView
+from pfr_jax.seeding import Stream, permutation
+from pfr_jax.simulation.setup import Simulation
+
+
+def sees_uploads(simulation: Simulation) -> bool:
+    """Whether the server is sent single uploads; else it is sent sums."""
+    return not simulation.config.privacy.hides_clients
+
+
+def sees_sums(simulation: Simulation) -> bool:
+    """Sums are all that the server is sent."""
+    return simulation.config.privacy.hides_clients
+
+
+def _compared(scene: Scene, scores: dict[int, np.ndarray]) -> list[Finding]:
+    """Of item sets by scores f64[I] of clients, beside popularity's."""
+    if not scores:
+        return []
+    found, chance = [], []
+    for client, score in scores.items():
+        popular, truth = item_sets.popularity(scene.sets, client), scene.sets[client]
+        found.append((item_sets.auc(score, truth), item_sets.precision(score, truth, popular)))
+        chance.append((item_sets.auc(popular, truth), item_sets.precision(popular, truth, popular)))
+    names = "AUC of rated items", "precision among as many"
+    values, chances = np.mean(found, axis=0), np.mean(chance, axis=0)
+    return [
+        Finding(name, float(value), float(by_chance), len(scores))
+        for name, value, by_chance in zip(names, values, chances, strict=True)
+    ]
+
+
+def _of_rows(scene: Scene) -> list[Finding]:
+    score, clients = item_sets.from_rows, scene.clients.tolist()
+    return _compared(scene, {c: score(scene.simulation, scene.sets, c) for c in clients})
+
+
+def _of_one_sum(scene: Scene) -> list[Finding]:
+    if not scene.views:
+        return []
+    last = scene.views[-1]
+    there = [c for c in last.clients.tolist() if scene.sets[c].any()][: len(scene.clients)]
+    return _compared(scene, {c: item_sets.from_one_sum(last, scene.sets, c) for c in there})
+
+
+def _of_many_sums(scene: Scene) -> list[Finding]:
+    if len(scene.views) < 2:
+        return []
+    clients = scene.clients.tolist()
+    return _compared(scene, item_sets.from_many_sums(scene.views, scene.sets, clients))
+
+
+def _of_canaries(scene: Scene) -> list[Finding]:
+    if not scene.round:
+        return []
+    found = canaries.audit_of(scene.simulation, scene.round)
+    return [Finding("lower bound on epsilon", found.epsilon, 0.0, found.canaries)]
+
+
+POPULARITY = "how many of the others have rated each item"
+ATTACKS = (
+    Attack("item set, one upload", POPULARITY, sees_uploads, _of_rows),
+    Attack("item set, one sum", f"{POPULARITY}, who took part", sees_sums, _of_one_sum),
+    Attack("item set, all sums", f"{POPULARITY}, who took part", sees_sums, _of_many_sums),
+    Attack(
+        "membership",
+        "all other clients' uploads; canaries upload the worst there can be",
+        lambda simulation: simulation.config.privacy.dp,
+        _of_canaries,
+    ),
+)
+
+
+def attacked_clients(simulation: Simulation, count: int) -> np.ndarray:
+    """A sample i64[...] of the clients that take part, the same in every round.
+
+    Raises:
+      InputError: clients have several users, whose items are not a person's.
+    """
+    if any(bucket.users.shape[1] > 1 for bucket in simulation.population.buckets):
+        raise InputError("--num_clients: attacks are on clients of one user each")
+    trainable = simulation.population.trainable
+    order = permutation(len(trainable), Stream.ATTACK, simulation.config.run.seed)
+    return trainable[order[:count]]
+
+
+def attack(
+    simulation: Simulation,
+    state: FederationState,
+    round: int,
+    views: Sequence[CohortView],
+    clients: np.ndarray,
+    attacks: Iterable[Attack] = ATTACKS,
+) -> list[dict[str, Any]]:
+    """Runs all attacks that apply: a row for each figure.
+
+    Args:
+      simulation: the run.
+      state: after ``round`` rounds; it is not used up.
+      round: rounds done.
+      views: of the rounds that were watched.
+      clients: i64[n], whom to attack.
+      attacks: which.
+    """
+    sets = item_sets.item_sets(simulation)
+    rng = np.random.default_rng([int(Stream.ATTACK), simulation.config.run.seed, round])
+    scene = Scene(simulation, state, round, views, clients, sets, rng)
+    rows = []
+    for one in attacks:
+        if not one.applies(simulation):
+            continue
+        started = time.perf_counter()
+        findings = one.find(scene)
+        seconds = time.perf_counter() - started
+        for found in findings:
+            rows.append(
+                {
+                    "round": round,
+                    "attack": one.name,
+                    "attacker_knows": one.knows,
+                    "figure": found.what,
+                    "value": found.value,
+                    "chance": found.chance,
+                    "clients": found.clients,
+                    "seconds": seconds,
+                }
+            )
+    return rows

@@ -1,0 +1,111 @@
+"""What the server sees of clients: every upload, or sums over cohorts.
+
+Attacks are given these and what they say that they know besides. Legend: I items, C clients of a
+cohort, k numbers of an item's row.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from pfr_jax.algorithms.federated import FederationState, train_block, train_stateless
+from pfr_jax.client.block import Payload
+from pfr_jax.client.local_training import Parts
+from pfr_jax.models.item_rows import flatten, of_items
+from pfr_jax.simulation.loop import initial_state, key_of_round
+from pfr_jax.simulation.records import RoundRecord
+from pfr_jax.simulation.setup import Simulation
+
+
+@dataclass(frozen=True, eq=False)
+class CohortView:
+    """What the server received of a round, under secure sums; and who took part."""
+
+    clients: np.ndarray  # i64[C]
+    change: np.ndarray  # f64[I, k], the mean change of all numbers of the items' rows
+    counts: np.ndarray | None  # f64[I], clients that handed over a row; None: it is not told
+
+
+class Watcher:
+    """Makes a ``CohortView`` of every round, from what the server itself has before and after.
+
+    A server knows its own steps, so that it can undo them: the change of its parameters is the
+    cohort's mean change by its rate and momentum.
+    """
+
+    def __init__(self, simulation: Simulation, state: FederationState | None = None) -> None:
+        """Watches from ``state`` on; None: from the beginning. The state is not used up."""
+        self._simulation = simulation
+        self.views: list[CohortView] = []
+        begin = state or initial_state(simulation)
+        self._rows, self._step = _item_rows(begin.server.shared), np.zeros(())
+
+    def add(self, record: RoundRecord) -> None:
+        """Looks at a round; its state is not used up."""
+        server = self._simulation.config.server
+        rows = _item_rows(record.state.server.shared)
+        step = rows - self._rows
+        mean = step - server.server_momentum * self._step
+        self._rows, self._step = rows, step
+        counts = None
+        if self._simulation.config.server.denominator != "expected":
+            counts = counts_of(self._simulation, record.clients)
+        self.views.append(CohortView(record.clients, mean, counts))
+
+
+def _item_rows(shared: Any) -> np.ndarray:
+    """All numbers of the items' rows, f64[I, k]."""
+    leaves = [np.asarray(leaf) for path, leaf in flatten(shared).items() if of_items(path)]
+    return np.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], 1).astype(np.float64)
+
+
+def counts_of(simulation: Simulation, clients: np.ndarray) -> np.ndarray:
+    """How many of these clients hand over each item's row, f64[I]."""
+    counts = np.zeros(simulation.model.num_items)
+    for client in clients.tolist():
+        counts[rows_of(simulation, client)] += 1
+    return counts
+
+
+def rows_of(simulation: Simulation, client: int) -> np.ndarray:
+    """The items i64[...] whose rows a client uploads."""
+    population = simulation.population
+    bucket = population.buckets[population.bucket_of[client]]
+    items = np.asarray(bucket.items[population.slot_of[client]])
+    return items[items < simulation.model.num_items]
+
+
+class Payloads:
+    """The real upload of single clients: of a block of the client and an empty place."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation, federation = simulation, simulation.federation
+        train = train_stateless if federation.side.stateless else train_block
+
+        def program(
+            states: Any, public: Parts, bucket: Any, slots: Any, key: Any, rate: Any
+        ) -> Any:
+            return train(federation, public, states, bucket, slots, key, rate)[1]
+
+        self._program = jax.jit(program)
+
+    def __call__(self, state: FederationState, client: int, round: int) -> Payload:
+        """What ``client`` would hand over in a round (from 0) that begins in ``state``, on the
+        host; the state is not used up."""
+        simulation = self._simulation
+        population, index = simulation.population, simulation.population.bucket_of[client]
+        bucket = population.buckets[index]
+        rate = np.asarray(
+            simulation.federation.learning_rate(np.float32(round)), bucket.values.dtype
+        )
+        slots = np.array([population.slot_of[client], len(bucket)], np.int32)
+        public = Parts(state.start, state.server.shared)
+        payload: Payload = jax.device_get(
+            self._program(
+                *(state.clients[index], public, bucket, slots, key_of_round(simulation, round)),
+                rate,
+            )
+        )
+        return payload
