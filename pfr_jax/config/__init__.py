@@ -30,7 +30,7 @@ READING = frozenset(
     "rating_range min_ratings_per_user min_ratings_per_item".split()
 )
 # Settings of what is looked at, and when: a run may be resumed with others from there on.
-FROM_HERE_ON = frozenset({"eval_every", "top_k", "model_shrinkage"})
+FROM_HERE_ON = frozenset({"eval_every", "attack_every", "top_k", "model_shrinkage"})
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,10 @@ class Config:
         require(
             not centralized or self.client.compressor == "none",
             f"--compressor={self.client.compressor}: --algorithm={name} uploads nothing",
+        )
+        require(
+            not centralized or not self.run.attack_every,
+            f"--attack_every={self.run.attack_every}: --algorithm={name} has no uploads to attack",
         )
         self._require_upload()
 

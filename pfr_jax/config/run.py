@@ -26,6 +26,11 @@ class RunConfig:
     )
     seed: int = option(0, "Seed of initial weights, cohorts and the clients' randomness.")
     eval_every: int = option(10, "Rounds between evaluations on the validation split.")
+    attack_every: int = option(
+        0,
+        "Rounds between attacks on what the server is sent (those that take milliseconds per "
+        "client; pfr attack has all), with one after the last round; 0: none.",
+    )
     retrain: bool = option(
         False,
         "After the run, train once more from the start on training and validation ratings, for "
@@ -86,6 +91,7 @@ class RunConfig:
             shrinkage is None or 0 <= shrinkage < math.inf,
             f"--model_shrinkage={shrinkage}: must be 0 or more, and finite",
         )
+        require(self.attack_every >= 0, f"--attack_every={self.attack_every}: 0 (none) or more")
         every = self.checkpoint_every
         require(every >= 0, f"--checkpoint_every={every}: a number of rounds, or 0")
         require(

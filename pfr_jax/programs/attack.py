@@ -57,6 +57,8 @@ def attacks_of(folder: Path) -> list[dict[str, Any]]:
     if simulation.spec.centralized:
         raise InputError(f"{folder}: --algorithm={simulation.spec.name} has no uploads to attack")
     wanted = rounds_wanted(_ROUNDS.value, config.run.rounds)
+    if not wanted:
+        raise InputError(f"--rounds={','.join(_ROUNDS.value)}: the run has {config.run.rounds}")
     clients = attacked_clients(simulation, _CLIENTS.value)
     some = clients[: _THOROUGH.value]
 

@@ -5,6 +5,7 @@ config.json      every setting in force, the environment, sizes and a hash of th
                  run was resumed with others, what these were up to which round (``earlier``)
 metrics.jsonl    a flat object per evaluated round; the same numbers from the same seeds
 timings.jsonl    seconds per evaluated round, apart because they never repeat
+attacks.jsonl    a figure of an attack per line, where --attack_every asks for them
 per_user.csv     a row per user, at the end
 summary.json     the run's figures, at the end
 checkpoints/     what the run can be resumed from (pfr_jax.checkpoint)
@@ -29,7 +30,7 @@ import pandas as pd
 from pfr_jax.errors import InputError
 from pfr_jax.runs.checkpoints.identity import differing_ratings, differing_settings
 
-LOGS = ("metrics.jsonl", "timings.jsonl")
+LOGS = ("metrics.jsonl", "timings.jsonl", "attacks.jsonl")
 FILES = ("config.json", *LOGS, "per_user.csv", "summary.json")
 FOLDERS = ("checkpoints", "checkpoints_retrained")
 LOCK = ".lock"  # held while a process writes here
@@ -146,11 +147,12 @@ class RunFolder:
                     place.rmdir()
 
     def logged(self) -> dict[str, dict[str, Any]]:
-        """Size and SHA-256 of each log as it stands; on return all of it is on the disk."""
+        """Size and SHA-256 of each log that there is; on return all of it is on the disk."""
         found = {}
         for name in LOGS:
             path = self.path / name
-            path.touch()
+            if not path.exists():
+                continue
             with path.open("rb") as file:
                 total = hashlib.file_digest(file, "sha256").hexdigest()
                 os.fsync(file.fileno())
@@ -193,6 +195,9 @@ class RunFolder:
                     f"{was['bytes']} bytes have changed"
                 )
             os.truncate(path, was["bytes"])
+        for name in LOGS:
+            if name not in logged:
+                (self.path / name).unlink(missing_ok=True)
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Writes a whole JSON file at once; what is not finite becomes null."""
@@ -208,6 +213,13 @@ class RunFolder:
             return
         with (self.path / name).open("a") as file:
             file.write(json.dumps(_plain(content)) + "\n")
+
+    def lines(self, name: str) -> list[dict[str, Any]]:
+        """What has been appended to a log so far; [] where there is none."""
+        path = self.path / name
+        if not path.exists():
+            return []
+        return [json.loads(line) for line in path.read_text().splitlines()]
 
     def write_table(self, name: str, columns: dict[str, np.ndarray]) -> None:
         """Writes columns of equal length as csv."""

@@ -13,6 +13,8 @@ from pfr_jax.evaluation.evaluate import (
     Evaluation,
     judge_baselines,
 )
+from pfr_jax.privacy.attacks.catalog import ATTACKS, attack, attacked_clients
+from pfr_jax.privacy.attacks.view import Watcher
 from pfr_jax.privacy.report import epsilon_spent
 from pfr_jax.runs.baselines import (
     Baselines,
@@ -32,6 +34,8 @@ from pfr_jax.simulation.ledger import Traffic
 from pfr_jax.simulation.loop import simulate
 from pfr_jax.simulation.records import Begin, RoundRecord
 from pfr_jax.simulation.setup import Simulation
+
+ATTACKED = 100  # clients, by --attack_every
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,9 @@ def trained(
         outcome = Outcome(outcome.selected, outcome.last, retrained)
     folder.write_table("per_user.csv", per_user(simulation, progress.totals, outcome))
     content = summary(simulation, progress.totals, outcome, references, progress.reached)
+    if content["privacy"] and (found := folder.lines("attacks.jsonl")):
+        last = [row for row in found if row["round"] == found[-1]["round"]]
+        content["privacy"]["attacks"] = last
     folder.write_json("summary.json", content)
     return Report(simulation, progress.totals, outcome, references, content)
 
@@ -184,6 +191,9 @@ class Training:
             state = self._checkpoints.restore(self.saved)
             begin = Begin(state, done, self.progress.best, self.progress.fruitless)
         run, task = self._simulation.config.run, self._simulation.task
+        attacker = None
+        if run.attack_every and self._logs:
+            attacker = Watcher(self._simulation, begin.state if begin else None)
         reference = to_reach[task.to_reach(to_reach)] if to_reach else None
         watch = display(self._console, what, task.heading, done, rounds)
         # Without checkpoints nothing is gained by going on to the end of a round.
@@ -198,8 +208,22 @@ class Training:
                     _log(self._folder, record, self.progress.totals, spent)
                 found = record.evaluation.validation if record.evaluation else None
                 show(record, getattr(found, task.figure) if found else None)
+                if attacker:
+                    self._attack(attacker, record)
                 if self._checkpoints:
                     self._checkpoint(record, schedule)
+
+    def _attack(self, watcher: Watcher, record: RoundRecord) -> None:
+        """Looks at a round, and if it is time for it writes what the server learns."""
+        watcher.add(record)
+        every, simulation = self._simulation.config.run.attack_every, self._simulation
+        if record.round % every and record.round != self._rounds:
+            return
+        clients = attacked_clients(simulation, ATTACKED)
+        state, round, quick = record.state, record.round, [a for a in ATTACKS if not a.takes_long]
+        for row in attack(simulation, state, round, watcher.views, clients, quick):
+            del row["seconds"]  # the same run has the same files
+            self._folder.append_line("attacks.jsonl", row)
 
     def _checkpoint(self, record: RoundRecord, schedule: Schedule) -> None:
         """Writes one if it is time for it. Raises Stopped if the run has been asked to."""
