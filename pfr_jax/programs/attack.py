@@ -1,7 +1,7 @@
 """Measures what the server learns of a run's clients from what it is sent.
 
     pfr attack runs/mine
-    pfr attack runs/mine --rounds=0,20,100 --clients=100
+    pfr attack runs/mine --after=0,20,100 --clients=100
 
 The run is trained once more from its settings, which gives the same numbers, and attacked when so
 many rounds are done. A table is shown, and all rows are written to attacks.json in the run's
@@ -28,8 +28,8 @@ from pfr_jax.simulation.loop import initial_state, simulate
 from pfr_jax.simulation.setup import prepare
 
 ARGUMENTS = ("RUN",)  # what stands beside the flags: the folder of a run
-_ROUNDS = flags.DEFINE_list(
-    "rounds", ["0", "20", "100", "last"], "Attack when so many rounds are done; last: all of them."
+_AFTER = flags.DEFINE_list(
+    "after", ["0", "20", "100", "last"], "Attack when so many rounds are done; last: all of them."
 )
 _CLIENTS = flags.DEFINE_integer("clients", 100, "How many clients are attacked.", 1)
 _THOROUGH = flags.DEFINE_integer(
@@ -56,9 +56,9 @@ def attacks_of(folder: Path) -> list[dict[str, Any]]:
     simulation = prepare(config, *load_ratings(config.data))
     if simulation.spec.centralized:
         raise InputError(f"{folder}: --algorithm={simulation.spec.name} has no uploads to attack")
-    wanted = rounds_wanted(_ROUNDS.value, config.run.rounds)
+    wanted = rounds_wanted(_AFTER.value, config.run.rounds)
     if not wanted:
-        raise InputError(f"--rounds={','.join(_ROUNDS.value)}: the run has {config.run.rounds}")
+        raise InputError(f"--after={','.join(_AFTER.value)}: the run has {config.run.rounds}")
     clients = attacked_clients(simulation, _CLIENTS.value)
     some = clients[: _THOROUGH.value]
 
@@ -86,7 +86,7 @@ def rounds_wanted(texts: Sequence[str], rounds: int) -> set[int]:
     try:
         wanted = {rounds if text == "last" else int(text) for text in texts}
     except ValueError:
-        raise InputError(f"--rounds={','.join(texts)}: want numbers of rounds, or last") from None
+        raise InputError(f"--after={','.join(texts)}: want numbers of rounds, or last") from None
     if min(wanted, default=-1) < 0:
-        raise InputError(f"--rounds={','.join(texts)}: want numbers from 0 on, or last")
+        raise InputError(f"--after={','.join(texts)}: want numbers from 0 on, or last")
     return {number for number in wanted if number <= rounds}

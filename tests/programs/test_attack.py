@@ -26,7 +26,7 @@ def pfr(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_a_run_is_attacked(tmp_path: Path) -> None:
     run = pfr("run", *TINY, f"--output_dir={tmp_path}/run")
     assert run.returncode == 0, run.stderr
-    found = pfr("attack", f"{tmp_path}/run", "--rounds=0,2,last,100", "--thorough_clients=0")
+    found = pfr("attack", f"{tmp_path}/run", "--after=0,2,last,100", "--thorough_clients=0")
     assert found.returncode == 0, found.stderr
     assert "What the server learns" in found.stdout
     rows = json.loads((tmp_path / "run" / "attacks.json").read_text())
@@ -40,7 +40,7 @@ def test_rounds() -> None:
     assert rounds_wanted(["0", "20", "last"], 50) == {0, 20, 50}
     assert rounds_wanted(["100"], 50) == set()
     for wrong in (["x"], ["-1"], []):
-        with pytest.raises(InputError, match="--rounds"):
+        with pytest.raises(InputError, match="--after"):
             rounds_wanted(wrong, 50)
 
 

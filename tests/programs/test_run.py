@@ -122,7 +122,7 @@ def runs(place) -> dict[str, Finished]:
 def test_a_run_leaves_its_five_files(runs):
     done = runs["first"]
     assert (done.status, done.err) == (0, "")
-    assert visible(done.folder) == {*FILES, "checkpoints"}
+    assert visible(done.folder) == {*FILES, "checkpoints"} - {"attacks.jsonl"}
     assert str(done.folder) in done.out
     config = done.json("config.json")
     assert config["hidden_sizes"] == [8, 4] and config["rounds"] == 8
@@ -177,6 +177,7 @@ def test_summary(runs):
         "baselines_validation",
         "reached",
         "client_costs",
+        "privacy",
         "clients_not_taken",
         "bytes_up_total",
         "bytes_down_total",
