@@ -1,0 +1,1 @@
+"""What a curious server finds out from what it is sent."""
