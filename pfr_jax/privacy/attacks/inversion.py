@@ -7,8 +7,9 @@ c W + sum_k a_k e_k (x) h_k (see ``ratings``). So
    RANSAC;
 2. with them the hidden layer of every step is known, hence its features h_k, in the order in which
    they fit;
-3. e_k = s_k slope (p_k - r) has one r per item and one clip factor s_k per step: least squares over
-   the clip factors and the few free numbers of each h_k in the space of the rows; r is linear in it.
+3. e_k = s_k slope (p_k - r) has one r per item and one clip factor s_k per step: least squares
+   over the clip factors and the few free numbers of each h_k in the space of the rows; r is linear
+   in it.
 
 Written for autoencoders with one hidden layer in the decoder and for clients whose momentum starts
 at 0. Of several members one is enough: they are trained on the same targets.
@@ -207,9 +208,7 @@ def _best_length(
     return float(fine.fun), float(fine.x)
 
 
-def solve(
-    seen: Seen, features: np.ndarray, space: np.ndarray, coordinates: np.ndarray
-) -> Solution:
+def solve(seen: Seen, features: np.ndarray, space: np.ndarray, coordinates: np.ndarray) -> Solution:
     """Least squares on the rows, which begin at these features f64[K, H + 1].
 
     With features and clip factors given, the errors of all steps are linear in the ratings r.

@@ -2,11 +2,11 @@
 order, and stars from values.
 
 The server knows what it sends and what it sets: the shared part, rate, epochs, optimizer, decay,
-the mean of all ratings, the effects of items and the scale. It does not know ratings, the user's own
-part of the centre, the encoder, dropout's masks or clip factors. An item's row changes by
+the mean of all ratings, the effects of items and the scale. It does not know ratings, the user's
+own part of the centre, the encoder, dropout's masks or clip factors. An item's row changes by
 c W + sum_k a_k e_k h_k, where h_k are the features of local step k with a 1 for the bias, and
-e_k = s_k slope (prediction - target); c and a_k are public (``trajectory``).
-Legend: n ratings of the client, H features of a member, K local steps.
+e_k = s_k slope (prediction - target); c and a_k are public (``trajectory``). Biases are taken to
+decay like weights. Legend: n ratings of the client, H features of a member, K local steps.
 """
 
 from collections.abc import Mapping
@@ -94,6 +94,7 @@ def check(simulation: Simulation) -> None:
         "--client_optimizer: only changes by sgd are attacked": config.client.client_optimizer
         != "sgd",
         "--feedback: only stars are attacked": not simulation.task.adds_center,
+        "--scale: only ratings in steps are attacked": simulation.ratings.scale.step is None,
         "--num_clients: only clients of one user are attacked": not one_user,
     }
     for text, here in obstacles.items():
@@ -114,9 +115,7 @@ def see(
         return _seen(simulation, state, items, rows[items], round, member)
     items = np.asarray(payload.items[0])
     there = np.flatnonzero(items < simulation.model.num_items)
-    of_client = {
-        name: leaf[0] for name, leaf in leaves(payload.delta).items() if "/item_" in name
-    }
+    of_client = {name: leaf[0] for name, leaf in leaves(payload.delta).items() if "/item_" in name}
     rows = item_rows(of_client, member)[there]
     return _seen(simulation, state, items[there], rows, round, member)
 
@@ -136,7 +135,7 @@ def _seen(
 
 
 def public_change(simulation: Simulation, round: int) -> np.ndarray:
-    """The coefficients of the shared part over its beginning and the K gradients, f64[K + 1, 1 + K].
+    """The shared part's coefficients over its beginning and the K gradients, f64[K + 1, 1 + K].
 
     A client that carries its momentum is taken to be in its first round.
     """
@@ -233,7 +232,7 @@ def to_stars(values: np.ndarray, scale: Scale, around: float) -> np.ndarray:
     those with which fewest leave the scale, and of these those nearest to ``around``. (A user's
     part is a mean shrunk towards that of all users, so the values' sum tells it.)
     """
-    low, high, step = scale.low, scale.high, scale.step
+    low, high, step = scale.low, scale.high, step_of(scale)
     turns = np.exp(-2j * np.pi * (values - low) / step).mean() if len(values) else 1.0
     fraction = np.angle(turns) / (2 * np.pi) * step
     offsets = fraction + step * np.arange(-CANDIDATES, CANDIDATES + 1)
@@ -245,5 +244,11 @@ def to_stars(values: np.ndarray, scale: Scale, around: float) -> np.ndarray:
 
 def nearest(ratings: np.ndarray, scale: Scale) -> np.ndarray:
     """The nearest of the scale's ratings."""
-    whole = np.round((ratings - scale.low) / scale.step)
-    return np.clip(whole * scale.step + scale.low, scale.low, scale.high)
+    whole = np.round((ratings - scale.low) / step_of(scale))
+    return np.clip(whole * step_of(scale) + scale.low, scale.low, scale.high)
+
+
+def step_of(scale: Scale) -> float:
+    """Of a scale that has steps."""
+    assert scale.step is not None, "see check"
+    return scale.step
