@@ -234,7 +234,8 @@ def solve(seen: Seen, features: np.ndarray, space: np.ndarray, coordinates: np.n
         return r, coordinates - base - r[:, None] * line
 
     def residual(x: np.ndarray) -> np.ndarray:
-        return np.nan_to_num(fit(x)[1].reshape(-1) / size, nan=1e3)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.nan_to_num(fit(x)[1].reshape(-1) / size, nan=1e3)
 
     guess = ((features @ space.T - origin) @ free.T).reshape(-1)
     tight = {"xtol": 1e-15, "ftol": 1e-15, "gtol": 1e-15}
