@@ -13,7 +13,8 @@ from pfr_jax.client.block import Payload
 from pfr_jax.client.local_training import Parts
 from pfr_jax.data.table import Scale
 from pfr_jax.errors import InputError
-from pfr_jax.privacy.attacks.inversion import attack_inversion, invert, sparse_codes
+from pfr_jax.privacy.attacks.codes import sparse_vectors
+from pfr_jax.privacy.attacks.inversion import attack_inversion, invert
 from pfr_jax.privacy.attacks.ratings import (
     RatingsFound,
     attack_linear,
@@ -136,7 +137,7 @@ def test_inversion_without_codes_is_linear() -> None:
 def test_sparse_codes_are_found() -> None:
     rng = np.random.default_rng(0)
     codes = rng.normal(size=(4, 40)) * (rng.random((4, 40)) < 0.6)
-    found = sparse_codes(codes.T @ rng.normal(size=(4, 50)), 4, 0.4, rng)
+    found = sparse_vectors(codes.T @ rng.normal(size=(4, 50)), 4, 0.4, rng)
     codes /= np.linalg.norm(codes, axis=1, keepdims=True)
     assert np.allclose(np.abs(found @ codes.T).max(axis=0), 1, atol=1e-6)
 
