@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from pfr_jax.algorithms.federated import FederationState
@@ -142,13 +143,8 @@ def public_change(simulation: Simulation, round: int) -> np.ndarray:
     training = simulation.federation.side.training
     rate = float(simulation.federation.learning_rate(np.float32(round)))
     with jax.enable_x64(True):
-        path = trajectory(
-            training.optimizer.shared,
-            training.moves.shared,
-            False,
-            jax.numpy.asarray(rate, jax.numpy.float64),
-            training.proximal,
-        )
+        shared = training.optimizer.shared, training.moves.shared
+        path = trajectory(*shared, False, jnp.asarray(rate, jnp.float64), training.proximal)
         return np.asarray(path.change)
 
 
