@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,16 @@ import numpy as np
 from pfr_jax.algorithms.federated import FederationState
 from pfr_jax.errors import InputError
 from pfr_jax.privacy.attacks import canaries, item_sets
+from pfr_jax.privacy.attacks.inversion import attack_inversion
+from pfr_jax.privacy.attacks.ratings import (
+    RatingsFound,
+    attack_linear,
+    can_be_attacked,
+    linear_from_sum,
+    majority_share,
+)
 from pfr_jax.privacy.attacks.record import Attack, Finding, Scene
-from pfr_jax.privacy.attacks.view import CohortView
+from pfr_jax.privacy.attacks.view import CohortView, Payloads, rounds_of
 from pfr_jax.seeding import Stream, permutation
 from pfr_jax.simulation.setup import Simulation
 
@@ -62,6 +71,37 @@ def _of_many_sums(scene: Scene) -> list[Finding]:
     return _compared(scene, item_sets.from_many_sums(scene.views, scene.sets, clients))
 
 
+def _ratings(scene: Scene, found: list[RatingsFound]) -> list[Finding]:
+    """Of ratings recovered exactly, beside the most frequent one."""
+    count = sum(one.count for one in found)
+    if not count:
+        return []
+    share, chance = sum(one.exact for one in found) / count, majority_share(scene.simulation)
+    return [Finding("ratings exact", share, chance, len(found))]
+
+
+def _ratings_of_uploads(scene: Scene, invert: bool) -> list[Finding]:
+    payloads, found, clients = Payloads(scene.simulation), [], scene.clients
+    if scene.simulation.federation.side.carry.shared:  # earlier momenta are not in this upload
+        clients = clients[rounds_of(scene.simulation, scene.state)[clients] == 0]
+    for client in clients.tolist():
+        at = scene.simulation, scene.state, payloads(scene.state, client, scene.round), client
+        found.append(
+            attack_inversion(*at, scene.round, scene.rng)
+            if invert
+            else attack_linear(*at, scene.round)
+        )
+    return _ratings(scene, found)
+
+
+def _ratings_of_a_sum(scene: Scene) -> list[Finding]:
+    if not scene.views or (change := scene.views[-1].change) is None:
+        return []
+    there = scene.views[-1].clients[: len(scene.clients)].tolist()
+    at = scene.simulation, scene.state, change
+    return _ratings(scene, [linear_from_sum(*at, client, scene.round) for client in there])
+
+
 def _of_canaries(scene: Scene) -> list[Finding]:
     if not scene.round:
         return []
@@ -69,11 +109,31 @@ def _of_canaries(scene: Scene) -> list[Finding]:
     return [Finding("lower bound on epsilon", found.epsilon, 0.0, found.canaries)]
 
 
+PROTOCOL = "what it sends and sets itself: the shared part, rates, epochs, effects of items"
 POPULARITY = "how many of the others have rated each item"
 ATTACKS = (
     Attack("item set, one upload", POPULARITY, sees_uploads, _of_rows),
     Attack("item set, one sum", f"{POPULARITY}, who took part", sees_sums, _of_one_sum),
     Attack("item set, all sums", f"{POPULARITY}, who took part", sees_sums, _of_many_sums),
+    Attack(
+        "ratings, one upload, first order",
+        PROTOCOL,
+        lambda simulation: sees_uploads(simulation) and can_be_attacked(simulation),
+        partial(_ratings_of_uploads, invert=False),
+    ),
+    Attack(
+        "ratings, one upload, inversion",
+        PROTOCOL,
+        lambda simulation: sees_uploads(simulation) and can_be_attacked(simulation),
+        partial(_ratings_of_uploads, invert=True),
+        takes_long=True,
+    ),
+    Attack(
+        "ratings, one sum",
+        f"{PROTOCOL}, who took part, and which items the client has rated",
+        lambda simulation: sees_sums(simulation) and can_be_attacked(simulation),
+        _ratings_of_a_sum,
+    ),
     Attack(
         "membership",
         "all other clients' uploads; canaries upload the worst there can be",

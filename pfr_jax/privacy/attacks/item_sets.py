@@ -74,7 +74,7 @@ def estimated_counts(view: CohortView, popular: np.ndarray) -> np.ndarray:
     """
     if view.counts is not None:
         return view.counts
-    size = np.square(view.change).sum(axis=1)
+    size = view.size
     expected = popular * len(view.clients)
     spread = expected * (1 - popular)
     # A least-squares line, and the variance around it that the choice of the cohort leaves.

@@ -103,6 +103,15 @@ def check(simulation: Simulation) -> None:
             raise InputError(text)
 
 
+def can_be_attacked(simulation: Simulation) -> bool:
+    """Whether ``check`` finds nothing in the way."""
+    try:
+        check(simulation)
+    except InputError:
+        return False
+    return "item" not in simulation.spec.private_sides
+
+
 def see(
     simulation: Simulation, state: FederationState, payload: Payload, round: int, member: int = 0
 ) -> Seen:
@@ -168,6 +177,8 @@ def linear(seen: Seen) -> np.ndarray:
     if not len(seen.items):
         return np.zeros(0)
     h = np.linalg.svd(seen.rest, full_matrices=False)[2][0]
+    if not h[-1]:  # biases are not uploaded: it cannot tell how large h is
+        return np.zeros(len(seen.items))
     h = h / h[-1]
     error = seen.rest @ h / (h @ h) / seen.change[-1, 1:].sum()
     return np.asarray(seen.weights @ h - error / seen.slope)

@@ -1,9 +1,10 @@
 """What the server sees of clients: every upload, or sums over cohorts.
 
 Attacks are given these and what they say that they know besides. Legend: I items, C clients of a
-cohort, k numbers of an item's row.
+cohort.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,8 +25,10 @@ class CohortView:
     """What the server received of a round, under secure sums; and who took part."""
 
     clients: np.ndarray  # i64[C]
-    change: np.ndarray  # f64[I, k], the mean change of all numbers of the items' rows
+    size: np.ndarray  # f64[I], the squared length of an item's change, all its numbers together
     counts: np.ndarray | None  # f64[I], clients that handed over a row; None: it is not told
+    # The change itself, by leaf: f64[I, ...], up to a factor of the row; None: of an earlier round
+    change: dict[str, np.ndarray] | None = None
 
 
 class Watcher:
@@ -40,25 +43,32 @@ class Watcher:
         self._simulation = simulation
         self.views: list[CohortView] = []
         begin = state or initial_state(simulation)
-        self._rows, self._step = _item_rows(begin.server.shared), np.zeros(())
+        self._rows = _item_rows(begin.server.shared)
+        self._step = {path: np.zeros(()) for path in self._rows}
 
     def add(self, record: RoundRecord) -> None:
         """Looks at a round; its state is not used up."""
         server = self._simulation.config.server
         rows = _item_rows(record.state.server.shared)
-        step = rows - self._rows
-        mean = step - server.server_momentum * self._step
+        step = {path: rows[path] - self._rows[path] for path in rows}
+        change = {path: step[path] - server.server_momentum * self._step[path] for path in rows}
         self._rows, self._step = rows, step
+        size = sum(np.square(leaf).reshape(len(leaf), -1).sum(axis=1) for leaf in change.values())
         counts = None
         if self._simulation.config.server.denominator != "expected":
             counts = counts_of(self._simulation, record.clients)
-        self.views.append(CohortView(record.clients, mean, counts))
+        if self.views:  # the last one alone is kept whole
+            self.views[-1] = dataclasses.replace(self.views[-1], change=None)
+        self.views.append(CohortView(record.clients, np.asarray(size), counts, change))
 
 
-def _item_rows(shared: Any) -> np.ndarray:
-    """All numbers of the items' rows, f64[I, k]."""
-    leaves = [np.asarray(leaf) for path, leaf in flatten(shared).items() if of_items(path)]
-    return np.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], 1).astype(np.float64)
+def _item_rows(shared: Any) -> dict[str, np.ndarray]:
+    """All leaves of items' rows, f64[I, ...]."""
+    return {
+        path: np.asarray(leaf, np.float64)
+        for path, leaf in flatten(shared).items()
+        if of_items(path)
+    }
 
 
 def counts_of(simulation: Simulation, clients: np.ndarray) -> np.ndarray:
@@ -75,6 +85,17 @@ def rows_of(simulation: Simulation, client: int) -> np.ndarray:
     bucket = population.buckets[population.bucket_of[client]]
     items = np.asarray(bucket.items[population.slot_of[client]])
     return items[items < simulation.model.num_items]
+
+
+def rounds_of(simulation: Simulation, state: FederationState) -> np.ndarray:
+    """Rounds that each client has taken part in, i64[N]."""
+    population = simulation.population
+    rounds = np.zeros(population.num_clients, np.int64)
+    for bucket, states in zip(population.buckets, state.clients, strict=True):
+        client = np.asarray(bucket.client)
+        real = client < len(rounds)
+        rounds[client[real]] = np.asarray(states.rounds)[real]
+    return rounds
 
 
 class Payloads:
