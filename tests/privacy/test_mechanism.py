@@ -74,10 +74,10 @@ def weighted_norm(simulation: Simulation, a: CohortSum, b: CohortSum) -> float:
     [
         {},
         {"engine": "active_rows"},
-        {"members": 2},
-        {"algorithm": "fedavg"},
+        pytest.param({"members": 2}, marks=pytest.mark.slow),
+        pytest.param({"algorithm": "fedavg"}, marks=pytest.mark.slow),
         {"deterministic_sum": True},
-        {"num_clients": 6, "cohort_fraction": 1.0},
+        pytest.param({"num_clients": 6, "cohort_fraction": 1.0}, marks=pytest.mark.slow),
     ],
     ids=str,
 )
@@ -99,6 +99,7 @@ def test_no_client_moves_the_sum_by_more_than_the_clip(
     )
 
 
+@pytest.mark.slow
 def test_absurd_clients_do_not_move_it_either(keep_sums: None) -> None:
     """Changes that overflow are not taken; huge ones are clipped."""
     for rate in (1e3, 1e30):
@@ -174,6 +175,7 @@ def test_groups_without_weight_stay_at_home(keep_sums: None) -> None:
     assert still == {name for name in sums if not name.endswith("item_kernel")}
 
 
+@pytest.mark.slow
 def test_a_wide_clip_without_noise_is_the_plain_federation() -> None:
     """And both engines agree with noise."""
 
@@ -196,6 +198,7 @@ def test_a_wide_clip_without_noise_is_the_plain_federation() -> None:
             np.testing.assert_allclose(a[name], b[name], rtol=2e-4, atol=2e-6, err_msg=name)
 
 
+@pytest.mark.slow
 def test_the_norm_follows_the_quantile() -> None:
     """Without noise on the counts, half of the clients end within it."""
     simulation = private(

@@ -139,6 +139,7 @@ def test_a_watcher_undoes_the_servers_steps() -> None:
     assert watcher.views[0].change is None
 
 
+@pytest.mark.slow
 def test_attacks_that_apply() -> None:
     """What each server sees decides; nothing is found before there is something to see."""
 
