@@ -93,7 +93,7 @@ def build_federation(
         engine=engine,
         side=side,
         server_optimizer=optimizers.server_optimizer(
-            _quieter(config.server, mechanism, config.privacy.step_noise)
+            quieter(config.server, mechanism, config.privacy.step_noise)
         ),
         denominator=DENOMINATORS[config.server.denominator],
         learning_rate=optimizers.client_learning_rate(client, config.run.rounds),
@@ -126,7 +126,7 @@ def mechanism_of(
     )
 
 
-def _quieter(server: ServerConfig, mechanism: Mechanism | None, most: float) -> ServerConfig:
+def quieter(server: ServerConfig, mechanism: Mechanism | None, most: float) -> ServerConfig:
     """With a rate by which the noise of a step stays below ``most``; 0: as it is."""
     if mechanism is None or not most or not mechanism.noise_multiplier:
         return server

@@ -30,8 +30,9 @@ def sees_uploads(simulation: Simulation) -> bool:
 
 
 def sees_sums(simulation: Simulation) -> bool:
-    """Sums are all that the server is sent."""
-    return simulation.config.privacy.hides_clients
+    """Sums are all that the server is sent; of steps that ``Watcher`` can undo."""
+    config = simulation.config
+    return config.privacy.hides_clients and config.server.server_optimizer == "sgd"
 
 
 def _compared(scene: Scene, scores: dict[int, np.ndarray]) -> list[Finding]:
@@ -81,6 +82,8 @@ def _ratings(scene: Scene, found: list[RatingsFound]) -> list[Finding]:
 
 
 def _ratings_of_uploads(scene: Scene, invert: bool) -> list[Finding]:
+    if scene.round >= scene.simulation.config.run.rounds:  # no upload comes after the last round
+        return []
     payloads, found, clients = Payloads(scene.simulation), [], scene.clients
     if scene.simulation.federation.side.carry.shared:  # earlier momenta are not in this upload
         clients = clients[rounds_of(scene.simulation, scene.state)[clients] == 0]
@@ -95,11 +98,12 @@ def _ratings_of_uploads(scene: Scene, invert: bool) -> list[Finding]:
 
 
 def _ratings_of_a_sum(scene: Scene) -> list[Finding]:
-    if not scene.views or (change := scene.views[-1].change) is None:
+    last = scene.views[-1] if scene.views else None
+    if last is None or last.change is None or last.sent is None:
         return []
-    there = scene.views[-1].clients[: len(scene.clients)].tolist()
-    at = scene.simulation, scene.state, change
-    return _ratings(scene, [linear_from_sum(*at, client, scene.round) for client in there])
+    there = last.clients[: len(scene.clients)].tolist()
+    at = scene.simulation, last.sent, last.change
+    return _ratings(scene, [linear_from_sum(*at, client, scene.round - 1) for client in there])
 
 
 def _of_canaries(scene: Scene) -> list[Finding]:

@@ -66,18 +66,19 @@ def attack_linear(
 
 def linear_from_sum(
     simulation: Simulation,
-    state: FederationState,
+    sent: Mapping[str, np.ndarray],
     delta: Mapping[str, np.ndarray],
     client: int,
     round: int,
 ) -> RatingsFound:
     """The same on the sum over a cohort, given which items the client rated.
 
-    ``delta`` are the summed leaves over all items, by their names.
+    ``sent`` and ``delta`` are leaves over all items, by their names: as the server sent them, and
+    their summed changes.
     """
     items = true_ratings(simulation, client)[0]
     sums = item_rows(delta, 0)[items]
-    seen = _seen(simulation, state, items, sums, round, member=0)
+    seen = _seen(simulation, sent, items, sums, round, member=0)
     return judge(simulation, client, items, linear(seen))
 
 
@@ -117,28 +118,29 @@ def see(
 ) -> Seen:
     """What a block's payload shows of the client in its first place."""
     check(simulation)
+    sent = leaves(state.server.shared)
     if payload.items is None:  # all rows; those that gradients changed are the client's
         rows = item_rows(leaves(payload.delta), member)
-        every = _seen(simulation, state, np.arange(len(rows)), rows, round, member)
+        every = _seen(simulation, sent, np.arange(len(rows)), rows, round, member)
         length = np.linalg.norm(every.rest, axis=1)
         items = np.flatnonzero(length > 1e-5 * length.max())
-        return _seen(simulation, state, items, rows[items], round, member)
+        return _seen(simulation, sent, items, rows[items], round, member)
     items = np.asarray(payload.items[0])
     there = np.flatnonzero(items < simulation.model.num_items)
     of_client = {name: leaf[0] for name, leaf in leaves(payload.delta).items() if "/item_" in name}
     rows = item_rows(of_client, member)[there]
-    return _seen(simulation, state, items[there], rows, round, member)
+    return _seen(simulation, sent, items[there], rows, round, member)
 
 
 def _seen(
     simulation: Simulation,
-    state: FederationState,
+    sent: Mapping[str, np.ndarray],
     items: np.ndarray,
     rows: np.ndarray,
     round: int,
     member: int,
 ) -> Seen:
-    weights = item_rows(leaves(state.server.shared), member)[items]
+    weights = item_rows(sent, member)[items]
     loss, count = simulation.federation.side.training.loss, max(len(items), 1)
     slope = 2 / (loss.usual if isinstance(loss, ByRating) else count)
     return Seen(items, weights, rows, public_change(simulation, round), slope)

@@ -15,6 +15,8 @@ from pfr_jax.algorithms.federated import FederationState, train_block, train_sta
 from pfr_jax.client.block import Payload
 from pfr_jax.client.local_training import Parts
 from pfr_jax.models.item_rows import flatten, of_items
+from pfr_jax.server import COUNTING, DENOMINATORS
+from pfr_jax.simulation.federation import quieter
 from pfr_jax.simulation.loop import initial_state, key_of_round
 from pfr_jax.simulation.records import RoundRecord
 from pfr_jax.simulation.setup import Simulation
@@ -25,17 +27,17 @@ class CohortView:
     """What the server received of a round, under secure sums; and who took part."""
 
     clients: np.ndarray  # i64[C]
-    size: np.ndarray  # f64[I], the squared length of an item's change, all its numbers together
+    size: np.ndarray  # f64[I], the squared length of an item's summed change, all its numbers
     counts: np.ndarray | None  # f64[I], clients that handed over a row; None: it is not told
-    # The change itself, by leaf: f64[I, ...], up to a factor of the row; None: of an earlier round
+    # The summed change itself, by leaf: f64[I, ...]; None: of an earlier round
     change: dict[str, np.ndarray] | None = None
+    sent: dict[str, np.ndarray] | None = None  # likewise, what the server sent before
 
 
 class Watcher:
     """Makes a ``CohortView`` of every round, from what the server itself has before and after.
 
-    A server knows its own steps, so that it can undo them: the change of its parameters is the
-    cohort's mean change by its rate and momentum.
+    A server knows its own steps, so that it can undo them: divisor, rate and momentum.
     """
 
     def __init__(self, simulation: Simulation, state: FederationState | None = None) -> None:
@@ -51,15 +53,32 @@ class Watcher:
         server = self._simulation.config.server
         rows = _item_rows(record.state.server.shared)
         step = {path: rows[path] - self._rows[path] for path in rows}
-        change = {path: step[path] - server.server_momentum * self._step[path] for path in rows}
-        self._rows, self._step = rows, step
-        size = sum(np.square(leaf).reshape(len(leaf), -1).sum(axis=1) for leaf in change.values())
         counts = None
-        if self._simulation.config.server.denominator != "expected":
+        if server.denominator in COUNTING:
             counts = counts_of(self._simulation, record.clients)
+        divisor = self._divisor(counts, len(record.clients))
+        change = {
+            path: (step[path] - server.server_momentum * self._step[path]) * _per_row(divisor, leaf)
+            for path, leaf in rows.items()
+        }
+        sent, self._rows, self._step = self._rows, rows, step
+        size = sum(np.square(leaf).reshape(len(leaf), -1).sum(axis=1) for leaf in change.values())
         if self.views:  # the last one alone is kept whole
-            self.views[-1] = dataclasses.replace(self.views[-1], change=None)
-        self.views.append(CohortView(record.clients, np.asarray(size), counts, change))
+            self.views[-1] = dataclasses.replace(self.views[-1], change=None, sent=None)
+        self.views.append(CohortView(record.clients, np.asarray(size), counts, change, sent))
+
+    def _divisor(self, counts: np.ndarray | None, clients: int) -> np.ndarray:
+        """What the server's step divided the sum by, f64[I] or f64[]."""
+        config, federation = self._simulation.config, self._simulation.federation
+        rate = quieter(config.server, federation.side.mechanism, config.privacy.step_noise)
+        of: Any = np.float64(federation.expected or clients)
+        holders = np.zeros(self._simulation.model.num_items) if counts is None else counts
+        divisor = DENOMINATORS[config.server.denominator](of, holders)
+        return np.asarray(divisor, np.float64) / rate.server_learning_rate
+
+
+def _per_row(divisor: np.ndarray, leaf: np.ndarray) -> np.ndarray:
+    return divisor.reshape((-1,) + (1,) * (leaf.ndim - 1))
 
 
 def _item_rows(shared: Any) -> dict[str, np.ndarray]:

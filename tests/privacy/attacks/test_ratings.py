@@ -18,6 +18,7 @@ from pfr_jax.privacy.attacks.inversion import attack_inversion, invert
 from pfr_jax.privacy.attacks.ratings import (
     RatingsFound,
     attack_linear,
+    leaves,
     linear_from_sum,
     majority_share,
     to_stars,
@@ -83,7 +84,7 @@ def test_of_the_sum_of_one_client() -> None:
         total = np.zeros((simulation.model.num_items + 1, *rows.shape[1:]))
         total[sent.items[0]] = rows
         output[f"decoder/output/{name}"] = total[:-1]
-    found = linear_from_sum(simulation, state, output, client, 0)
+    found = linear_from_sum(simulation, leaves(state.server.shared), output, client, 0)
     assert found == attack_linear(simulation, state, sent, client, 0)
     assert found.whole and found.count == simulation.population.rows[client]
 
