@@ -15,6 +15,7 @@ from pfr_jax.privacy.attacks.ratings import (
     RatingsFound,
     attack_linear,
     can_be_attacked,
+    guess_by_effects,
     linear_from_sum,
     majority_share,
 )
@@ -72,12 +73,16 @@ def _of_many_sums(scene: Scene) -> list[Finding]:
     return _compared(scene, item_sets.from_many_sums(scene.views, scene.sets, clients))
 
 
-def _ratings(scene: Scene, found: list[RatingsFound]) -> list[Finding]:
-    """Of ratings recovered exactly, beside the most frequent one."""
+def _ratings(scene: Scene, clients: list[int], found: list[RatingsFound]) -> list[Finding]:
+    """Of ratings recovered exactly, beside the better of two guesses: the most frequent rating, and
+    what the public effects of items say."""
     count = sum(one.count for one in found)
     if not count:
         return []
-    share, chance = sum(one.exact for one in found) / count, majority_share(scene.simulation)
+    guesses = [guess_by_effects(scene.simulation, client) for client in clients]
+    by_effects = sum(one.exact for one in guesses) / count
+    chance = max(majority_share(scene.simulation), by_effects)
+    share = sum(one.exact for one in found) / count
     return [Finding("ratings exact", share, chance, len(found))]
 
 
@@ -94,7 +99,7 @@ def _ratings_of_uploads(scene: Scene, invert: bool) -> list[Finding]:
             if invert
             else attack_linear(*at, scene.round)
         )
-    return _ratings(scene, found)
+    return _ratings(scene, clients.tolist(), found)
 
 
 def _ratings_of_a_sum(scene: Scene) -> list[Finding]:
@@ -103,7 +108,8 @@ def _ratings_of_a_sum(scene: Scene) -> list[Finding]:
         return []
     there = last.clients[: len(scene.clients)].tolist()
     at = scene.simulation, last.sent, last.change
-    return _ratings(scene, [linear_from_sum(*at, client, scene.round - 1) for client in there])
+    found = [linear_from_sum(*at, client, scene.round - 1) for client in there]
+    return _ratings(scene, there, found)
 
 
 def _of_canaries(scene: Scene) -> list[Finding]:

@@ -88,6 +88,12 @@ def majority_share(simulation: Simulation) -> float:
     return float(counts.max() / counts.sum())
 
 
+def guess_by_effects(simulation: Simulation, client: int) -> RatingsFound:
+    """What the public part of the centre says of a client's items, without any upload."""
+    items = true_ratings(simulation, client)[0]
+    return judge(simulation, client, items, np.zeros(len(items)))
+
+
 def check(simulation: Simulation) -> None:
     """Raises InputError where an upload is not what the attacks take it for."""
     config, population = simulation.config, simulation.population
