@@ -13,13 +13,16 @@ SEES = {
     "plain": "every client's upload: the rows of its items, and how each of them changed",
     "decoy": "every client's upload: the rows of its items among others, and how each changed",
     "secure_sum": "the sum of a cohort's uploads over the rows of all items, and who took part",
-    "dp": "the sum of a cohort's clipped uploads over the rows of all items, with noise",
+    "dp": "the sum of a cohort's clipped uploads over the rows of all items, with noise (and, with "
+    "--clip_quantile, a noised count)",
 }
 COUNTS = "how many of a cohort have rated each item"
 # What comes out beside the sums, and is neither hidden nor noised.
 BESIDES = (
     "figures on validation and test ratings, and what they select (the round, --model_shrinkage)",
     "the training loss, and how many clients took part, failed or were not taken",
+    "figures of baselines, and what is written of every user (per_user.csv)",
+    "which users and items have no training ratings, and the scores in their place",
 )
 
 
@@ -59,4 +62,9 @@ def sentences(found: Mapping[str, Any]) -> list[str]:
             f"accountant: {found['accountant']}. Figures on held-out ratings, what they select, "
             "losses and counts of clients are released without noise and not counted."
         )
+        if found["rate"] < 1:
+            said.append(
+                "That holds against whoever does not know which clients were in which cohort; to "
+                "whoever makes the sums, and knows, a client pays more."
+            )
     return said

@@ -91,6 +91,8 @@ def differing_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> lis
     for name, value in now.items():
         if name in free or before.get(name) == value:
             continue
+        if name == "release_multiplier":  # what it is in force is compared as "effects"
+            continue
         text = f"--{name} was {_as_given(before.get(name))}, is {_as_given(value)}"
         if name == "rounds" and now.get("epsilon") is not None:
             text += ": the noise was found for so many; --noise_multiplier may run on"
