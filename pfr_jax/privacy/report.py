@@ -14,7 +14,7 @@ SEES = {
     "decoy": "every client's upload: the rows of its items among others, and how each changed",
     "secure_sum": "the sum of a cohort's uploads over the rows of all items, and who took part",
     "dp": "the sum of a cohort's clipped uploads over the rows of all items, with noise (and, with "
-    "--clip_quantile, a noised count)",
+    "--clip_quantile, a noised count), and who took part",
 }
 COUNTS = "how many of a cohort have rated each item"
 # What comes out beside the sums, and is neither hidden nor noised.

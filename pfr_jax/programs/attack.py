@@ -82,7 +82,7 @@ def attacks_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def rounds_wanted(texts: Sequence[str], rounds: int) -> set[int]:
-    """--rounds as numbers; those that a run of so many rounds has."""
+    """--after as numbers; those that a run of so many rounds has."""
     try:
         wanted = {rounds if text == "last" else int(text) for text in texts}
     except ValueError:
