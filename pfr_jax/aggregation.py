@@ -73,17 +73,19 @@ def add_payload(total: PayloadSum, payload: Payload) -> PayloadSum:
     )
 
 
-def cohort_sum(total: PayloadSum, fixed_point: float | None, expected: float | None) -> CohortSum:
+def cohort_sum(
+    total: PayloadSum, fixed_point: float | None, expected: float | None, counts: bool
+) -> CohortSum:
     """What the server is told of a sum, as floats; nothing of it is noised.
 
     ``expected`` are the clients of a cohort in the mean, where these are counted instead of those
-    that came.
+    that came; ``counts``: how many clients hold a row is told, too.
     """
     delta, dtype = total.delta, total.clients.dtype
     if fixed_point:
         delta = jax.tree.map(lambda leaf: to_float(leaf, fixed_point, dtype), delta)
     clients = total.clients if expected is None else jnp.asarray(expected, dtype)
-    return CohortSum(delta, clients, total.holders)
+    return CohortSum(delta, clients, total.holders if counts else None)
 
 
 def noised_sum(
@@ -99,7 +101,7 @@ def noised_sum(
     How many clients were within ``clip`` is told where the mechanism's norm follows it, with noise
     too.
     """
-    plain = cohort_sum(total, fixed_point, expected)
+    plain = cohort_sum(total, fixed_point, expected, counts=False)
     within = None
     if mechanism.quantile:
         assert total.within is not None

@@ -14,17 +14,24 @@ import optax
 
 from pfr_jax.models.item_rows import Tree, map_rows
 
-Denominator = Callable[[jax.Array, Any], jax.Array]
 
-# (C, n_i) -> what the sum of item row i is divided by. The paper's plain mean is "clients". With
-# "expected", C are the clients of a cohort in the mean.
+@dataclass(frozen=True)
+class Denominator:
+    """What the sum of an item's row is divided by."""
+
+    divisor: Callable[[Any, Any], Any]  # (C, n_i) -> f[] or f[I]
+    counts: bool = False  # whether it needs n_i, which then the server is told
+
+
+# The paper's plain mean is "clients". With "expected", C are the clients of a cohort in the mean.
 DENOMINATORS: dict[str, Denominator] = {
-    "clients": lambda clients, holders: jnp.full_like(holders, clients),
-    "contributors": lambda clients, holders: jnp.maximum(holders, 1),
-    "sqrt": lambda clients, holders: jnp.sqrt(clients * jnp.maximum(holders, 1)),
-    "expected": lambda clients, holders: clients,
+    "clients": Denominator(lambda clients, holders: clients),
+    "contributors": Denominator(lambda clients, holders: jnp.maximum(holders, 1), counts=True),
+    "sqrt": Denominator(
+        lambda clients, holders: jnp.sqrt(clients * jnp.maximum(holders, 1)), counts=True
+    ),
+    "expected": Denominator(lambda clients, holders: clients),
 }
-COUNTING = frozenset({"contributors", "sqrt"})  # those that need the counts n_i
 
 
 @jax.tree_util.register_dataclass
@@ -63,7 +70,7 @@ def server_step(
     # Inverse once, behind a barrier: left to the compiler, a division is now one, now a product
     # with the inverse, and rounded otherwise on one device than on many.
     of_row, of_leaf = jax.lax.optimization_barrier(
-        (1 / denominator(clients, total.holders), 1 / clients)
+        (1 / denominator.divisor(clients, total.holders), 1 / clients)
     )
 
     def divide_rows(leaf: jax.Array) -> jax.Array:

@@ -88,8 +88,9 @@ def aggregate(shared, payloads, denominator="clients", optimizer=PLAIN):
     for one in payloads:
         total = add(total, one)
     state = ServerState(shared, optimizer.init(shared))
-    told = cohort_sum(total, None, None)
-    return step(state, told, DENOMINATORS[denominator], optimizer).shared["decoder"], total
+    of = DENOMINATORS[denominator]
+    told = cohort_sum(total, None, None, of.counts)
+    return step(state, told, of, optimizer).shared["decoder"], total
 
 
 def select(one: Changes, order) -> Changes:

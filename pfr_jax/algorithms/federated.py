@@ -118,7 +118,8 @@ def _serve(
     """The server's part of a round, from what it is told of the cohort's sum."""
     mechanism, fixed_point = federation.side.mechanism, federation.side.fixed_point
     if mechanism is None:
-        told = cohort_sum(total, fixed_point, federation.expected)
+        counts = federation.denominator.counts
+        told = cohort_sum(total, fixed_point, federation.expected, counts)
     else:
         assert federation.expected is not None and server.clip is not None
         told = noised_sum(total, fixed_point, federation.expected, mechanism, server.clip, key)

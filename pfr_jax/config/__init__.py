@@ -73,13 +73,8 @@ class Config:
     def _require_upload(self) -> None:
         """Refuses what does not go with --upload, with the reason."""
         upload, data, client, run = self.privacy.upload, self.data, self.client, self.run
-        spec = ALGORITHMS[run.algorithm]
-        uploads = bool(spec.shared) and not spec.centralized
+        self.privacy.require_uploads(ALGORITHMS[run.algorithm], client.compressor)
         obstacles = {
-            f"--algorithm={run.algorithm} uploads nothing": upload != "plain" and not uploads,
-            f"sums cannot be made of encoded uploads (--compressor={client.compressor})": (
-                self.privacy.hides_clients and client.compressor != "none"
-            ),
             "without partial compression no row tells what was rated": (
                 upload == "decoy" and not client.partial_compression
             ),
@@ -112,6 +107,9 @@ class Config:
                 f"--output_bias={self.model.output_bias} makes exact sums; take zero, or item with "
                 "--feedback=ranking": self.model.output_bias != "zero"
                 and (self.model.output_bias, data.feedback) != ("item", "ranking"),
+                "--step_noise knows the noise of a norm that stays and of plain steps; take "
+                "--clip_quantile=0 and --server_optimizer=sgd": self.privacy.step_noise > 0
+                and (self.privacy.clip_quantile > 0 or self.server.server_optimizer != "sgd"),
                 "--negative_sampling=popularity makes exact sums; take uniform": (
                     data.negative_sampling == "popularity"
                 ),

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from pfr_jax.algorithms.spec import AlgorithmSpec
 from pfr_jax.config.settings import option, require, require_positive
 
 
@@ -105,6 +106,27 @@ class PrivacyConfig:
             multiplier is None
             or (self.noise_multiplier is not None and 0 <= multiplier < math.inf),
             f"--release_multiplier={multiplier}: 0 or more, beside --noise_multiplier",
+        )
+        require(
+            not multiplier or self.noise_multiplier != 0,
+            f"--release_multiplier={multiplier}: --noise_multiplier=0 says that there is no noise "
+            "anywhere; leave it out",
+        )
+
+    def require_uploads(self, algorithm: AlgorithmSpec, compressor: str) -> None:
+        """Raises InputError where such clients upload nothing, or what no sum can be made of.
+
+        ``compressor`` is the name of what encodes uploads; "none": nothing does.
+        """
+        uploads = bool(algorithm.shared) and not algorithm.centralized
+        require(
+            self.upload == "plain" or uploads,
+            f"--upload={self.upload}: --algorithm={algorithm.name} uploads nothing",
+        )
+        require(
+            not self.hides_clients or compressor == "none",
+            f"--upload={self.upload}: sums cannot be made of encoded uploads "
+            f"(--compressor={compressor})",
         )
 
     @property

@@ -11,6 +11,7 @@ popular items.
 Legend: U users, I items, N ratings, T pairs.
 """
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -142,6 +143,30 @@ BY_POPULARITY = ColdRule(
     cold_item="these are listed last",
     both="these are listed last by popularity, too",
 )
+
+
+def by_releases(rule: ColdRule, popularity: np.ndarray | None) -> ColdRule:
+    """``rule`` under differential privacy, where nothing may be scored by exact sums.
+
+    No item is cold: to know which are takes exact counts. A cold user, who knows that it is, gets
+    the centre, which was released, or ``popularity`` (f64[I], released), or all items alike.
+    """
+
+    def fit(*given: Any) -> Fallback | None:
+        exact = rule.fit(*given)
+        if exact is None or not exact.cold_user.any():
+            return None
+        nothing = np.zeros_like(exact.item_score)
+        return Fallback(
+            cold_user=exact.cold_user,
+            cold_item=np.zeros_like(exact.cold_item),
+            user_score=np.zeros_like(exact.user_score),
+            item_score=nothing if popularity is None else popularity,
+        )
+
+    return dataclasses.replace(
+        rule, fit=fit, cold_user="these are scored by what was released before the first round"
+    )
 
 
 def warm_pairs(fallback: Fallback | None, user: np.ndarray, item: np.ndarray) -> np.ndarray:

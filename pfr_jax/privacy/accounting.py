@@ -153,14 +153,21 @@ def epsilon_after(plan: Plan, rounds: int) -> float:
 
 def facts(plan: Plan, rounds: int) -> dict[str, Any]:
     """What to write of a run that is ``rounds`` rounds old, for JSON; epsilon None: no bound."""
-    epsilon = epsilon_after(plan, rounds)
+    known = replace(plan, rate=1.0, capacity=plan.clients)
+    mean_rounds = math.ceil(plan.rate * rounds)
     return asdict(plan) | {
         "rounds": rounds,
-        "epsilon": epsilon if math.isfinite(epsilon) else None,
+        "epsilon": _finite(epsilon_after(plan, rounds)),
+        # Of a client in as many rounds as the mean client, to whoever knows that it was in these.
+        "epsilon_if_cohorts_are_known": _finite(epsilon_after(known, mean_rounds)),
         "relation": RELATION,
         "sampler": "everybody" if plan.rate == 1 else "Poisson, cut at capacity",
         "accountant": "PLD (dp-accounting)",
     }
+
+
+def _finite(epsilon: float) -> float | None:
+    return epsilon if math.isfinite(epsilon) else None
 
 
 def _calibrated(plan: Plan, epsilon: float, share: float, count: float) -> Plan:

@@ -65,6 +65,7 @@ def sentences(found: Mapping[str, Any]) -> list[str]:
         if found["rate"] < 1:
             said.append(
                 "That holds against whoever does not know which clients were in which cohort; to "
-                "whoever makes the sums, and knows, a client pays more."
+                "whoever makes the sums, and knows, a client in as many rounds as the mean pays "
+                f"{found['epsilon_if_cohorts_are_known']:.3g}."
             )
     return said

@@ -12,7 +12,7 @@ from pfr_jax.report.held_out import cold_counts, kinds_of_test_users
 from pfr_jax.runs.baselines import Baselines, Chosen
 from pfr_jax.runs.environment import peak_rss_bytes
 from pfr_jax.runs.progress import Reached, Reported, Totals
-from pfr_jax.server import COUNTING
+from pfr_jax.server import DENOMINATORS
 from pfr_jax.simulation.costs import costs_of_clients
 from pfr_jax.simulation.setup import Simulation
 
@@ -190,7 +190,7 @@ def privacy_of(simulation: Simulation, rounds: int) -> dict[str, Any] | None:
     """What the server learns of clients in so many rounds; None where there is none."""
     if simulation.spec.centralized:
         return None
-    counted = simulation.config.server.denominator in COUNTING
+    counted = DENOMINATORS[simulation.config.server.denominator].counts
     return facts(simulation.config.privacy, simulation.plan, counted, rounds)
 
 

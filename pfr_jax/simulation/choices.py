@@ -31,18 +31,21 @@ def choose(
     model: MakeModel | None = None,
     compressor: Compressor | None = None,
 ) -> Choices:
-    """These records; where one is None, that which the settings name."""
+    """These records; where one is None, that which the settings name.
+
+    Raises:
+      InputError: --upload does not go with them.
+    """
     client = config.client
     make = model or partial(MODELS[config.model.model], config.model)
 
     def members(num_items: int, profile_size: int) -> Model:
         return side_by_side(make(num_items, profile_size), config.model.members)
 
-    return Choices(
-        algorithm or ALGORITHMS[config.run.algorithm],
-        members,
-        compressor or COMPRESSORS[client.compressor](client.topk_share, client.lowrank_rank),
-    )
+    spec = algorithm or ALGORITHMS[config.run.algorithm]
+    chosen = compressor or COMPRESSORS[client.compressor](client.topk_share, client.lowrank_rank)
+    config.privacy.require_uploads(spec, chosen.name if chosen else "none")
+    return Choices(spec, members, chosen)
 
 
 def autoencoder(config: ModelConfig, num_items: int, profile_size: int) -> Model:

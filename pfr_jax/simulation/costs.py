@@ -12,7 +12,7 @@ from pfr_jax.data.private_effects import sums_of
 from pfr_jax.data.standard import EFFECTS, sums_per_client, sums_per_row
 from pfr_jax.models.item_rows import Tree, flatten
 from pfr_jax.models.model import Model, parts_on
-from pfr_jax.server import COUNTING
+from pfr_jax.server import DENOMINATORS
 from pfr_jax.simulation.ledger import Ledger, SecureLedger, Traffic, shared_ledger, weights
 from pfr_jax.simulation.setup import Simulation
 from pfr_jax.simulation.start import initial_params
@@ -77,7 +77,7 @@ def traffic_ledger(simulation: Simulation) -> Ledger:
     ledger = shared_ledger(shared, num_items, side.partial_compression, side.compressor)
     if not simulation.config.privacy.hides_clients:
         return ledger
-    mechanism, counted = side.mechanism, simulation.config.server.denominator in COUNTING
+    mechanism, counted = side.mechanism, DENOMINATORS[simulation.config.server.denominator].counts
     length = num_items if counted else 0
     for path, leaf in flatten(shared).items():
         if mechanism is None or mechanism.weight(path):

@@ -12,6 +12,7 @@ from pfr_jax.data.splits import Split, choose_new_users, hold_out_users
 from pfr_jax.data.standard import EFFECTS, Center, Standard, fit_standard
 from pfr_jax.data.table import Ratings
 from pfr_jax.errors import InputError
+from pfr_jax.evaluation.cold import by_releases
 from pfr_jax.evaluation.task import Draws, Task
 from pfr_jax.evaluation.tasks import choose_task
 from pfr_jax.population.buckets import Sizes, client_sizes
@@ -102,6 +103,7 @@ def deal(spec: AlgorithmSpec, config: Config, ratings: Ratings, split: Split) ->
         of_client = client[examples.user]
         released = release(plan, config, center, task, ratings, of_client, examples, trained)
         standard, popularity = released.standard, released.popularity
+        task = replace(task, cold=by_releases(task.cold, popularity))
     decoys = examples.of_users(np.zeros(ratings.num_users, bool))
     if config.privacy.upload == "decoy":
         per_rating = config.privacy.decoys_per_rating

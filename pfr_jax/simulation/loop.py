@@ -23,6 +23,7 @@ from pfr_jax.simulation.costs import traffic_before, traffic_ledger
 from pfr_jax.simulation.participation import fates_of_round, sample_cohort
 from pfr_jax.simulation.records import Begin, Faults, RoundRecord, Timing
 from pfr_jax.simulation.redraws import Redraws
+from pfr_jax.simulation.releases import noise_seed
 from pfr_jax.simulation.setup import Simulation
 from pfr_jax.simulation.start import initial_params, seed_keys
 
@@ -67,8 +68,10 @@ def _compiled(round: Callable[..., Any], tree: Any, shapes: tuple[Any, ...]) -> 
 
 
 def key_of_round(simulation: Simulation, round: int) -> jax.Array:
-    """Of the clients' random numbers in a round (counted from 0)."""
+    """Of the random numbers of clients, and of noise, in a round (counted from 0)."""
     key = jax.random.fold_in(seed_keys(simulation.config.run.seed)[1], round)
+    if simulation.plan:
+        key = jax.random.fold_in(key, noise_seed(simulation.config, simulation.plan))
     return key if simulation.spec.centralized else put(key, simulation.population.mesh, EVERYWHERE)
 
 

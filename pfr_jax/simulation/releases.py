@@ -1,11 +1,13 @@
 """What a run under differential privacy releases: its budget, and what comes before the rounds."""
 
 import dataclasses
+import hashlib
+import json
 from dataclasses import dataclass
 
 import numpy as np
 
-from pfr_jax.config import Config
+from pfr_jax.config import FROM_HERE_ON, MAY_CHANGE, READING, Config
 from pfr_jax.data.examples import Examples
 from pfr_jax.data.private_effects import Noise, noised_popularity, private_standard, releases_of
 from pfr_jax.data.standard import Center, Standard
@@ -42,6 +44,20 @@ def plan_of(config: Config, num_clients: int) -> Plan | None:
     )
 
 
+def noise_seed(config: Config, plan: Plan) -> int:
+    """What all noise of a run is drawn from, in [0, 2^32).
+
+    Runs of one seed share it only if they agree in the whole plan and in every setting that shapes
+    their numbers: from two runs with the same noise on other sums the noise could be solved for.
+    How many rounds there are makes no difference, so that a run may be made longer.
+    """
+    free = MAY_CHANGE | READING | FROM_HERE_ON | {"rounds", "release_multiplier"}
+    settings = {name: value for name, value in config.flat().items() if name not in free}
+    released = dataclasses.asdict(dataclasses.replace(plan, rounds=0))
+    text = json.dumps([settings, released], sort_keys=True)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])
+
+
 def release(
     plan: Plan,
     config: Config,
@@ -58,7 +74,8 @@ def release(
     client that takes part.
     """
     popularity_too = _popularity_is_released(config)
-    noise = Noise(plan.releases - popularity_too, plan.release_multiplier, config.run.seed)
+    releases = plan.releases - popularity_too
+    noise = Noise(releases, plan.release_multiplier, noise_seed(config, plan))
     standard = private_standard(
         *(client, examples.user, examples.item, examples.target, trained),
         (ratings.num_users, ratings.num_items),

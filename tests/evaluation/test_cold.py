@@ -13,7 +13,7 @@ from pfr_jax.data.examples import observed
 from pfr_jax.data.splits import Split
 from pfr_jax.data.standard import Standard
 from pfr_jax.data.table import Ratings, Scale
-from pfr_jax.evaluation.cold import ColdCounts, count_cold, fit_fallback
+from pfr_jax.evaluation.cold import BY_MEANS, ColdCounts, by_releases, count_cold, fit_fallback
 from pfr_jax.evaluation.evaluate import NOTHING, evaluate, judge_baselines
 from pfr_jax.evaluation.explicit import EXPLICIT
 from pfr_jax.evaluation.ranking import top_items
@@ -54,6 +54,27 @@ def scorer_of(simulation: Simulation, fallback: bool = True) -> Scorer:
         simulation.population,
         simulation.fallback if fallback else None,
     )
+
+
+@pytest.mark.parametrize("popularity", [None, np.array([7.0, 5.0, 6.0])], ids=["none", "released"])
+def test_nothing_exact_scores_under_differential_privacy(popularity: np.ndarray | None) -> None:
+    """No item is cold; a cold user gets what was released."""
+    simulation = cold_simulation(center="none")
+    given = simulation.examples, np.ones(3, bool), simulation.standard, True, lambda x: x, 3
+    found = by_releases(BY_MEANS, popularity).fit(*given)
+    assert found is not None
+    assert found.cold_user.tolist() == [False, False, True]
+    assert not found.cold_item.any() and not found.user_score.any()
+    expected = np.zeros(3) if popularity is None else popularity
+    np.testing.assert_array_equal(found.item_score, expected)
+
+
+def test_cold_users_get_the_released_centre() -> None:
+    private = {"upload": "dp", "denominator": "expected", "cohort_fraction": 1.0, "center": "bias"}
+    simulation = cold_simulation(**private, noise_multiplier=1.0, standardize=True)
+    assert simulation.fallback is not None
+    stars = score_of_pairs(scorer_of(simulation), np.full(3, 2), np.arange(3))
+    np.testing.assert_array_equal(stars, np.zeros(3))
 
 
 @pytest.mark.parametrize("center", ["none", "global", "user"])

@@ -228,7 +228,10 @@ def test_without_noise_there_is_no_bound() -> None:
 
 
 def test_facts() -> None:
-    assert facts(PLANS[9], 100) == {
+    plan = PLANS[9]
+    known = replace(plan, rate=1.0, capacity=plan.clients)
+    assert facts(plan, 100) == {
+        "epsilon_if_cohorts_are_known": epsilon_after(known, math.ceil(100 * plan.rate)),
         "epsilon": epsilon_after(PLANS[9], 100),
         "delta": 943**-1.1,
         "relation": "one client's uploads replaced by nothing",

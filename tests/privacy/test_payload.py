@@ -62,7 +62,9 @@ def test_of_fifty_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     assert int(found.clients) == 46
 
     side = simulation.federation
-    told = jax.jit(cohort_sum, static_argnums=(1, 2))(found, side.side.fixed_point, None)
+    told = jax.jit(cohort_sum, static_argnums=(1, 2, 3))(
+        found, side.side.fixed_point, None, side.denominator.counts
+    )
     after = jax.jit(server_step, static_argnums=(2, 3))(
         state.server, told, side.denominator, side.server_optimizer
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 import pytest
 from federations import (
     leaves_by_name,
@@ -17,14 +18,17 @@ from federations import (
 )
 
 import pfr_jax.server
-from pfr_jax.algorithms import federated
+from pfr_jax.algorithms import ALGORITHMS, federated
+from pfr_jax.client.compressors import COMPRESSORS
 from pfr_jax.client.fixed_point import scale_for
 from pfr_jax.config import PrivacyConfig
 from pfr_jax.errors import InputError
 from pfr_jax.privacy.secure_sum.costs import client_costs
-from pfr_jax.server import CohortSum, ServerState
+from pfr_jax.server import DENOMINATORS, CohortSum, Denominator, ServerState
 from pfr_jax.simulation.costs import traffic_before, traffic_ledger
-from pfr_jax.simulation.loop import initial_state, simulate
+from pfr_jax.simulation.loop import initial_state, key_of_round, simulate
+from pfr_jax.simulation.releases import noise_seed
+from pfr_jax.simulation.setup import prepare
 from pfr_jax.simulation.start import seed_keys
 
 DP = {"upload": "dp", "denominator": "expected", "sampling": "poisson", "noise_multiplier": 1.0}
@@ -41,7 +45,11 @@ def test_the_server_cannot_name_a_payload() -> None:
 
 
 @pytest.mark.parametrize("engine", ["factored", "active_rows"])
-@pytest.mark.parametrize("upload", [{"upload": "secure_sum"}, DP], ids=["secure_sum", "dp"])
+@pytest.mark.parametrize(
+    "upload",
+    [{"upload": "secure_sum"}, {"upload": "secure_sum", "denominator": "sqrt"}, DP],
+    ids=["secure_sum", "with counts", "dp"],
+)
 def test_the_server_receives_one_sum(
     monkeypatch: pytest.MonkeyPatch, upload: dict[str, Any], engine: str
 ) -> None:
@@ -62,11 +70,11 @@ def test_the_server_receives_one_sum(
     jax.eval_shape(simulation.algorithm.round, state, simulation.data, cohort, seed_keys(0)[1])
     ((server, told, *static),) = received
     assert isinstance(server, ServerState) and isinstance(told, CohortSum)
-    assert all(callable(one) or hasattr(one, "update") for one in static)
+    assert [type(one) for one in static] == [Denominator, optax.GradientTransformationExtraArgs]
     shapes = {name: leaf.shape for name, leaf in _shapes(told.delta).items()}
     assert shapes == {name: leaf.shape for name, leaf in _shapes(state.server.shared).items()}
     assert told.clients.shape == ()
-    if upload is DP:
+    if not DENOMINATORS[simulation.config.server.denominator].counts:
         assert told.holders is None and told.within is None
     else:
         assert told.holders is not None
@@ -133,9 +141,33 @@ def test_clients_that_drop_out_are_as_if_not_drawn() -> None:
     assert b.faults.dropped > 0 and set(b.clients) < set(a.clients)
     population, state = plain.population, initial_state(plain)
     cohort = population.cohort(b.clients, plain.federation.block_sizes, plain.cohort_size)
-    key = jax.random.fold_in(seed_keys(0)[1], 0)
+    key = key_of_round(faulty, 0)
     again, _ = jax.jit(plain.algorithm.round)(state, plain.data, cohort, key)
     jax.tree.map(np.testing.assert_array_equal, again.server, b.state.server)
+
+
+def test_runs_of_one_seed_share_no_noise() -> None:
+    """But for one that is made longer, and for one elsewhere."""
+
+    def seed(rounds: int = 0, **changes: Any) -> int:
+        simulation = small_simulation(**{**DP, "schedule": "constant", "rounds": 3, **changes})
+        assert simulation.plan is not None
+        plan = dataclasses.replace(simulation.plan, rounds=rounds or simulation.plan.rounds)
+        return noise_seed(simulation.config, plan)
+
+    run = seed()
+    assert run == seed(rounds=5) == seed(block_size=2) == seed(eval_every=2)
+    others = {"seed": 1}, {"noise_multiplier": 2.0}, {"client_learning_rate": 0.01}, {"members": 2}
+    assert len({run, *(seed(**other) for other in others)}) == 5
+
+
+def test_a_record_of_ones_own_must_go_with_the_upload() -> None:
+    config, compressor = small_config(upload="secure_sum"), COMPRESSORS["int8"](0.1, 2)
+    ratings, split = ragged_ratings(), small_simulation().split
+    with pytest.raises(InputError, match="sums cannot be made of encoded uploads"):
+        prepare(config, ratings, split, compressor=compressor)
+    with pytest.raises(InputError, match="--algorithm=local uploads nothing"):
+        prepare(config, ratings, split, spec=ALGORITHMS["local"])
 
 
 def test_a_round_of_nobody_is_noise() -> None:
@@ -176,6 +208,9 @@ def test_many_devices_draw_the_same_noise(deterministic: bool) -> None:
         ({"output_bias": "item"}, "--output_bias=item makes exact sums"),
         ({"compressor": "int8"}, "sums cannot be made of encoded uploads"),
         ({"algorithm": "joint"}, "--algorithm=joint uploads nothing"),
+        ({"step_noise": 0.003, "clip_quantile": 0.5}, "--step_noise knows the noise of a norm"),
+        ({"step_noise": 0.003, "server_optimizer": "adam"}, "--step_noise knows the noise"),
+        ({"noise_multiplier": 0.0, "release_multiplier": 2.0}, "there is no noise anywhere"),
         ({"noise_multiplier": None}, "give either --epsilon or --noise_multiplier"),
         ({"epsilon": 1.0}, "give either --epsilon or --noise_multiplier"),
         (

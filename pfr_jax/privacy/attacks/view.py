@@ -15,7 +15,7 @@ from pfr_jax.algorithms.federated import FederationState, train_block, train_sta
 from pfr_jax.client.block import Payload
 from pfr_jax.client.local_training import Parts
 from pfr_jax.models.item_rows import flatten, of_items
-from pfr_jax.server import COUNTING, DENOMINATORS
+from pfr_jax.server import DENOMINATORS
 from pfr_jax.simulation.federation import quieter
 from pfr_jax.simulation.loop import initial_state, key_of_round
 from pfr_jax.simulation.records import RoundRecord
@@ -54,7 +54,7 @@ class Watcher:
         rows = _item_rows(record.state.server.shared)
         step = {path: rows[path] - self._rows[path] for path in rows}
         counts = None
-        if server.denominator in COUNTING:
+        if DENOMINATORS[server.denominator].counts:
             counts = counts_of(self._simulation, record.clients)
         divisor = self._divisor(counts, len(record.clients))
         change = {
@@ -73,7 +73,7 @@ class Watcher:
         rate = quieter(config.server, federation.side.mechanism, config.privacy.step_noise)
         of: Any = np.float64(federation.expected or clients)
         holders = np.zeros(self._simulation.model.num_items) if counts is None else counts
-        divisor = DENOMINATORS[config.server.denominator](of, holders)
+        divisor = DENOMINATORS[config.server.denominator].divisor(of, holders)
         return np.asarray(divisor, np.float64) / rate.server_learning_rate
 
 

@@ -5,6 +5,7 @@ differ from those of the command, it says in words what was another one.
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from pfr_jax.data.cache import fingerprint
 from pfr_jax.data.table import Ratings
 from pfr_jax.simulation.setup import Simulation
 
-FORMAT = 5  # of a checkpoint's content
+FORMAT = 6  # of a checkpoint's content
 Content = dict[str, Any]
 ONE_BY_ONE = {  # what is compared apart from the settings -> how a difference is told
     "records": "the run's algorithm, model or compressor was another record",
@@ -23,13 +24,15 @@ ONE_BY_ONE = {  # what is compared apart from the settings -> how a difference i
     "clients": "the clients are dealt to other blocks than the run's",
     "effects": "the sums before the first round had another noise; summary.json has the run's own, "
     "for --release_multiplier",
+    "noise": "the noise on the rounds' sums, or what it is accounted for, was another; is that "
+    "another version of dp-accounting?",
     "a client's state": "what is kept of a client has another shape or type than in the run",
 }
 
 
 def identity(simulation: Simulation, leaf_types: dict[str, str]) -> Content:
     """What a checkpoint and the run that goes on from it must have in common."""
-    split = simulation.split
+    split, plan = simulation.split, simulation.plan
     rows = split.train, split.validation, split.test, split.support, split.query
     settings = simulation.config.flat().items()
     compressor, examples = simulation.federation.side.compressor, simulation.examples
@@ -46,7 +49,8 @@ def identity(simulation: Simulation, leaf_types: dict[str, str]) -> Content:
         "ratings": facts_of_ratings(simulation.ratings, simulation.target),
         "split": fingerprint(*rows),
         "examples": fingerprint(examples.user, examples.item, examples.target),
-        "effects": simulation.plan.release_multiplier if simulation.plan else None,
+        "effects": plan.release_multiplier if plan else None,
+        "noise": asdict(replace(plan, rounds=0, release_multiplier=0.0)) if plan else None,
         "clients": fingerprint(simulation.population.bucket_of),
         "engine": simulation.spec.name
         if simulation.spec.centralized
