@@ -20,6 +20,10 @@ TINY = (
     *("--num_users=60", "--hidden_sizes=8,4", "--max_buckets=1", "--local_epochs=1"),
     *("--eval_every=1", "--checkpoint_every=4", "--deterministic_sum", "--num_devices=4"),
 )
+DP = (
+    *("--upload=dp", "--noise_multiplier=1", "--denominator=expected", "--sampling=poisson"),
+    *("--weighting=clients", "--ridge=0", "--upload_clip=0.5"),
+)
 
 
 def start(folder: Path, processes: int, *arguments: str) -> list[subprocess.Popen[str]]:
@@ -60,13 +64,14 @@ def end(folder: Path) -> tuple[str, str]:
     return store.digest(step), (folder / "metrics.jsonl").read_text()
 
 
-def test_the_same_bits_and_any_number_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("upload", [(), DP], ids=["plain", "dp"])
+def test_the_same_bits_and_any_number_goes_on(tmp_path: Path, upload: tuple[str, ...]) -> None:
     """Two processes are stopped; one goes on, is stopped too, and four finish."""
-    rounds = "--rounds=120"
-    assert [status for status, _ in finish(start(tmp_path / "one", 1, rounds))] == [0]
+    settings = "--rounds=120", *upload
+    assert [status for status, _ in finish(start(tmp_path / "one", 1, *settings))] == [0]
     folder = tmp_path / "many"
     for processes, stop_after in ((2, 3), (1, 20)):
-        running = start(folder, processes, rounds, "--resume")
+        running = start(folder, processes, *settings, "--resume")
         log, deadline = folder / "metrics.jsonl", time.monotonic() + 120
         while not log.exists() or log.read_text().count("\n") < stop_after:
             assert running[0].poll() is None and time.monotonic() < deadline
@@ -74,7 +79,7 @@ def test_the_same_bits_and_any_number_goes_on(tmp_path: Path) -> None:
         running[-1].send_signal(signal.SIGTERM)
         for status, error in finish(running):
             assert status == 128 + signal.SIGTERM and "stopped after round" in error
-    ended = finish(start(folder, 4, rounds, "--resume"))
+    ended = finish(start(folder, 4, *settings, "--resume"))
     assert [status for status, _ in ended] == [0, 0, 0, 0], ended
     assert end(folder) == end(tmp_path / "one")
 

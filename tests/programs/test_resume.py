@@ -188,9 +188,16 @@ def test_out_of_room(tmp_path: Path) -> None:
     assert not list(folder.glob("checkpoints/*.partial"))
 
 
-def test_chaos(tmp_path: Path) -> None:
+DP = (
+    *("--upload=dp", "--noise_multiplier=1", "--denominator=expected", "--sampling=poisson"),
+    *("--weighting=clients", "--ridge=0", "--clip_quantile=0.5"),
+)
+
+
+@pytest.mark.parametrize("upload", [(), DP], ids=["plain", "dp"])
+def test_chaos(tmp_path: Path, upload: tuple[str, ...]) -> None:
     """The short version of what pfr chaos does."""
-    settings = (f"--set={flag[2:]}" for flag in TINY if "checkpoint" not in flag)
+    settings = (f"--set={flag[2:]}" for flag in (*TINY, *upload) if "checkpoint" not in flag)
     done = subprocess.run(
         [
             *(sys.executable, "-m", "experiments.chaos", "--kills=5", "--damages=60"),
