@@ -1,5 +1,7 @@
 """Which engine trains the clients, and in blocks of how many."""
 
+import math
+
 import jax
 
 from pfr_jax.client.active_rows import ACTIVE_ROWS
@@ -8,11 +10,15 @@ from pfr_jax.client.factored.engine import FACTORED
 from pfr_jax.client.local_training import Parts
 from pfr_jax.config import ClientConfig
 from pfr_jax.errors import InputError
-from pfr_jax.models.model import Model
+from pfr_jax.models.item_rows import flatten, of_items
+from pfr_jax.models.model import Model, init_params
 from pfr_jax.population.population import Bucket
 
 ENGINES = (FACTORED, ACTIVE_ROWS)  # the first that can is taken
-ACCELERATOR_BLOCK = 256  # clients
+# Of the item rows of a block on an accelerator. Small blocks are many small operations, of large
+# ones the temporaries do not fit (docs/decisions/devices.md).
+ACCELERATOR_BYTES = 128 * 2**20
+ACCELERATOR_CLIENTS = 8, 1024  # fewest and most of a block
 
 
 def choose_engine(name: str, wanted: Wanted, algorithm: str) -> tuple[Engine, str]:
@@ -42,7 +48,17 @@ def block_sizes(
     """Clients of a block, per bucket: --block_size, or what suits the engine and the platform."""
     if config.block_size:
         return (max(engine.least_block, config.block_size),) * len(buckets)
+    lengths = [bucket.items.shape[1] for bucket in buckets]
     if jax.default_backend() != "cpu":
-        return (ACCELERATOR_BLOCK,) * len(buckets)
+        return tuple(accelerator_block(model, rows) for rows in lengths)
     carried = Parts(config.private_momentum == "carry", config.shared_momentum == "carry")
-    return tuple(engine.cpu_block(model, bucket.items.shape[1], carried) for bucket in buckets)
+    return tuple(engine.cpu_block(model, rows, carried) for rows in lengths)
+
+
+def accelerator_block(model: Model, rows: int) -> int:
+    """The power of two of clients with so many rows (padded) that a block holds."""
+    fewest, most = ACCELERATOR_CLIENTS
+    params = flatten(jax.eval_shape(lambda: init_params(model, jax.random.key(0))))
+    width = sum(leaf.size // model.num_items for path, leaf in params.items() if of_items(path))
+    clients = ACCELERATOR_BYTES // (4 * rows * width)
+    return int(min(most, max(fewest, 2 ** int(math.log2(max(1, clients))))))

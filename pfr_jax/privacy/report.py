@@ -22,7 +22,6 @@ BESIDES = (
     "figures on validation and test ratings, and what they select (the round, --model_shrinkage)",
     "the training loss, and how many clients took part, failed or were not taken",
     "figures of baselines, and what is written of every user (per_user.csv)",
-    "which users and items have no training ratings, and the scores in their place",
 )
 
 

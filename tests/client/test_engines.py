@@ -10,8 +10,11 @@ from federations import leaves_by_name, small_simulation, unpacked
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pfr_jax.client.engines import accelerator_block
 from pfr_jax.client.factored.storage import BITS, from_bits, round_at_random
 from pfr_jax.errors import InputError
+from pfr_jax.models.autoencoder import AutoEncoder
+from pfr_jax.models.members import side_by_side
 from pfr_jax.simulation.loop import initial_state
 from pfr_jax.simulation.start import seed_keys
 
@@ -160,3 +163,12 @@ def test_rounding_at_random_is_right_in_the_mean() -> None:
     assert set(np.unique(negative)) == {-1.0, -1 - 1 / 128}
     exact = jnp.asarray([0.0, 1.5, -2.0, 3e-30], jnp.bfloat16).astype(jnp.float32)
     np.testing.assert_array_equal(from_bits(round_at_random(exact, jnp.uint32(9))), exact)
+
+
+def test_blocks_of_an_accelerator_follow_rows() -> None:
+    """By hand: 4 x 64 numbers in the encoder and in the decoder per item, and four biases."""
+    model = side_by_side(AutoEncoder((64, 32), 10_677, 0), 4)
+    row = 4 * (2 * 4 * 64 + 4)
+    assert 128 * 2**20 / row / 64 == pytest.approx(1016, abs=1)  # so 512 clients of 64 rows
+    sizes = [accelerator_block(model, rows) for rows in (8, 64, 128, 1024, 7_360, 10_677)]
+    assert sizes == [1024, 512, 256, 32, 8, 8]
