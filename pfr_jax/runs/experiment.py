@@ -23,7 +23,7 @@ from pfr_jax.runs.environment import environment
 from pfr_jax.runs.folder import RunFolder
 from pfr_jax.runs.trainer import Report, trained
 from pfr_jax.simulation import memory
-from pfr_jax.simulation.choices import Choices, MakeModel, choose
+from pfr_jax.simulation.chosen import Chosen, MakeModel, choose
 from pfr_jax.simulation.loading import load_ratings
 from pfr_jax.simulation.setup import prepare_alike
 
@@ -76,10 +76,10 @@ def train(
         split = random_split(len(ratings), *fractions, data.split_seed)
     folder = RunFolder(Path(output_dir).expanduser(), overwrite, resume, jax.process_index() == 0)
     try:
-        choices = choose(config, spec, model, compressor)
+        chosen = choose(config, spec, model, compressor)
         runs = [(config, ratings, split)]
         seconds = time.perf_counter() - started
-        return train_alike(runs, [folder], Console(quiet=quiet), choices, seconds)[0]
+        return train_alike(runs, [folder], Console(quiet=quiet), chosen, seconds)[0]
     finally:
         folder.release()
 
@@ -88,7 +88,7 @@ def train_alike(
     runs: list[Run],
     folders: list[RunFolder],
     console: Console,
-    choices: Choices | None = None,
+    chosen: Chosen | None = None,
     read_seconds: float = 0.0,
 ) -> list[Report]:
     """Trains runs that differ in seeds and splits alone, one after the other.
@@ -99,7 +99,7 @@ def train_alike(
     versions = environment()
     whole = [(one, ratings, _all_to_train_on(split)) for one, ratings, split in runs]
     retrains = config.run.retrain and len(runs[0][2].validation) > 0
-    simulations = prepare_alike(runs + whole if retrains else runs, choices=choices)
+    simulations = prepare_alike(runs + whole if retrains else runs, chosen=chosen)
     data_seconds = (read_seconds + time.perf_counter() - started) / len(runs)
     needed = memory.estimate(simulations[0])
     memory.check(simulations[0], needed)

@@ -28,7 +28,7 @@ from pfr_jax.population.interactions import build_interactions
 from pfr_jax.population.population import Population, build_population
 from pfr_jax.privacy.accounting import Plan
 from pfr_jax.seeding import cohort_size
-from pfr_jax.simulation.choices import Choices, MakeModel, choose
+from pfr_jax.simulation.chosen import Chosen, MakeModel, choose
 from pfr_jax.simulation.dealing import Dealt, deal
 from pfr_jax.simulation.federation import (
     build_adaptation,
@@ -105,22 +105,22 @@ def prepare(
     Raises:
       InputError: the settings do not go together, or not with the ratings.
     """
-    choices = choose(config, spec, model, compressor)
-    return prepare_alike([(config, ratings, split)], dtype, choices)[0]
+    chosen = choose(config, spec, model, compressor)
+    return prepare_alike([(config, ratings, split)], dtype, chosen)[0]
 
 
 def prepare_alike(
     runs: Sequence[tuple[Config, Ratings, Split]],
     dtype: type = np.float32,
-    choices: Choices | None = None,
+    chosen: Chosen | None = None,
 ) -> list[Simulation]:
     """Simulations that differ in seeds and splits, as ``prepare`` makes them one by one.
 
     All are of the same shapes, and share their compiled programs where their users have as many
     ratings in the mean.
     """
-    choices = choices or choose(runs[0][0])
-    spec = choices.algorithm
+    chosen = chosen or choose(runs[0][0])
+    spec = chosen.algorithm
     dealt = [deal(spec, *run) for run in runs]
     client, ratings = dealt[0].config.client, dealt[0].ratings
     max_buckets = client.max_buckets or (4 if ratings.num_users < 10_000 else 6)
@@ -137,7 +137,7 @@ def prepare_alike(
             if (not used or other.ratings_per_user == one.ratings_per_user)
             and other.plan == one.plan
         )
-        simulations.append(_assemble(one, layouts, dtype, choices, next(alike, None)))
+        simulations.append(_assemble(one, layouts, dtype, chosen, next(alike, None)))
     return simulations
 
 
@@ -145,7 +145,7 @@ def _assemble(
     dealt: Dealt,
     layouts: tuple[Layout, Layout | None],
     dtype: type,
-    choices: Choices,
+    chosen: Chosen,
     like: Simulation | None,
 ) -> Simulation:
     """A simulation of what was dealt; with the programs of ``like`` if there is one.
@@ -204,14 +204,14 @@ def _assemble(
         plan=dealt.plan,
         popularity=dealt.popularity,
         **_programs(
-            *(choices, task, config, ratings.num_items, profile.shape[1]),
+            *(chosen, task, config, ratings.num_items, profile.shape[1]),
             *(population, newcomers, dealt.ratings_per_user, dealt.plan, like),
         ),
     )
 
 
 def _programs(
-    choices: Choices,
+    chosen: Chosen,
     task: Task,
     config: Config,
     num_items: int,
@@ -225,8 +225,8 @@ def _programs(
     """The fields of a simulation that hold no data."""
     if like is not None:
         return {name: getattr(like, name) for name in PROGRAMS}
-    spec, compressor = choices.algorithm, choices.compressor
-    model = choices.model(num_items, profile_size)
+    spec, compressor = chosen.algorithm, chosen.compressor
+    model = chosen.model(num_items, profile_size)
     federation, why = build_federation(
         spec, task, config, model, population, compressor, ratings_per_user, plan
     )

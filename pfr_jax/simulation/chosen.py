@@ -17,7 +17,7 @@ MakeModel = Callable[[int, int], Model]  # (number of items, entries of a user's
 
 
 @dataclass(frozen=True)
-class Choices:
+class Chosen:
     """What may be a user's own."""
 
     algorithm: AlgorithmSpec
@@ -30,7 +30,7 @@ def choose(
     algorithm: AlgorithmSpec | None = None,
     model: MakeModel | None = None,
     compressor: Compressor | None = None,
-) -> Choices:
+) -> Chosen:
     """These records; where one is None, that which the settings name.
 
     Raises:
@@ -43,9 +43,9 @@ def choose(
         return side_by_side(make(num_items, profile_size), config.model.members)
 
     spec = algorithm or ALGORITHMS[config.run.algorithm]
-    chosen = compressor or COMPRESSORS[client.compressor](client.topk_share, client.lowrank_rank)
-    config.privacy.require_uploads(spec, chosen.name if chosen else "none")
-    return Choices(spec, members, chosen)
+    encoder = compressor or COMPRESSORS[client.compressor](client.topk_share, client.lowrank_rank)
+    config.privacy.require_uploads(spec, encoder.name if encoder else "none")
+    return Chosen(spec, members, encoder)
 
 
 def autoencoder(config: ModelConfig, num_items: int, profile_size: int) -> Model:
