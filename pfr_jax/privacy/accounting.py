@@ -2,7 +2,8 @@
 
 Relation: two runs are neighbours if one client's uploads are replaced by nothing (zero-out) in one
 of them; how many clients there are is no secret. Under it a sum of clipped uploads has
-sensitivity ``--upload_clip``. Costs are upper bounds from privacy loss distributions (PLD).
+sensitivity ``--upload_clip``. Where everybody takes part, all releases together are one Gaussian
+mechanism, whose cost is exact; else costs are upper bounds from privacy loss distributions (PLD).
 
 A round's cohort is a Poisson sample, cut at ``capacity`` at random so that shapes are fixed, which
 is accounted for (arXiv 2508.15089). Counts for the clip are of the same cohort, so sum and counts
@@ -143,7 +144,8 @@ def find_plan(
 def epsilon_after(plan: Plan, rounds: int) -> float:
     """What a client has paid after the first releases and so many rounds, at ``plan.delta``.
 
-    Infinite where something was released without noise. Takes a second or so the first time.
+    Infinite where something was released without noise. With cohorts it takes some seconds the
+    first time, and about one after more rounds.
 
     Raises:
         InputError: dp-accounting is not installed.
@@ -162,7 +164,7 @@ def facts(plan: Plan, rounds: int) -> dict[str, Any]:
         "epsilon_if_cohorts_are_known": _finite(epsilon_after(known, mean_rounds)),
         "relation": RELATION,
         "sampler": "everybody" if plan.rate == 1 else "Poisson, cut at capacity",
-        "accountant": "PLD (dp-accounting)",
+        "accountant": f"{'Gaussian' if plan.rate == 1 else 'PLD'} (dp-accounting)",
     }
 
 
@@ -214,29 +216,49 @@ def _mu(epsilon: float, delta: float) -> float:
 
 def _spent(plan: Plan, rounds: int, step: float) -> float:
     """As ``epsilon_after``, with privacy losses rounded up to multiples of ``step`` or more."""
-    dp = _dp_accounting()
-    noise = plan.round_multiplier
-    one_round = dp.GaussianDpEvent(noise)
-    if plan.rate < 1:
-        cohort = plan.clients, plan.rate, plan.capacity
-        one_round = dp.TruncatedSubsampledGaussianDpEvent(*cohort, noise)
-    events = [(dp.GaussianDpEvent(plan.release_multiplier), plan.releases), (one_round, rounds)]
-    events = [(event, count) for event, count in events if count]
-    if not events:
+    noises = [(plan.release_multiplier, plan.releases), (plan.round_multiplier, rounds)]
+    noises = [(noise, count) for noise, count in noises if count]
+    if not noises:
         return 0.0
-    if not all(event.noise_multiplier for event, _ in events):
+    if not all(noise for noise, _ in noises):
         return math.inf
-    mu = math.hypot(*(math.sqrt(count) / event.noise_multiplier for event, count in events))
+    mu = math.hypot(*(math.sqrt(count) / noise for noise, count in noises))
     with np.errstate(divide="ignore"):
-        no_more = dp.get_epsilon_gaussian(1 / mu, plan.delta)  # if cohorts were everybody
-    if no_more > _WIDEST * _CELLS:
+        of_everybody = float(_dp_accounting().get_epsilon_gaussian(1 / mu, plan.delta))
+    if plan.rate == 1 or not rounds:  # Gaussian releases together are one: exact
+        return of_everybody
+    if of_everybody > _WIDEST * _CELLS:
         return math.inf  # true, and as good as the figure
-    accountant = dp.pld.PLDAccountant(
-        dp.NeighboringRelation.REPLACE_SPECIAL, max(step, no_more / _CELLS)
-    )
-    for event, count in events:
-        accountant.compose(event, count)
-    return float(accountant.get_epsilon(plan.delta))
+    step = max(step, of_everybody / _CELLS)
+    cohort = plan.clients, plan.rate, plan.capacity, plan.round_multiplier
+    losses = _of_one_round(*cohort, step).self_compose(rounds)
+    if plan.releases:
+        noise = plan.release_multiplier / math.sqrt(plan.releases)
+        losses = losses.compose(_of_releases(noise, step))
+    return float(losses.get_epsilon_for_delta(plan.delta))
+
+
+@functools.lru_cache(maxsize=2)  # a run asks at every evaluation, and this takes most of the time
+def _of_one_round(clients: int, rate: float, capacity: int, noise: float, step: float) -> Any:
+    """The privacy loss distribution of one round."""
+    make = _distributions().from_truncated_subsampled_gaussian_mechanism
+    return make(clients, rate, capacity, noise, **_as(step))
+
+
+@functools.lru_cache(maxsize=2)
+def _of_releases(noise: float, step: float) -> Any:
+    """Likewise of all releases together."""
+    return _distributions().from_gaussian_mechanism(noise, **_as(step))
+
+
+def _as(step: float) -> dict[str, Any]:
+    """How distributions are made, which is how dp-accounting's own accountant does."""
+    relation = _dp_accounting().NeighboringRelation.REPLACE_SPECIAL
+    return {"value_discretization_interval": step, "neighboring_relation": relation}
+
+
+def _distributions() -> Any:
+    return _dp_accounting().pld.privacy_loss_distribution
 
 
 def _dp_accounting() -> Any:

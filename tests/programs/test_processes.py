@@ -21,7 +21,7 @@ TINY = (
     *("--eval_every=1", "--checkpoint_every=4", "--deterministic_sum", "--num_devices=4"),
 )
 DP = (
-    *("--upload=dp", "--noise_multiplier=1", "--denominator=expected", "--sampling=poisson"),
+    *("--upload=dp", "--noise_multiplier=1", "--denominator=expected", "--cohort_fraction=1"),
     *("--weighting=clients", "--ridge=0", "--upload_clip=0.5"),
 )
 

@@ -189,7 +189,7 @@ def test_out_of_room(tmp_path: Path) -> None:
 
 
 DP = (
-    *("--upload=dp", "--noise_multiplier=1", "--denominator=expected", "--sampling=poisson"),
+    *("--upload=dp", "--noise_multiplier=1", "--denominator=expected", "--cohort_fraction=1"),
     *("--weighting=clients", "--ridge=0", "--clip_quantile=0.5"),
 )
 
