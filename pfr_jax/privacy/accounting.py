@@ -225,10 +225,10 @@ def _spent(plan: Plan, rounds: int, step: float) -> float:
     mu = math.hypot(*(math.sqrt(count) / noise for noise, count in noises))
     with np.errstate(divide="ignore"):
         of_everybody = float(_dp_accounting().get_epsilon_gaussian(1 / mu, plan.delta))
-    if plan.rate == 1 or not rounds:  # Gaussian releases together are one: exact
-        return of_everybody
     if of_everybody > _WIDEST * _CELLS:
         return math.inf  # true, and as good as the figure
+    if plan.rate == 1 or not rounds:  # Gaussian releases together are one: exact
+        return of_everybody
     step = max(step, of_everybody / _CELLS)
     cohort = plan.clients, plan.rate, plan.capacity, plan.round_multiplier
     losses = _of_one_round(*cohort, step).self_compose(rounds)
