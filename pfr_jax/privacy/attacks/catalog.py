@@ -1,7 +1,7 @@
 """The attacks that come with the package. An attack of one's own is one more record."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,7 @@ from pfr_jax.privacy.attacks.ratings import (
     majority_share,
 )
 from pfr_jax.privacy.attacks.record import Attack, Finding, Scene
-from pfr_jax.privacy.attacks.view import CohortView, Payloads, rounds_of
+from pfr_jax.privacy.attacks.view import Watcher, rounds_of
 from pfr_jax.seeding import Stream, permutation
 from pfr_jax.simulation.setup import Simulation
 
@@ -89,11 +89,11 @@ def _ratings(scene: Scene, clients: list[int], found: list[RatingsFound]) -> lis
 def _ratings_of_uploads(scene: Scene, invert: bool) -> list[Finding]:
     if scene.round >= scene.simulation.config.run.rounds:  # no upload comes after the last round
         return []
-    payloads, found, clients = Payloads(scene.simulation), [], scene.clients
+    found, clients = list[RatingsFound](), scene.clients
     if scene.simulation.federation.side.carry.shared:  # earlier momenta are not in this upload
         clients = clients[rounds_of(scene.simulation, scene.state)[clients] == 0]
     for client in clients.tolist():
-        at = scene.simulation, scene.state, payloads(scene.state, client, scene.round), client
+        at = scene.simulation, scene.state, scene.payloads(scene.state, client, scene.round), client
         found.append(
             attack_inversion(*at, scene.round, scene.rng)
             if invert
@@ -170,7 +170,7 @@ def attack(
     simulation: Simulation,
     state: FederationState,
     round: int,
-    views: Sequence[CohortView],
+    watcher: Watcher,
     clients: np.ndarray,
     attacks: Iterable[Attack] = ATTACKS,
 ) -> list[dict[str, Any]]:
@@ -180,13 +180,14 @@ def attack(
       simulation: the run.
       state: after ``round`` rounds; it is not used up.
       round: rounds done.
-      views: of the rounds that were watched.
+      watcher: of this run; it has seen the rounds that it was shown.
       clients: i64[n], whom to attack.
       attacks: which.
     """
     sets = item_sets.item_sets(simulation)
     rng = np.random.default_rng([int(Stream.ATTACK), simulation.config.run.seed, round])
-    scene = Scene(simulation, state, round, views, clients, sets, rng)
+    seen = watcher.views, watcher.payloads
+    scene = Scene(simulation, state, round, *seen, clients, sets, rng)
     rows = []
     for one in attacks:
         if not one.applies(simulation):
