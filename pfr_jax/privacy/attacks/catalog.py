@@ -16,8 +16,10 @@ from pfr_jax.privacy.attacks.ratings import (
     attack_linear,
     can_be_attacked,
     guess_by_effects,
+    linear_errors,
     linear_from_sum,
     majority_share,
+    see,
 )
 from pfr_jax.privacy.attacks.record import Attack, Finding, Scene
 from pfr_jax.privacy.attacks.view import Watcher, rounds_of
@@ -102,6 +104,25 @@ def _ratings_of_uploads(scene: Scene, invert: bool) -> list[Finding]:
     return _ratings(scene, clients.tolist(), found)
 
 
+def _decoys_by_error(scene: Scene) -> list[Finding]:
+    """Real rows have the smaller errors: what is private has never learned from decoys."""
+    if scene.round >= scene.simulation.config.run.rounds:
+        return []
+    found, chance = [], []
+    for client in scene.clients.tolist():
+        payload = scene.payloads(scene.state, client, scene.round)
+        seen = see(scene.simulation, scene.state, payload, scene.round)
+        real = scene.sets[client][seen.items]
+        if real.any() and not real.all():
+            found.append(item_sets.auc(-np.abs(linear_errors(seen)[1]), real))
+            popular = item_sets.popularity(scene.sets, client)
+            chance.append(item_sets.auc(popular[seen.items], real))
+    if not found:
+        return []
+    values = float(np.mean(found)), float(np.mean(chance))
+    return [Finding("AUC of real rows among decoys", *values, len(found))]
+
+
 def _ratings_of_a_sum(scene: Scene) -> list[Finding]:
     last = scene.views[-1] if scene.views else None
     if last is None or last.change is None or last.sent is None:
@@ -137,6 +158,14 @@ ATTACKS = (
         lambda simulation: sees_uploads(simulation) and can_be_attacked(simulation),
         partial(_ratings_of_uploads, invert=True),
         takes_long=True,
+    ),
+    Attack(
+        "decoys by error, one upload",
+        PROTOCOL,
+        lambda simulation: (
+            simulation.config.privacy.upload == "decoy" and can_be_attacked(simulation)
+        ),
+        _decoys_by_error,
     ),
     Attack(
         "ratings, one sum",

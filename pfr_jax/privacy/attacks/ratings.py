@@ -179,15 +179,21 @@ def item_rows(named: Mapping[str, np.ndarray], member: int) -> np.ndarray:
 
 
 def linear(seen: Seen) -> np.ndarray:
-    """Of first order: one h for all steps, no clipping. Values f64[n]."""
+    """The ratings of first order, as values f64[n]."""
+    predicted, off = linear_errors(seen)
+    return predicted - off
+
+
+def linear_errors(seen: Seen) -> tuple[np.ndarray, np.ndarray]:
+    """Of first order, one h for all steps, no clipping: predictions and what they are off."""
     if not len(seen.items):
-        return np.zeros(0)
+        return np.zeros(0), np.zeros(0)
     h = np.linalg.svd(seen.rest, full_matrices=False)[2][0]
     if not h[-1]:  # biases are not uploaded: it cannot tell how large h is
-        return np.zeros(len(seen.items))
+        return np.zeros(len(seen.items)), np.zeros(len(seen.items))
     h = h / h[-1]
     error = seen.rest @ h / (h @ h) / seen.change[-1, 1:].sum()
-    return np.asarray(seen.weights @ h - error / seen.slope)
+    return seen.weights @ h, error / seen.slope
 
 
 def true_ratings(simulation: Simulation, client: int) -> tuple[np.ndarray, np.ndarray]:
@@ -215,7 +221,9 @@ def stars(simulation: Simulation, items: np.ndarray, values: np.ndarray) -> np.n
     plain = values * standard.scale + standard.item[items]
     if simulation.config.data.center in ("none", "global"):
         return nearest(plain + standard.mean, scale)
-    total = float(values.sum()) * standard.scale
+    privacy, total = simulation.config.privacy, float(values.sum()) * standard.scale
+    if privacy.upload == "decoy":  # their values are like others, and not in the user's part
+        total /= 1 + privacy.decoys_per_rating
     return to_stars(plain, scale, standard.mean + total / standard.user_shrinkage)
 
 

@@ -156,6 +156,7 @@ def test_attacks_that_apply() -> None:
 
     dp = {"upload": "dp", "denominator": "expected", "sampling": "poisson", "noise_multiplier": 1.0}
     assert "item set, one upload" in names(0)
+    assert "decoys by error, one upload" in names(0, upload="decoy") - names(0)
     assert names(0, upload="secure_sum") == set()
     sums = {"item set, one sum", "item set, all sums"}
     assert sums <= names(2, upload="secure_sum")

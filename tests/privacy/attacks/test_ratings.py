@@ -68,6 +68,7 @@ def linear_share(simulation: Simulation, state: FederationState, clients: Any) -
         {"center": "user", "standardize": True, "weighting": "ratings", "ridge": 0.4},
         {"center": "adaptive", "standardize": True, "members": 2},
         {"center": "global", "partial_compression": False, "weight_decay": 1e-2},
+        {"center": "user", "upload": "decoy"},  # which is counted in real ratings
     ],
 )
 def test_one_step_tells_all_ratings(changes: dict[str, Any]) -> None:
