@@ -1,13 +1,14 @@
 """The attacks that come with the package. An attack of one's own is one more record."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from pfr_jax.algorithms.federated import FederationState
+from pfr_jax.client.block import Payload
 from pfr_jax.errors import InputError
 from pfr_jax.privacy.attacks import canaries, item_sets
 from pfr_jax.privacy.attacks.inversion import attack_inversion
@@ -88,35 +89,35 @@ def _ratings(scene: Scene, clients: list[int], found: list[RatingsFound]) -> lis
     return [Finding("ratings exact", share, chance, len(found))]
 
 
-def _ratings_of_uploads(scene: Scene, invert: bool) -> list[Finding]:
-    if scene.round >= scene.simulation.config.run.rounds:  # no upload comes after the last round
-        return []
-    found, clients = list[RatingsFound](), scene.clients
+def _uploads(scene: Scene) -> Iterator[tuple[int, Payload]]:
+    """Of the clients to attack; none after the last round, as no upload comes."""
+    clients = scene.clients
     if scene.simulation.federation.side.carry.shared:  # earlier momenta are not in this upload
         clients = clients[rounds_of(scene.simulation, scene.state)[clients] == 0]
-    for client in clients.tolist():
-        at = scene.simulation, scene.state, scene.payloads(scene.state, client, scene.round), client
-        found.append(
-            attack_inversion(*at, scene.round, scene.rng)
-            if invert
-            else attack_linear(*at, scene.round)
-        )
-    return _ratings(scene, clients.tolist(), found)
+    if scene.round < scene.simulation.config.run.rounds:
+        for client in clients.tolist():
+            yield client, scene.payloads(scene.state, client, scene.round)
+
+
+def _ratings_of_uploads(scene: Scene, invert: bool) -> list[Finding]:
+    clients, found = list[int](), list[RatingsFound]()
+    for client, payload in _uploads(scene):
+        at = scene.simulation, scene.state, payload, client, scene.round
+        clients.append(client)
+        found.append(attack_inversion(*at, scene.rng) if invert else attack_linear(*at))
+    return _ratings(scene, clients, found)
 
 
 def _decoys_by_error(scene: Scene) -> list[Finding]:
     """Real rows have the smaller errors: what is private has never learned from decoys."""
-    if scene.round >= scene.simulation.config.run.rounds:
-        return []
     found, chance = [], []
-    for client in scene.clients.tolist():
-        payload = scene.payloads(scene.state, client, scene.round)
+    for client, payload in _uploads(scene):
         seen = see(scene.simulation, scene.state, payload, scene.round)
         real = scene.sets[client][seen.items]
         if real.any() and not real.all():
             found.append(item_sets.auc(-np.abs(linear_errors(seen)[1]), real))
-            popular = item_sets.popularity(scene.sets, client)
-            chance.append(item_sets.auc(popular[seen.items], real))
+            popular = item_sets.popularity(scene.sets, client)[seen.items]
+            chance.append(item_sets.auc(popular, real))
     if not found:
         return []
     values = float(np.mean(found)), float(np.mean(chance))
