@@ -221,9 +221,9 @@ def stars(simulation: Simulation, items: np.ndarray, values: np.ndarray) -> np.n
     plain = values * standard.scale + standard.item[items]
     if simulation.config.data.center in ("none", "global"):
         return nearest(plain + standard.mean, scale)
-    privacy, total = simulation.config.privacy, float(values.sum()) * standard.scale
-    if privacy.upload == "decoy":  # their values are like others, and not in the user's part
-        total /= 1 + privacy.decoys_per_rating
+    if simulation.config.privacy.upload == "decoy":  # they are in the sum, and not in the mean
+        return to_stars(plain, scale, standard.mean)
+    total = float(values.sum()) * standard.scale
     return to_stars(plain, scale, standard.mean + total / standard.user_shrinkage)
 
 
