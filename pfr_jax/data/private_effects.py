@@ -116,11 +116,13 @@ def private_standard(
         everybody = np.arange(len(own))
         vectors = Vectors(everybody, np.zeros_like(everybody), own, 1)
         mean = 2 * float(noised_sum(vectors, noise, 0)[0]) / num_clients
-    of_user = np.full(num_users, mean)
+    of_user, shrinkage = np.full(num_users, mean), 0.0
     if center != "global":
-        of_user += shrunken_mean(user, stars - mean - of_item[item], num_users, MEAN_SHRINKAGE)
+        shrinkage = MEAN_SHRINKAGE
+        of_user += shrunken_mean(user, stars - mean - of_item[item], num_users, shrinkage)
     middle = (scale.low + scale.high) / 2
-    return PrivateStandard(Standard(middle + unit * of_user, unit * of_item, divisor), raters)
+    public = divisor, middle + unit * mean, shrinkage
+    return PrivateStandard(Standard(middle + unit * of_user, unit * of_item, *public), raters)
 
 
 def releases_of(center: str, effects_releases: int) -> int:

@@ -6,7 +6,7 @@ ledger; what belongs to a user stays on its client. Where the unit of the rating
 0 lies, the model sees the same numbers.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -26,6 +26,10 @@ class Standard:
     user: np.ndarray  # f64[U]; known to the user's client alone, but for the global mean in it
     item: np.ndarray  # f64[I]; public
     scale: float  # public
+    # Public: the mean of all ratings (0 where none is subtracted), and the ratings of weight 0 with
+    # which a user's part is shrunk towards it
+    mean: float = 0.0
+    user_shrinkage: float = 0.0
 
     def center(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         """What is subtracted from the targets of pairs i[n], i[n]: f64[n]."""
@@ -66,23 +70,23 @@ def fit_standard(
       The standardisation; its scale is 1 if nothing is left.
     """
     num_users, num_items = size
-    mean = float(target[trained].mean())
-    of_user, of_item = np.full(num_users, 0.0 if center == "none" else mean), np.zeros(num_items)
+    mean, shrinkage = 0.0 if center == "none" else float(target[trained].mean()), 0.0
+    of_user, of_item = np.full(num_users, mean), np.zeros(num_items)
     if center == "user":
         count = np.bincount(user, minlength=num_users)
         offset = np.bincount(user, target - mean, minlength=num_users)
-        of_user = of_user + offset / (count + MEAN_SHRINKAGE)
+        of_user, shrinkage = of_user + offset / (count + MEAN_SHRINKAGE), MEAN_SHRINKAGE
     if center in EFFECTS:
         residual = target - mean
         train = user[trained], item[trained], residual[trained]
         effects = EFFECTS[center](*train, num_users, num_items)
-        of_item = effects.item
+        of_item, shrinkage = effects.item, effects.user_shrinkage
         of_user = of_user + effects.of_users(user, residual - of_item[item])
-    plain = Standard(of_user, of_item, 1.0)
+    plain = Standard(of_user, of_item, 1.0, mean, shrinkage)
     if not scaled:
         return plain
     left = plain.values(target, user, item)[trained]
-    return Standard(of_user, of_item, float(np.sqrt(np.mean(left**2))) or 1.0)
+    return replace(plain, scale=float(np.sqrt(np.mean(left**2))) or 1.0)
 
 
 def sums_per_row(center: str) -> tuple[int, int]:

@@ -65,10 +65,9 @@ def attacks_of(folder: Path) -> list[dict[str, Any]]:
     def now(state: Any, round: int) -> list[dict[str, Any]]:
         quick = [one for one in ATTACKS if not one.takes_long]
         slow = [one for one in ATTACKS if one.takes_long] if len(some) else []
-        views = watcher.views
         return [
-            *attack(simulation, state, round, views, clients, quick),
-            *attack(simulation, state, round, views, some, slow),
+            *attack(simulation, state, round, watcher, clients, quick),
+            *attack(simulation, state, round, watcher, some, slow),
         ]
 
     watcher = Watcher(simulation)

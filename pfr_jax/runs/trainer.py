@@ -221,7 +221,7 @@ class Training:
             return
         clients = attacked_clients(simulation, ATTACKED)
         state, round, quick = record.state, record.round, [a for a in ATTACKS if not a.takes_long]
-        for row in attack(simulation, state, round, watcher.views, clients, quick):
+        for row in attack(simulation, state, round, watcher, clients, quick):
             del row["seconds"]  # the same run has the same files
             self._folder.append_line("attacks.jsonl", row)
 

@@ -209,6 +209,16 @@ def test_means_by_hand() -> None:
     assert own[2] == pytest.approx(mean)
 
 
+@pytest.mark.parametrize("center", ["none", "global", "user", "bias"])
+def test_what_is_public_tells_a_users_part_by_what_is_left(center: Center) -> None:
+    """The released mean is what it is shrunk towards, and not the true one."""
+    user, item, stars = rows_of([{0: 1.0, 1: 4.0, 3: 4.0}, {1: 5.0}, {2: 2.0, 4: 3.0}])
+    found = fitted((user, item, stars), center).standard
+    rest = found.scale * np.bincount(user, found.values(stars, user, item), minlength=USERS)
+    shrunk = rest / found.user_shrinkage if found.user_shrinkage else np.zeros(USERS)
+    np.testing.assert_allclose(found.user, found.mean + shrunk, atol=1e-9)
+
+
 def test_a_clients_first_vector_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a client that two users share, who both rated item 1; residuals less their own means."""
     rows = rows_of([{}, {}, {}, {}, {}, {0: 5.0, 1: 4.0}, {1: 1.0}])

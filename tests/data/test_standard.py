@@ -40,6 +40,16 @@ def test_users_centres_by_hand(center: Center) -> None:
         assert found.user[index] == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("center", CENTERS)
+def test_what_is_public_tells_a_users_part_by_what_is_left(center: Center) -> None:
+    """It is a mean shrunk towards the public one, so the sum of the rest is a multiple of it."""
+    found, user = fitted(center, scaled=True), RATINGS.user
+    values = found.values(RATINGS.rating.astype(np.float64), user, RATINGS.item)
+    rest = found.scale * np.bincount(user, values)
+    shrunk = rest / found.user_shrinkage if found.user_shrinkage else np.zeros_like(rest)
+    np.testing.assert_allclose(found.user, found.mean + shrunk, atol=1e-9)
+
+
 @pytest.mark.parametrize(("center", "name"), [("bias", "bias_only"), ("adaptive", "adaptive_bias")])
 def test_effects_are_those_of_a_baseline(center: Center, name: str) -> None:
     found = fitted(center, scaled=True)

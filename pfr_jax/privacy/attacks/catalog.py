@@ -1,13 +1,14 @@
 """The attacks that come with the package. An attack of one's own is one more record."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from pfr_jax.algorithms.federated import FederationState
+from pfr_jax.client.block import Payload
 from pfr_jax.errors import InputError
 from pfr_jax.privacy.attacks import canaries, item_sets
 from pfr_jax.privacy.attacks.inversion import attack_inversion
@@ -16,11 +17,13 @@ from pfr_jax.privacy.attacks.ratings import (
     attack_linear,
     can_be_attacked,
     guess_by_effects,
+    linear_errors,
     linear_from_sum,
     majority_share,
+    see,
 )
 from pfr_jax.privacy.attacks.record import Attack, Finding, Scene
-from pfr_jax.privacy.attacks.view import CohortView, Payloads, rounds_of
+from pfr_jax.privacy.attacks.view import Watcher, rounds_of
 from pfr_jax.seeding import Stream, permutation
 from pfr_jax.simulation.setup import Simulation
 
@@ -86,20 +89,39 @@ def _ratings(scene: Scene, clients: list[int], found: list[RatingsFound]) -> lis
     return [Finding("ratings exact", share, chance, len(found))]
 
 
-def _ratings_of_uploads(scene: Scene, invert: bool) -> list[Finding]:
-    if scene.round >= scene.simulation.config.run.rounds:  # no upload comes after the last round
-        return []
-    payloads, found, clients = Payloads(scene.simulation), [], scene.clients
+def _uploads(scene: Scene) -> Iterator[tuple[int, Payload]]:
+    """Of the clients to attack; none after the last round, as no upload comes."""
+    clients = scene.clients
     if scene.simulation.federation.side.carry.shared:  # earlier momenta are not in this upload
         clients = clients[rounds_of(scene.simulation, scene.state)[clients] == 0]
-    for client in clients.tolist():
-        at = scene.simulation, scene.state, payloads(scene.state, client, scene.round), client
-        found.append(
-            attack_inversion(*at, scene.round, scene.rng)
-            if invert
-            else attack_linear(*at, scene.round)
-        )
-    return _ratings(scene, clients.tolist(), found)
+    if scene.round < scene.simulation.config.run.rounds:
+        for client in clients.tolist():
+            yield client, scene.payloads(scene.state, client, scene.round)
+
+
+def _ratings_of_uploads(scene: Scene, invert: bool) -> list[Finding]:
+    clients, found = list[int](), list[RatingsFound]()
+    for client, payload in _uploads(scene):
+        at = scene.simulation, scene.state, payload, client, scene.round
+        clients.append(client)
+        found.append(attack_inversion(*at, scene.rng) if invert else attack_linear(*at))
+    return _ratings(scene, clients, found)
+
+
+def _decoys_by_error(scene: Scene) -> list[Finding]:
+    """Real rows have the smaller errors: what is private has never learned from decoys."""
+    found, chance = [], []
+    for client, payload in _uploads(scene):
+        seen = see(scene.simulation, scene.state, payload, scene.round)
+        real = scene.sets[client][seen.items]
+        if real.any() and not real.all():
+            found.append(item_sets.auc(-np.abs(linear_errors(seen)[1]), real))
+            popular = item_sets.popularity(scene.sets, client)[seen.items]
+            chance.append(item_sets.auc(popular, real))
+    if not found:
+        return []
+    values = float(np.mean(found)), float(np.mean(chance))
+    return [Finding("AUC of real rows among decoys", *values, len(found))]
 
 
 def _ratings_of_a_sum(scene: Scene) -> list[Finding]:
@@ -139,6 +161,14 @@ ATTACKS = (
         takes_long=True,
     ),
     Attack(
+        "decoys by error, one upload",
+        PROTOCOL,
+        lambda simulation: (
+            simulation.config.privacy.upload == "decoy" and can_be_attacked(simulation)
+        ),
+        _decoys_by_error,
+    ),
+    Attack(
         "ratings, one sum",
         f"{PROTOCOL}, who took part, and which items the client has rated",
         lambda simulation: sees_sums(simulation) and can_be_attacked(simulation),
@@ -170,7 +200,7 @@ def attack(
     simulation: Simulation,
     state: FederationState,
     round: int,
-    views: Sequence[CohortView],
+    watcher: Watcher,
     clients: np.ndarray,
     attacks: Iterable[Attack] = ATTACKS,
 ) -> list[dict[str, Any]]:
@@ -180,13 +210,14 @@ def attack(
       simulation: the run.
       state: after ``round`` rounds; it is not used up.
       round: rounds done.
-      views: of the rounds that were watched.
+      watcher: of this run; it has seen the rounds that it was shown.
       clients: i64[n], whom to attack.
       attacks: which.
     """
     sets = item_sets.item_sets(simulation)
     rng = np.random.default_rng([int(Stream.ATTACK), simulation.config.run.seed, round])
-    scene = Scene(simulation, state, round, views, clients, sets, rng)
+    seen = watcher.views, watcher.payloads
+    scene = Scene(simulation, state, round, *seen, clients, sets, rng)
     rows = []
     for one in attacks:
         if not one.applies(simulation):

@@ -1,161 +1,106 @@
-"""The codes and features of a client's local steps, from the change of the decoder's hidden layer.
+"""The code of a client's local step, from what the hidden layer and the items' rows changed by.
 
-The layer's kernel changes by c W + sum_k a_k z_k (x) d_k: what dropout left of the codes z_k are
-sparse vectors in a space of K dimensions. Notation as in ``inversion``.
+With a 1 behind every input for the bias, a hidden layer's gradients are z (x) d and the rows' e (x)
+h, of codes z, features h and the gradients d and e at the outputs. K steps change the layer by
+something whose columns span K codes, and the rows by something that lies in a space of K features.
+Where the layer is known as it was before a step, that step's code is what of the one space has its
+features in the other. Legend: C entries of the code, H features, K steps that are left.
 """
 
-import itertools
-import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 from pfr_jax.models.layers import NORM_EPSILON
 
-TRIES = 40_000  # draws of places where a code may be 0; all of them if there are no more
-ZERO = 1e-5  # of a code's largest entry
-POOL = 60  # vectors that may be codes, of most zeros
-SPARE = 2  # of them, those that are looked at besides the K whose features fit best
-FITS = 0.05  # distance of a true code's features from the space of the rows
-LENGTHS = np.concatenate([-np.geomspace(0.3, 40, 40), np.geomspace(0.3, 40, 40)])
+STARTS = 64  # of the search for a code
+SEARCH_STEPS = 40
+REACH = 1.25  # about the largest entry of a code, after dropout
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a hidden layer makes of codes f64[..., C + 1]; a dimension of 1 stands behind roots."""
+
+    normed: np.ndarray  # f64[..., H], by layer norm
+    root: np.ndarray  # f64[..., 1], what that divided by
+    tanh: np.ndarray  # f64[..., H]
+
+    @property
+    def values(self) -> np.ndarray:
+        """With the 1 of the bias: f64[..., H + 1]."""
+        return np.concatenate([self.tanh, np.ones_like(self.root)], axis=-1)
+
+    def through_norm(self, y: np.ndarray) -> np.ndarray:
+        """The derivative of layer norm, which is symmetric, along y f64[..., H]."""
+        along = (y * self.normed).mean(axis=-1, keepdims=True)
+        return (y - y.mean(axis=-1, keepdims=True) - self.normed * along) / self.root
 
 
 @dataclass(frozen=True)
 class Hidden:
-    """The decoder's hidden layer as it was sent, or its change; of one member."""
+    """A decoder's only hidden layer."""
 
-    kernel: np.ndarray  # f64[C, H]
-    bias: np.ndarray  # f64[H]
+    kernel: np.ndarray  # f64[C + 1, H], the bias as last row
     scale: np.ndarray  # f64[H]
     shift: np.ndarray  # f64[H]
 
-    @classmethod
-    def of(cls, named: dict[str, np.ndarray], member: int) -> "Hidden":
-        """From the leaves of the shared part."""
-
-        def leaf(name: str, ndim: int) -> np.ndarray:
-            found = named[f"decoder/{name}"].astype(np.float64)
-            return found[..., member] if found.ndim > ndim else found
-
-        return cls(
-            leaf("linear_0/kernel", 2),
-            leaf("linear_0/bias", 1),
-            leaf("norm_0/scale", 1),
-            leaf("norm_0/bias", 1),
-        )
-
-    def features(self, code: np.ndarray) -> np.ndarray:
-        """f[..., C] -> f[..., H + 1], with the 1 of the bias."""
-        y = code @ self.kernel + self.bias
+    def features(self, codes: np.ndarray) -> Features:
+        """Of codes f64[..., C + 1]."""
+        y = codes @ self.kernel
         y = y - y.mean(axis=-1, keepdims=True)
-        y = y / np.sqrt((y * y).mean(axis=-1, keepdims=True) + NORM_EPSILON)
-        h = np.tanh(y * self.scale + self.shift)
-        return np.concatenate([h, np.ones((*h.shape[:-1], 1))], axis=-1)
+        root = np.sqrt((y * y).mean(axis=-1, keepdims=True) + NORM_EPSILON)
+        return Features(y / root, root, np.tanh(y / root * self.scale + self.shift))
 
 
-def find_features(
-    before: Hidden,
-    delta: Hidden,
-    change: np.ndarray,
-    space: np.ndarray,
-    dropout: float,
-    rng: np.random.Generator,
-) -> np.ndarray | None:
-    """The features of every step, f64[K, H + 1]; None: no set of K codes fits.
-
-    ``space`` f64[K, H + 1] is that of the items' rows.
-    """
-    steps = len(space)
-    gradients = delta.kernel - change[-1, 0] * before.kernel
-    codes = sparse_vectors(gradients, steps, dropout, rng)
-    far = _distances(before, codes[:, None] * LENGTHS[:, None], space).min(axis=1)
-    likely = np.argsort(far)[: steps + SPARE]
-    sets = sorted(itertools.combinations(likely, steps), key=lambda some: far[list(some)].sum())
-    sparsest = itertools.combinations(range(min(steps + 1, len(codes))), steps)
-    for some in (*sparsest, *sets):
-        features, worst = unroll(codes[list(some)], before, delta, change, space)
-        if worst < FITS:
-            return features
-    return None
-
-
-def sparse_vectors(
-    gradients: np.ndarray, steps: int, dropout: float, rng: np.random.Generator
+def find_code(
+    layer: Hidden, codes: np.ndarray, space: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """What may be a code after dropout, of length 1, f64[found, C]; of most zeros first.
+    """The code f64[C + 1] of the next step: of many searches, what ends nearest to ``space``.
 
-    They are vectors in the space of the columns of ``gradients`` f64[C, H] with about as many zeros
-    as dropout makes, more than such a space always has. (Differences of two codes have many, late
-    in training, when codes hardly move.)
+    Args:
+      layer: as it was before the step.
+      codes: f64[C + 1, K], orthonormal columns that span the codes of all steps that are left.
+      space: f64[K, H + 1], orthonormal rows that span their features.
+      rng: of the places that the searches begin at.
+
+    Least squares by Levenberg and Marquardt, all searches at once. The 1 of the bias fixes a code's
+    length, which leaves K - 1 free numbers.
     """
-    space = np.linalg.svd(gradients, full_matrices=False)[0][:, :steps]
-    if steps == 1:
-        return space.T
-    size = len(space)
-    if math.comb(size, steps - 1) <= TRIES:
-        some = np.array(list(itertools.combinations(range(size), steps - 1)))
-    else:
-        some = np.argsort(rng.random((TRIES, size)), axis=1)[:, : steps - 1]
-    codes = np.linalg.svd(space[some])[2][:, -1] @ space.T  # zero in the K - 1 places drawn
-    zeros = (np.abs(codes) < ZERO * np.abs(codes).max(axis=1, keepdims=True)).sum(axis=1)
-    expected, spread = dropout * size, 4.5 * np.sqrt(size * dropout * (1 - dropout))
-    possible = np.flatnonzero((zeros >= steps) & (np.abs(zeros - expected) <= spread))
-    found: list[np.ndarray] = []
-    for i in possible[np.argsort(-zeros[possible])]:
-        unit = codes[i] / np.linalg.norm(codes[i])
-        if all(abs(unit @ other) < 0.999 for other in found):
-            found.append(unit)
-        if len(found) == POOL:
-            break
-    return np.array(found).reshape(-1, size)
+    ones = codes[-1]
+    origin = codes @ ones / (ones @ ones)
+    free = np.linalg.svd(ones[None])[2][1:] @ codes.T  # [K - 1, C + 1]
+    if not len(free):
+        return origin
+    x = _starts(len(free), len(origin), float(origin @ origin), rng)
+    moved, damping = free @ layer.kernel, np.full(STARTS, 1e-2)
+
+    def outside(h: np.ndarray) -> np.ndarray:
+        return h - (h @ space.T) @ space
+
+    now = layer.features(origin + x @ free)
+    far = outside(now.values)
+    for _ in range(SEARCH_STEPS):
+        one = Features(now.normed[:, None], now.root[:, None], now.tanh[:, None])
+        slope = one.through_norm(moved) * (layer.scale * (1 - one.tanh**2))
+        slope = outside(np.pad(slope, ((0, 0), (0, 0), (0, 1))))
+        square = slope @ slope.transpose(0, 2, 1)
+        size = np.trace(square, axis1=1, axis2=2) / len(free)
+        square += (damping * size + 1e-12)[:, None, None] * np.eye(len(free))
+        step = np.linalg.solve(square, slope @ far[..., None])[..., 0]
+        then = outside(layer.features(origin + (x - step) @ free).values)
+        better = (then**2).sum(axis=1) < (far**2).sum(axis=1)
+        x = np.where(better[:, None], x - step, x)
+        damping = np.clip(np.where(better, damping / 5, damping * 4), 1e-10, 1e6)
+        now = layer.features(origin + x @ free)
+        far = outside(now.values)
+    return origin + x[np.argmin((far**2).sum(axis=1))] @ free
 
 
-def _distances(now: Hidden, codes: np.ndarray, space: np.ndarray) -> np.ndarray:
-    """How far from ``space`` the features of codes f64[..., C] lie."""
-    h = now.features(codes)
-    return np.linalg.norm(h - (h @ space.T) @ space, axis=-1)
-
-
-def unroll(
-    codes: np.ndarray, before: Hidden, delta: Hidden, change: np.ndarray, space: np.ndarray
-) -> tuple[np.ndarray, float]:
-    """The features of every step, f64[K, H + 1], and how far from ``space`` the worst lies.
-
-    In order: the next one is what lies best there.
-    """
-    steps, a = len(codes), change[-1, 1:]
-    gradients = delta.kernel - change[-1, 0] * before.kernel
-    back = np.linalg.lstsq(codes.T, gradients, rcond=None)[0]  # a_k d_k, per unit of the code
-    left, order, worst = list(range(steps)), list[int](), 0.0
-    lengths, features = list[float](), list[np.ndarray]()
-    for k in range(steps):
-        kernel, bias = (1 + change[k, 0]) * before.kernel, (1 + change[k, 0]) * before.bias
-        for j, which in enumerate(order):
-            part = change[k, 1 + j] / a[j] * back[which]
-            kernel = kernel + np.outer(codes[which], part)
-            bias = bias + part / lengths[j]
-        moved = k / steps
-        now = Hidden(
-            kernel, bias, before.scale + moved * delta.scale, before.shift + moved * delta.shift
-        )
-        fits = [(*_best_length(now, codes[which], space), which) for which in left]
-        distance, length, which = min(fits)
-        worst = max(worst, distance)
-        order.append(which)
-        left.remove(which)
-        lengths.append(length)
-        features.append(now.features(length * codes[which]))
-    return np.array(features), worst
-
-
-def _best_length(now: Hidden, code: np.ndarray, space: np.ndarray) -> tuple[float, float]:
-    """How far from ``space`` the features of a code lie at its best length, and that length."""
-
-    def distance(length: float) -> float:
-        return float(_distances(now, length * code, space))
-
-    start = LENGTHS[np.argmin(_distances(now, LENGTHS[:, None] * code, space))]
-    bounds = sorted((start / 1.15, start * 1.15))
-    fine = minimize_scalar(distance, bounds=bounds, method="bounded")
-    return float(fine.fun), float(fine.x)
+def _starts(dimensions: int, size: int, nearest: float, rng: np.random.Generator) -> np.ndarray:
+    """Places f64[STARTS, K - 1] around the shortest code, of squared length ``nearest``, at which
+    codes are as long as true ones may be."""
+    x = rng.normal(size=(STARTS, dimensions))
+    length = REACH * rng.uniform(0.2, 1, (STARTS, 1))
+    radius = np.sqrt(np.maximum(length**2 * (size - 1) + 1 - nearest, 0.1))
+    return x / np.linalg.norm(x, axis=1, keepdims=True) * radius

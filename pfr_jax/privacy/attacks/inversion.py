@@ -1,43 +1,61 @@
-"""The ratings of one user from its client's upload, by inverting its K local steps.
+"""The ratings of one user from its client's upload, by undoing its K local steps one by one.
 
-A hidden layer changes by c W + sum_k a_k z_k (x) d_k and the items' rows by
-c W + sum_k a_k e_k (x) h_k (see ``ratings``). So
+Gradients are outer products (see ``codes``), and what the parameters were before a step is public
+up to the gradients of earlier steps (``trajectory``). So, for one step after the other:
 
-1. the codes z_k are the sparse vectors (dropout's zeros) of a space of K dimensions: drawn by
-   RANSAC;
-2. with them the hidden layer of every step is known, hence its features h_k, in the order in which
-   they fit;
-3. e_k = s_k slope (p_k - r) has one r per item and one clip factor s_k per step: least squares
-   over the clip factors and the few free numbers of each h_k in the space of the rows; r is linear
-   in it.
+1. ``find_code`` finds its code z and with it its features h;
+2. the errors e at its outputs are, up to a factor, what of the space of the rows' changes gives, by
+   backpropagation, a gradient d in that of the hidden layer's;
+3. the factor is that with which e (x) h, taken off, leaves the rows a rank less.
+
+Then all is known that the step changed. At the end e_k = s_k slope (p_k - r) has one r per item and
+one clip factor s_k per step, and is linear in r and 1 / s_k: least squares.
 
 Written for autoencoders with one hidden layer in the decoder and for clients whose momentum starts
-at 0. Of several members one is enough: they are trained on the same targets.
+at 0. Of several members one is enough: they are trained on the same targets. One step alone does
+not tell its clip factor: that is left to the linear attack.
 Legend: n ratings, H features, C entries of the code, K local steps.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import least_squares
 
 from pfr_jax.algorithms.federated import FederationState
 from pfr_jax.client.block import Payload
 from pfr_jax.models.autoencoder import AutoEncoder
 from pfr_jax.models.members import one_of
-from pfr_jax.privacy.attacks.codes import Hidden, find_features
-from pfr_jax.privacy.attacks.ratings import RatingsFound, Seen, judge, leaves, linear, see
+from pfr_jax.privacy.attacks.codes import Hidden, find_code
+from pfr_jax.privacy.attacks.ratings import (
+    RatingsFound,
+    Seen,
+    judge,
+    leaves,
+    linear,
+    see,
+    step_of,
+)
 from pfr_jax.simulation.setup import Simulation
 
-SOLVED = 1e-5  # of the rows, what a solution may leave unexplained
-FACTOR_STARTS = (-0.2, -1.0, -1.8)  # logarithms of the clip factors
+SOLVED = 0.1  # of a step of the scale, what steps may disagree by on the ratings
+
+
+class Decoder(NamedTuple):
+    """One member's decoder over a client's items, or a change of it."""
+
+    rows: np.ndarray  # f64[n, H + 1], the output layer with its bias as last column
+    kernel: np.ndarray  # f64[C + 1, H], the hidden layer with its bias as last row
+    scale: np.ndarray  # f64[H]
+    shift: np.ndarray  # f64[H]
 
 
 @dataclass(frozen=True)
 class Solution:
     values: np.ndarray  # f64[n]
     factors: np.ndarray  # f64[K], clip factors
-    misfit: float  # of the rows, what is not explained
+    misfit: float  # root mean square of what the steps disagree by
 
 
 def attack_inversion(
@@ -69,70 +87,106 @@ def invert(
     if not isinstance(one, AutoEncoder) or len(one.hidden_sizes) != 2:
         return None
     named, delta = leaves(state.server.shared), leaves(payload.delta)
-    dropout = simulation.federation.side.training.dropout
+    allowed = SOLVED * step_of(simulation.ratings.scale) / simulation.standard.scale
     for member in range(model.members):
         seen = see(simulation, state, payload, round, member)
-        parts = Hidden.of(named, member), Hidden.of(delta, member)
-        found = invert_member(seen, *parts, dropout, rng)
-        if found is not None and found.misfit < SOLVED:
+        parts = decoder_of(named, seen.weights, member), decoder_of(delta, seen.rows, member)
+        found = invert_member(seen, *parts, rng)
+        if found is not None and found.misfit < allowed:
             return found
     return None
 
 
+def decoder_of(named: dict[str, np.ndarray], rows: np.ndarray, member: int) -> Decoder:
+    """From the leaves of the shared part, and rows f64[n, H + 1]."""
+
+    def leaf(name: str, ndim: int) -> np.ndarray:
+        found = named[f"decoder/{name}"].astype(np.float64)
+        return found[..., member] if found.ndim > ndim else found
+
+    kernel = np.concatenate([leaf("linear_0/kernel", 2), leaf("linear_0/bias", 1)[None]])
+    return Decoder(rows, kernel, leaf("norm_0/scale", 1), leaf("norm_0/bias", 1))
+
+
 def invert_member(
-    seen: Seen, before: Hidden, delta: Hidden, dropout: float, rng: np.random.Generator
+    seen: Seen, sent: Decoder, change: Decoder, rng: np.random.Generator
 ) -> Solution | None:
-    """From one member's rows and hidden layer; None: no codes were found that fit."""
-    steps = seen.change.shape[1] - 1
-    if len(seen.items) < steps:
+    """From one member's decoder as it was sent, and its change; None: there are too few numbers."""
+    moves = np.flatnonzero(seen.change[-1, 1:])  # steps in which the decoder is trained
+    before = seen.change[np.append(moves, -1)][:, np.append(0, 1 + moves)]
+    steps = len(moves)
+    if steps < 2 or min(len(seen.items), *sent.kernel.shape) <= steps:
         return None
-    u, sizes, v = np.linalg.svd(seen.rest, full_matrices=False)
-    space, coordinates = v[:steps], u[:, :steps] * sizes[:steps]
-    features = find_features(before, delta, seen.change, space, dropout, rng)
-    return None if features is None else solve(seen, features, space, coordinates)
+    gradients, features = list[Decoder](), list[np.ndarray]()
+    for k in range(steps):
+        now = combined([1 + before[k, 0], *before[k, 1 : 1 + k]], [sent, *gradients])
+        taken = -before[-1, : 1 + k]
+        left = combined([1, *taken], [change, sent, *gradients])
+        gradient, h = undone(now, left, steps - k, rng)
+        weighed = [leaf / before[-1, 1 + k] for leaf in gradient]
+        gradients.append(Decoder(*weighed))
+        features.append(h)
+    return solve(seen, before, np.array(features))
 
 
-def solve(seen: Seen, features: np.ndarray, space: np.ndarray, coordinates: np.ndarray) -> Solution:
-    """Least squares on the rows, which begin at these features f64[K, H + 1].
+def combined(factors: Sequence[float], decoders: Sequence[Decoder]) -> Decoder:
+    """Their sum, each times its factor."""
+    pairs = [zip(factors, leaves, strict=True) for leaves in zip(*decoders, strict=True)]
+    return Decoder(*(sum(factor * leaf for factor, leaf in leaf_pairs) for leaf_pairs in pairs))
 
-    With features and clip factors given, the errors of all steps are linear in the ratings r.
+
+def undone(
+    now: Decoder, left: Decoder, rank: int, rng: np.random.Generator
+) -> tuple[Decoder, np.ndarray]:
+    """What one local step has changed, and its features f64[H + 1].
+
+    Args:
+      now: the decoder before the step.
+      left: what this step and the ``rank`` - 1 after it have changed, without decay.
+      rank: how many steps are left.
+      rng: see ``find_code``.
     """
-    n, steps = len(seen.weights), len(space)
-    a, last = seen.change[-1, 1:], space[:, -1]
-    origin = last / (last @ last)
-    free = np.linalg.svd(last[None])[2][1:]  # keeps the 1 of the bias
-    sent, size = seen.weights @ space.T, np.linalg.norm(coordinates)
-    split = steps * (steps - 1)
+    errors, sizes, space = (part[..., :rank] for part in _svd(left.rows))
+    codes, _, gradients = (part[..., :rank] for part in _svd(left.kernel))
+    layer = Hidden(now.kernel, now.scale, now.shift)
+    code = find_code(layer, codes, space.T, rng)
+    found = layer.features(code)
+    before_tanh = (errors.T @ now.rows[:, :-1]) * (1 - found.tanh**2)  # for each of the errors
+    back = found.through_norm(before_tanh * now.scale)
+    outside = back - (back @ gradients) @ gradients.T
+    mix = np.linalg.svd(outside)[0][:, -1]
+    mix = mix / ((found.values @ space) @ (mix / sizes))  # a rank less of the rows
+    shift = mix @ before_tanh
+    gradient = Decoder(
+        np.outer(errors @ mix, found.values),
+        np.outer(code, mix @ back),
+        shift * found.normed,
+        shift,
+    )
+    return gradient, found.values
 
-    def fit(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        q = origin + x[:split].reshape(steps, -1) @ free  # h_k = q_k space
-        pull, gram = seen.slope * np.exp(x[split:]), q @ q.T
-        known, along = np.zeros((steps, n)), np.zeros(steps)  # e_k = known_k + along_k r
-        for k in range(steps):
-            past = seen.change[k, 1 : 1 + k] * gram[k, :k]
-            p = (1 + seen.change[k, 0]) * (sent @ q[k]) + past @ known[:k]
-            known[k] = pull[k] * p
-            along[k] = pull[k] * (past @ along[:k] - 1)
-        base, line = (a[:, None] * known).T @ q, (a * along) @ q
-        r = (coordinates - base) @ line / (line @ line)
-        return r, coordinates - base - r[:, None] * line
 
-    def residual(x: np.ndarray) -> np.ndarray:
-        with np.errstate(over="ignore", invalid="ignore"):
-            return np.nan_to_num(fit(x)[1].reshape(-1) / size, nan=1e3)
+def _svd(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """u, s and v, the singular vectors of both sides as columns."""
+    u, sizes, v = np.linalg.svd(matrix, full_matrices=False)
+    return u, sizes, v.T
 
-    guess = ((features @ space.T - origin) @ free.T).reshape(-1)
-    tight = {"xtol": 1e-15, "ftol": 1e-15, "gtol": 1e-15}
-    best = None
-    for start in FACTOR_STARTS:  # clip factors first, with the features held
-        factors = least_squares(
-            lambda y: residual(np.append(guess, y)), np.full(steps, start), max_nfev=100
-        ).x
-        x = np.append(guess, factors)
-        solved = least_squares(residual, x, x_scale="jac", max_nfev=60, **tight)
-        if best is None or solved.cost < best.cost:
-            best = solved
-        if np.sqrt(2 * best.cost) < 1e-6:
-            break
-    assert best is not None
-    return Solution(fit(best.x)[0], np.exp(best.x[split:]), float(np.sqrt(2 * best.cost)))
+
+def solve(seen: Seen, before: np.ndarray, features: np.ndarray) -> Solution:
+    """The ratings that all steps agree on best, from their features f64[K, H + 1].
+
+    ``before`` f64[K + 1, 1 + K] is ``Seen.change`` of the steps in which the decoder is trained.
+    """
+    steps, n = len(features), len(seen.items)
+    weighed = np.linalg.lstsq(features.T, seen.rest.T, rcond=None)[0]
+    errors = weighed / before[-1, 1:, None]
+    past = before[:-1, 1:] * (features @ features.T)  # [k, j] 0 from j = k on
+    predicted = (1 + before[:-1, :1]) * (features @ seen.weights.T) + past @ errors
+    # p_k - e_k / (s_k slope) = r in every step: what is left of the mean over steps is 0.
+    own = np.eye(steps) - 1 / steps
+    design = (own[:, None] * (errors / seen.slope).T[None]).reshape(steps * n, steps)
+    inverse = np.linalg.lstsq(design, (own @ predicted).reshape(-1), rcond=None)[0]
+    values = predicted - inverse[:, None] * errors / seen.slope
+    found = values.mean(axis=0)
+    with np.errstate(divide="ignore"):
+        return Solution(found, 1 / inverse, float(np.sqrt(np.mean((values - found) ** 2))))

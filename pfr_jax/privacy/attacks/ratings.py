@@ -19,8 +19,6 @@ import numpy as np
 from pfr_jax.algorithms.federated import FederationState
 from pfr_jax.client.block import Payload
 from pfr_jax.client.factored.coefficients import trajectory
-from pfr_jax.data.effects import USER_SHRINKAGE
-from pfr_jax.data.standard import EFFECTS, MEAN_SHRINKAGE
 from pfr_jax.data.table import Scale
 from pfr_jax.errors import InputError
 from pfr_jax.models.item_rows import Tree, flatten
@@ -181,15 +179,21 @@ def item_rows(named: Mapping[str, np.ndarray], member: int) -> np.ndarray:
 
 
 def linear(seen: Seen) -> np.ndarray:
-    """Of first order: one h for all steps, no clipping. Values f64[n]."""
+    """The ratings of first order, as values f64[n]."""
+    predicted, off = linear_errors(seen)
+    return predicted - off
+
+
+def linear_errors(seen: Seen) -> tuple[np.ndarray, np.ndarray]:
+    """Of first order, one h for all steps, no clipping: predictions and what they are off."""
     if not len(seen.items):
-        return np.zeros(0)
+        return np.zeros(0), np.zeros(0)
     h = np.linalg.svd(seen.rest, full_matrices=False)[2][0]
     if not h[-1]:  # biases are not uploaded: it cannot tell how large h is
-        return np.zeros(len(seen.items))
+        return np.zeros(len(seen.items)), np.zeros(len(seen.items))
     h = h / h[-1]
     error = seen.rest @ h / (h @ h) / seen.change[-1, 1:].sum()
-    return np.asarray(seen.weights @ h - error / seen.slope)
+    return seen.weights @ h, error / seen.slope
 
 
 def true_ratings(simulation: Simulation, client: int) -> tuple[np.ndarray, np.ndarray]:
@@ -213,29 +217,14 @@ def judge(
 
 def stars(simulation: Simulation, items: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Standardised values f64[n] of these items to stars, by what the server knows."""
-    standard, center = simulation.standard, simulation.config.data.center
+    standard, scale = simulation.standard, simulation.ratings.scale
     plain = values * standard.scale + standard.item[items]
-    trained = ~simulation.new_users[simulation.examples.user]
-    mean = float(simulation.examples.target[trained].mean())
-    scale = simulation.ratings.scale
-    if center in ("none", "global"):
-        return nearest(plain + (mean if center == "global" else 0.0), scale)
+    if simulation.config.data.center in ("none", "global"):
+        return nearest(plain + standard.mean, scale)
+    if simulation.config.privacy.upload == "decoy":  # they are in the sum, and not in the mean
+        return to_stars(plain, scale, standard.mean)
     total = float(values.sum()) * standard.scale
-    around = mean + total / _user_shrinkage(simulation, mean)
-    return to_stars(plain, scale, around)
-
-
-def _user_shrinkage(simulation: Simulation, mean: float) -> float:
-    """Ratings of weight 0 in the mean that is a user's part; the server sends it."""
-    center = simulation.config.data.center
-    if center == "user":
-        return MEAN_SHRINKAGE
-    if center == "bias":
-        return USER_SHRINKAGE
-    known = simulation.examples.of_users(~simulation.new_users)
-    size = simulation.ratings.num_users, simulation.ratings.num_items
-    effects = EFFECTS[center](known.user, known.item, known.target - mean, *size)
-    return effects.user_shrinkage
+    return to_stars(plain, scale, standard.mean + total / standard.user_shrinkage)
 
 
 def to_stars(values: np.ndarray, scale: Scale, around: float) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 
 from pfr_jax.algorithms.federated import FederationState, train_block, train_stateless
 from pfr_jax.client.block import Payload
@@ -35,18 +36,19 @@ class CohortView:
 
 
 class Watcher:
-    """Makes a ``CohortView`` of every round, from what the server itself has before and after.
+    """What the server of a run is sent: a ``CohortView`` of every round, or single uploads.
 
-    A server knows its own steps, so that it can undo them: divisor, rate and momentum.
+    Views are made from what the server itself has before and after. It knows its own steps, so
+    that it can undo them: divisor, rate and momentum. One for all of a run: ``payloads`` compiles.
     """
 
     def __init__(self, simulation: Simulation, state: FederationState | None = None) -> None:
         """Watches from ``state`` on; None: from the beginning. The state is not used up."""
         self._simulation = simulation
         self.views: list[CohortView] = []
+        self.payloads = Payloads(simulation)
         begin = state or initial_state(simulation)
-        self._rows = _item_rows(begin.server.shared)
-        self._step = {path: np.zeros(()) for path in self._rows}
+        self._rows, self._step = _item_rows(begin.server.shared), self._last_step(begin)
 
     def add(self, record: RoundRecord) -> None:
         """Looks at a round; its state is not used up."""
@@ -61,7 +63,7 @@ class Watcher:
             path: (step[path] - server.server_momentum * self._step[path]) * _per_row(divisor, leaf)
             for path, leaf in rows.items()
         }
-        sent, self._rows, self._step = self._rows, rows, step
+        sent, self._rows, self._step = self._rows, rows, self._last_step(record.state)
         size = sum(np.square(leaf).reshape(len(leaf), -1).sum(axis=1) for leaf in change.values())
         if self.views:  # the last one alone is kept whole
             self.views[-1] = dataclasses.replace(self.views[-1], change=None, sent=None)
@@ -69,12 +71,23 @@ class Watcher:
 
     def _divisor(self, counts: np.ndarray | None, clients: int) -> np.ndarray:
         """What the server's step divided the sum by, f64[I] or f64[]."""
-        config, federation = self._simulation.config, self._simulation.federation
-        rate = quieter(config.server, federation.side.mechanism, config.privacy.step_noise)
-        of: Any = np.float64(federation.expected or clients)
+        of: Any = np.float64(self._simulation.federation.expected or clients)
         holders = np.zeros(self._simulation.model.num_items) if counts is None else counts
-        divisor = DENOMINATORS[config.server.denominator].divisor(of, holders)
-        return np.asarray(divisor, np.float64) / rate.server_learning_rate
+        divisor = DENOMINATORS[self._simulation.config.server.denominator].divisor(of, holders)
+        return np.asarray(divisor, np.float64) / self._rate
+
+    def _last_step(self, state: FederationState) -> dict[str, np.ndarray]:
+        """The step of the items' rows that led to a state, as its momentum has it: f64[I, ...]; 0
+        where the server keeps none."""
+        trace = optax.tree.get(state.server.opt_state, "trace")
+        if trace is None:
+            return {path: np.zeros(()) for path in _item_rows(state.server.shared)}
+        return {path: -self._rate * leaf for path, leaf in _item_rows(trace).items()}
+
+    @property
+    def _rate(self) -> float:
+        config, mechanism = self._simulation.config, self._simulation.federation.side.mechanism
+        return quieter(config.server, mechanism, config.privacy.step_noise).server_learning_rate
 
 
 def _per_row(divisor: np.ndarray, leaf: np.ndarray) -> np.ndarray:

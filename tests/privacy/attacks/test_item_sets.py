@@ -118,14 +118,16 @@ def test_a_watcher_undoes_the_servers_steps() -> None:
     """What it finds are the changes that the server was told."""
     settings = {"server_momentum": 0.6, "upload": "secure_sum", "denominator": "sqrt"}
     simulation = small_simulation(**settings)
-    watcher, payloads, state = Watcher(simulation), Payloads(simulation), initial_state(simulation)
+    watcher, state = Watcher(simulation), initial_state(simulation)
     for record in simulate(simulation, 2):
+        later = Watcher(simulation, state)  # as of a resumed run
         watcher.add(record)
+        later.add(record)
         view = watcher.views[-1]
         assert view.change is not None
         total = {path: np.zeros_like(leaf) for path, leaf in view.change.items()}
         for client in record.clients.tolist():
-            sent = payloads(state, client, record.round - 1)
+            sent = watcher.payloads(state, client, record.round - 1)
             real = sent.items[0] < simulation.model.num_items
             for path, leaf in flatten(sent.delta).items():
                 if path in total:
@@ -133,6 +135,7 @@ def test_a_watcher_undoes_the_servers_steps() -> None:
                     total[path][sent.items[0][real]] += leaf[0][real] / scale
         for path, leaf in total.items():
             np.testing.assert_allclose(view.change[path], leaf, rtol=1e-3, atol=1e-4)
+            np.testing.assert_array_equal(later.views[0].change[path], view.change[path])
         np.testing.assert_array_equal(view.counts, counts_of(simulation, record.clients))
         state = jax.tree.map(np.asarray, record.state)
     assert watcher.views[0].change is None
@@ -149,10 +152,11 @@ def test_attacks_that_apply() -> None:
             watcher.add(record)
             state = record.state
         clients = attacked_clients(simulation, 5)
-        return {row["attack"] for row in attack(simulation, state, rounds, watcher.views, clients)}
+        return {row["attack"] for row in attack(simulation, state, rounds, watcher, clients)}
 
     dp = {"upload": "dp", "denominator": "expected", "sampling": "poisson", "noise_multiplier": 1.0}
     assert "item set, one upload" in names(0)
+    assert "decoys by error, one upload" in names(0, upload="decoy") - names(0)
     assert names(0, upload="secure_sum") == set()
     sums = {"item set, one sum", "item set, all sums"}
     assert sums <= names(2, upload="secure_sum")

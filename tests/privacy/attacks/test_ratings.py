@@ -1,6 +1,7 @@
 """Attacks on ratings from one client's upload, on payloads of small federations."""
 
 import functools
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ from pfr_jax.client.block import Payload
 from pfr_jax.client.local_training import Parts
 from pfr_jax.data.table import Scale
 from pfr_jax.errors import InputError
-from pfr_jax.privacy.attacks.codes import sparse_vectors
+from pfr_jax.privacy.attacks.codes import Hidden, find_code
 from pfr_jax.privacy.attacks.inversion import attack_inversion, invert
 from pfr_jax.privacy.attacks.ratings import (
     RatingsFound,
@@ -67,6 +68,7 @@ def linear_share(simulation: Simulation, state: FederationState, clients: Any) -
         {"center": "user", "standardize": True, "weighting": "ratings", "ridge": 0.4},
         {"center": "adaptive", "standardize": True, "members": 2},
         {"center": "global", "partial_compression": False, "weight_decay": 1e-2},
+        {"center": "user", "upload": "decoy"},  # which is counted in real ratings
     ],
 )
 def test_one_step_tells_all_ratings(changes: dict[str, Any]) -> None:
@@ -112,35 +114,82 @@ def test_an_upload_not_taken_tells_nothing() -> None:
     assert attack_linear(simulation, state, sent, 5, 0).exact == 0
 
 
+@pytest.fixture(scope="module")
+def long_steps() -> Simulation:
+    """What one step changes is much for the next."""
+    changes = {"center": "adaptive", "standardize": True, "ridge": 0.4, "members": 2}
+    several = {"local_epochs": 4, "client_learning_rate": 0.5, "momentum": 0.0}
+    return federation(hidden_sizes=(32, 24), **several, **changes)
+
+
+def test_inversion_tells_what_the_linear_attack_does_not(long_steps: Simulation) -> None:
+    state, rng = initial_state(long_steps), np.random.default_rng(0)
+    for client in (11, 12):
+        sent = upload(long_steps, state, client, 0)
+        assert not attack_linear(long_steps, state, sent, client, 0).whole
+        found = attack_inversion(long_steps, state, sent, client, 0, rng)
+        assert found.solved and found.whole
+
+
+def test_inversion_finds_the_clip_factors(long_steps: Simulation) -> None:
+    """They are 1 at most, which nothing but the upload says."""
+    state, rng = initial_state(long_steps), np.random.default_rng(0)
+    found = invert(long_steps, state, upload(long_steps, state, 11, 0), 0, rng)
+    assert found is not None and found.misfit < 1e-4
+    assert np.all(found.factors < 1 + 1e-4) and found.factors.min() < 0.9
+
+
 @pytest.mark.slow
-def test_inversion_of_several_steps() -> None:
-    """With dropout, clipping and momentum."""
-    changes = {"hidden_sizes": (32, 24), "local_epochs": 3, "members": 2, "center": "user"}
-    simulation = federation(**changes, dropout=0.5, momentum=0.5, shared_momentum="restart")
-    state = run_rounds(simulation, [np.arange(13)])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"momentum": 0.5, "shared_momentum": "restart", "center": "user", "members": 2},
+        {"momentum": 0.9, "dropout": 0.0, "center": "none"},
+        {"algorithm": "fedalt", "local_epochs": 2, "private_epochs": 2, "momentum": 0.0},
+    ],
+)
+def test_inversion_of_several_steps(changes: dict[str, Any]) -> None:
+    """Of clients that have not taken part, after a round of others."""
+    simulation = federation(**{"hidden_sizes": (32, 24), "local_epochs": 3, **changes})
+    state = run_rounds(simulation, [np.arange(4)])
     rng, found = np.random.default_rng(0), []
     for client in range(4, 13):
         sent = upload(simulation, state, client, 1)
         found.append(attack_inversion(simulation, state, sent, client, 1, rng))
-    assert all(one.solved for one in found)
-    assert share(found) >= 0.95
+    assert all(one.solved and one.whole for one in found)
 
 
-def test_inversion_without_codes_is_linear() -> None:
-    simulation = federation(**ONE_STEP | {"local_epochs": 2})
+def without_solution(simulation: Simulation, sent: Payload) -> None:
     state, rng = initial_state(simulation), np.random.default_rng(0)
-    sent = upload(simulation, state, 9, 0)
     assert invert(simulation, state, sent, 0, rng) is None
-    found = attack_inversion(simulation, state, sent, 9, 0, rng)
-    assert found == attack_linear(simulation, state, sent, 9, 0) and not found.solved
+    found = attack_inversion(simulation, state, sent, 11, 0, rng)
+    assert found == attack_linear(simulation, state, sent, 11, 0) and not found.solved
 
 
-def test_sparse_codes_are_found() -> None:
+@pytest.mark.parametrize("changes", [{"hidden_sizes": (9, 7, 5)}, {"local_epochs": 1}])
+def test_inversion_of_what_it_is_not_written_for_is_linear(changes: dict[str, Any]) -> None:
+    simulation = federation(**changes)
+    without_solution(simulation, upload(simulation, initial_state(simulation), 11, 0))
+
+
+def test_inversion_of_noise_is_linear(long_steps: Simulation) -> None:
+    sent = upload(long_steps, initial_state(long_steps), 11, 0)
     rng = np.random.default_rng(0)
-    codes = rng.normal(size=(4, 40)) * (rng.random((4, 40)) < 0.6)
-    found = sparse_vectors(codes.T @ rng.normal(size=(4, 50)), 4, 0.4, rng)
-    codes /= np.linalg.norm(codes, axis=1, keepdims=True)
-    assert np.allclose(np.abs(found @ codes.T).max(axis=0), 1, atol=1e-6)
+    kernel = sent.delta["decoder"]["output"]["item_kernel"]
+    noise = np.abs(kernel).max() * rng.normal(size=kernel.shape)
+    sent.delta["decoder"]["output"]["item_kernel"] = (kernel + noise).astype(np.float32)
+    without_solution(long_steps, sent)
+
+
+def test_the_code_whose_features_lie_in_the_space_is_found() -> None:
+    """Of three codes that of the layer as it is, and not those of a layer that has moved."""
+    rng = np.random.default_rng(0)
+    layer = Hidden(rng.normal(size=(13, 20)) / 4, 1 + rng.normal(size=20) / 9, np.zeros(20))
+    moved = replace(layer, kernel=layer.kernel + rng.normal(size=(13, 20)) / 9)
+    codes = np.append(rng.uniform(-1, 1, (3, 12)), np.ones((3, 1)), axis=1)
+    features = [layer.features(codes[0]).values, *moved.features(codes[1:]).values]
+    spanned = np.linalg.qr(codes.T)[0], np.linalg.qr(np.array(features).T)[0].T
+    np.testing.assert_allclose(find_code(layer, *spanned, rng), codes[0], atol=1e-6)
 
 
 @pytest.mark.parametrize("part", [0.0, 0.3, 3.71, 4.5])
