@@ -50,6 +50,12 @@ class RunConfig:
     clip_predictions: bool = option(
         True, "Clip predictions to the rating scale when measuring errors (paper: no)."
     )
+    matmul_precision: Literal["highest", "high", "default"] = option(
+        "highest",
+        "Matrix products of rounds on an accelerator: as precise as float32; or on a TPU of three "
+        "products of bfloat16 (high) or one (default), on a GPU of TensorFloat-32. A CPU has one "
+        "precision.",
+    )
     num_devices: int = option(
         0,
         "Devices among which the clients are divided; 0: all there are, on a CPU one per core.",

@@ -1,6 +1,7 @@
 """The static parts of a simulation, made from its settings: federation, algorithm, adaptation."""
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -208,8 +209,17 @@ def build_algorithm(spec: AlgorithmSpec, config: Config, federation: Federation)
     """The rounds of the algorithm that the record describes."""
     if spec.centralized:
         training, batch_size = federation.side.training, config.client.batch_size
-        return centralized(Trainer(training, batch_size, federation.learning_rate))
-    return _federated(spec, federation)
+        algorithm = centralized(Trainer(training, batch_size, federation.learning_rate))
+    else:
+        algorithm = _federated(spec, federation)
+    precise = partial(_in_precision, config.run.matmul_precision, algorithm.round)
+    return algorithm._replace(round=precise)
+
+
+def _in_precision(precision: str, function: Callable[..., Any], *args: Any) -> Any:
+    """The function, whose matrix products are traced with this precision."""
+    with jax.default_matmul_precision(precision):
+        return function(*args)
 
 
 def _federated(spec: AlgorithmSpec, federation: Federation) -> Algorithm:
