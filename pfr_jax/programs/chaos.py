@@ -33,7 +33,7 @@ _FOLDER = flags.DEFINE_string("folder", "runs/chaos", "Where the runs are; is em
 _SEED = flags.DEFINE_integer("seed", 0, "Of the moments and damages.")
 _EXTRA = flags.DEFINE_multi_string("set", [], "A flag for every run, as in --set=rounds=80.")
 
-VARYING = ("seconds", "peak_rss_bytes")  # what names in summary.json begin with
+VARYING = ("seconds", "peak_")  # what names in summary.json begin with
 EVERY = 4  # rounds between checkpoints
 RUN = (
     "--preset=quick",

@@ -33,3 +33,10 @@ def peak_rss_bytes() -> int:
     """The most memory this process has had resident so far, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # kilobytes elsewhere
+
+
+def peak_device_bytes() -> int | None:
+    """The most memory of the fullest accelerator so far; None where the device does not tell."""
+    stats = [device.memory_stats() for device in jax.local_devices()]
+    peaks = [found["peak_bytes_in_use"] for found in stats if found]
+    return max(peaks, default=None)

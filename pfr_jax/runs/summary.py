@@ -10,7 +10,7 @@ from pfr_jax.evaluation.task import AnyFigures, ByUser
 from pfr_jax.privacy.report import facts
 from pfr_jax.report.held_out import cold_counts, kinds_of_test_users
 from pfr_jax.runs.baselines import Baselines, Chosen
-from pfr_jax.runs.environment import peak_rss_bytes
+from pfr_jax.runs.environment import peak_device_bytes, peak_rss_bytes
 from pfr_jax.runs.progress import Reached, Reported, Totals
 from pfr_jax.server import DENOMINATORS
 from pfr_jax.simulation.costs import costs_of_clients
@@ -183,6 +183,7 @@ def summary(
         "privacy": privacy_of(simulation, outcome.last.round),
         "seconds": totals.seconds,
         "peak_rss_bytes": peak_rss_bytes(),
+        "peak_device_bytes": peak_device_bytes(),
     }
 
 

@@ -1,0 +1,122 @@
+"""Everything to look at on a machine with an accelerator, in less than ten minutes.
+
+    python -m experiments.on_accelerator
+
+Runs, each in a process of its own and only as long as there is time: rounds of MovieLens-10M's
+sizes with evaluation, the benchmark, beside PyTorch where that is installed, and the same rounds
+where clients stay in the machine's memory. Writes ``on_NAME.json`` with the device's name:
+milliseconds of a round (median, without compiling), seconds of each part, peak memory, and the
+benchmark's rows; what did not end in time, or failed, says so. ``--scale=smoke`` is a minute on
+any machine.
+"""
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import app, flags
+
+
+@dataclass(frozen=True)
+class Scale:
+    like: str  # of pfr benchmark
+    dataset: str
+    rounds: int
+    every: int  # rounds between evaluations
+
+
+SCALES = {
+    "full": Scale("ml10m", "synthetic-ml10m", 800, 100),
+    "smoke": Scale("ml100k", "synthetic", 8, 4),
+}
+_SCALE = flags.DEFINE_enum("scale", "full", list(SCALES), "How much.")
+_SECONDS = flags.DEFINE_float("seconds", 570, "For all of it.", 1)
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", "experiments/results", "Where the JSON goes.")
+
+
+def ended(program: Sequence[str], deadline: float) -> str:
+    """Runs ``pfr PROGRAM`` until it ends or time is up: "" or what went wrong."""
+    left = deadline - time.monotonic()
+    if left < 10:
+        return "not begun: no time was left"
+    command = [sys.executable, "-m", "pfr_jax", *program]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=left)
+    except subprocess.TimeoutExpired:
+        return f"cut off after {left:.0f} s"
+    last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    return f"status {done.returncode}: {last}" if done.returncode else ""
+
+
+def timed_run(folder: Path, settings: Sequence[str], deadline: float) -> dict[str, Any]:
+    """Facts of ``pfr run`` with these flags."""
+    output = f"--output_dir={folder}", "--baselines=simple", "--checkpoint_every=1000000"
+    failure = ended(["run", *settings, *output], deadline)
+    found: dict[str, Any] = {"settings": list(settings), **({"failed": failure} if failure else {})}
+    timings, summary = folder / "timings.jsonl", folder / "summary.json"
+    if timings.is_file():  # sums so far, a line per evaluation
+        lines = [json.loads(line) for line in timings.read_text().splitlines()]
+        rounds, train = ([line[name] for line in lines] for name in ("round", "train"))
+        found["seconds_so_far"] = lines[-1]
+        if len(lines) > 1:
+            found["milliseconds_per_round"] = float(
+                1e3 * np.median(np.diff(train) / np.diff(rounds))
+            )
+    if summary.is_file():
+        known = json.loads(summary.read_text())
+        found |= {name: known[name] for name in ("peak_rss_bytes", "peak_device_bytes")}
+    return found
+
+
+def device_name() -> str:
+    """As the accelerator calls itself, fit for a file's name; asked in a process of its own."""
+    ask = "import jax; print(jax.devices()[0].device_kind)"
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
+    return re.sub(r"\W+", "-", done.stdout.strip().splitlines()[-1]).lower()
+
+
+def main(argv: Sequence[str]) -> None:
+    del argv
+    deadline, how = time.monotonic() + _SECONDS.value, SCALES[_SCALE.value]
+    name = device_name()
+    common = f"--dataset={how.dataset}", f"--eval_every={how.every}"
+    contestants = ["active_rows", "factored"]
+    if importlib.util.find_spec("torch"):
+        contestants.insert(0, "torch_batched")
+    found: dict[str, Any] = {"device": name}
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        found["run"] = timed_run(folder / "run", [*common, f"--rounds={how.rounds}"], deadline)
+        device = "cpu" if name == "cpu" else "cuda"
+        failure = ended(
+            [
+                *("benchmark", f"--like={how.like}", "--rounds=5", f"--device={device}"),
+                *(f"--contestants={','.join(contestants)}", f"--output_dir={folder}"),
+                "--noroofline",
+            ],
+            deadline,
+        )
+        found["benchmark"] = [json.loads(path.read_text()) for path in folder.glob("bench*.json")]
+        if failure:
+            found["benchmark_failed"] = failure
+        if device != "cpu":
+            fewer = [*common, f"--rounds={how.rounds // 4}", "--state_memory=host"]
+            found["host_store"] = timed_run(folder / "host", fewer, deadline)
+    path = Path(_OUTPUT_DIR.value) / f"on_{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps(found, indent=1))
+    print(f"Written to {path}")
+
+
+if __name__ == "__main__":
+    app.run(main)
