@@ -1,0 +1,32 @@
+"""What is run on an accelerator, at a small size on whatever is there."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+
+
+def test_all_of_it_ends_and_is_written(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "experiments.on_accelerator", "--scale=smoke"),
+            *(f"--output_dir={tmp_path}", "--seconds=900"),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=1000,
+    )
+    assert done.returncode == 0, done.stderr
+    (path,) = tmp_path.glob("on_*.json")
+    found = json.loads(path.read_text())
+    assert "failed" not in found["run"] and "benchmark_failed" not in found
+    assert found["run"]["milliseconds_per_round"] > 0
+    (benchmark,) = found["benchmark"]
+    seconds = {row["contestant"]: row["seconds_per_round"] for row in benchmark["results"]}
+    assert {"active_rows", "factored"} <= seconds.keys() and min(seconds.values()) > 0
