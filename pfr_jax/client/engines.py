@@ -1,7 +1,5 @@
 """Which engine trains the clients, and in blocks of how many."""
 
-import jax
-
 from pfr_jax.client.active_rows import ACTIVE_ROWS
 from pfr_jax.client.block import Engine, Wanted
 from pfr_jax.client.factored.engine import FACTORED
@@ -9,7 +7,8 @@ from pfr_jax.client.local_training import Parts
 from pfr_jax.config import ClientConfig
 from pfr_jax.errors import InputError
 from pfr_jax.models.model import Model
-from pfr_jax.population.population import Bucket
+from pfr_jax.population.devices import on_cpu
+from pfr_jax.population.population import Population
 
 ENGINES = (FACTORED, ACTIVE_ROWS)  # the first that can is taken
 ACCELERATOR_BLOCK = 256  # clients
@@ -37,12 +36,13 @@ def choose_engine(name: str, wanted: Wanted, algorithm: str) -> tuple[Engine, st
 
 
 def block_sizes(
-    config: ClientConfig, model: Model, engine: Engine, buckets: tuple[Bucket, ...]
+    config: ClientConfig, model: Model, engine: Engine, population: Population
 ) -> tuple[int, ...]:
-    """Clients of a block, per bucket: --block_size, or what suits the engine and the platform."""
+    """Clients of a block, per bucket: --block_size, or what suits the engine and the devices."""
+    buckets = population.buckets
     if config.block_size:
         return (max(engine.least_block, config.block_size),) * len(buckets)
-    if jax.default_backend() != "cpu":
+    if not on_cpu(population.mesh):
         return (ACCELERATOR_BLOCK,) * len(buckets)
     carried = Parts(config.private_momentum == "carry", config.shared_momentum == "carry")
     return tuple(engine.cpu_block(model, bucket.items.shape[1], carried) for bucket in buckets)

@@ -97,7 +97,7 @@ def build_federation(
         ),
         denominator=DENOMINATORS[config.server.denominator],
         learning_rate=optimizers.client_learning_rate(client, config.run.rounds),
-        block_sizes=block_sizes(client, model, engine, population.buckets),
+        block_sizes=block_sizes(client, model, engine, population),
         mesh=population.mesh,
         on_host=False,
         expected=run.cohort_fraction * num_clients
@@ -236,9 +236,7 @@ def build_adaptation(
         ),
         expected=None,
         learning_rate=partial(_constant, config.client.client_learning_rate),
-        block_sizes=block_sizes(
-            config.client, side.training.model, federation.engine, newcomers.buckets
-        ),
+        block_sizes=block_sizes(config.client, side.training.model, federation.engine, newcomers),
     )
     return _federated(spec, frozen)
 

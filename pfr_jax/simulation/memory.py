@@ -14,7 +14,7 @@ import jax
 
 from pfr_jax.errors import InputError
 from pfr_jax.models.item_rows import tree_bytes
-from pfr_jax.population.devices import device_bytes
+from pfr_jax.population.devices import device_bytes, on_cpu
 from pfr_jax.simulation.setup import Simulation
 from pfr_jax.simulation.start import initial_params
 
@@ -62,7 +62,7 @@ def estimate(simulation: Simulation) -> MemoryEstimate:
     # Parameters: the server's, the start, the round's sum and its optimizer's update.
     server = 4 * tree_bytes(params) + tree_bytes(state.server.opt_state)
     federation = simulation.federation
-    on_cpu = federation.mesh.devices.flat[0].platform == "cpu"
+    on_cpu = on_cpu(federation.mesh)
     lazy = federation.engine.has_store and (on_cpu or federation.on_host)
     adapted = 0
     for algorithm, those in (
@@ -81,6 +81,14 @@ def estimate(simulation: Simulation) -> MemoryEstimate:
         share_reached=_share_reached(simulation) if lazy else 1.0,
         adapted=adapted,
     )
+
+
+def bytes_of_round(simulation: Simulation) -> float:
+    """What a round needs of one device's memory."""
+    federation = simulation.federation
+    buckets = simulation.population.buckets
+    state = jax.eval_shape(lambda: simulation.algorithm.init(initial_params(simulation), buckets))
+    return (tree_bytes(state.clients) + tree_bytes(buckets)) / federation.mesh.size
 
 
 def _share_reached(simulation: Simulation) -> float:
