@@ -13,6 +13,7 @@ import copy
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import pandas as pd
@@ -56,6 +57,12 @@ def config_of(case: Case) -> Config:
     return config_from_flags(values)
 
 
+def given_settings() -> str:
+    """The settings that the command line changes in all programs, as flags."""
+    given = [flags.FLAGS[name] for name in Config().flat() if flags.FLAGS[name].present]
+    return " ".join(flag.serialize() for flag in given)
+
+
 def check(topology: str, chips: int, size: str, case: Case) -> Figures:
     """The row of one program."""
     mesh = mesh_of(topology, chips)
@@ -67,7 +74,7 @@ def check(topology: str, chips: int, size: str, case: Case) -> Figures:
         expected = bytes_of_round(simulation) if case.part == "round" else None
         return PARTS[case.part](simulation), expected
 
-    key = topology, chips, size, case.name
+    key = topology, chips, size, case.name, given_settings()
     return measure(key, make, mesh, chip_of(topology).hertz)
 
 
@@ -77,11 +84,19 @@ def chosen_cases(size: str) -> list[Case]:
     return [case for case in cases if case.quick or not _QUICK.value]
 
 
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of an earlier table."""
+    table = pd.read_csv(path).astype(object)
+    table[["settings", "error"]] = table[["settings", "error"]].fillna("")
+    rows = table.where(table.notna(), None).to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in rows]
+
+
 def keep(row: Figures, path: Path) -> None:
     """Puts a row into the file, in the place of an earlier one of the same program."""
     rows = {row.key: row.__dict__}
     if path.is_file():
-        before = [Figures(**one) for one in pd.read_csv(path).to_dict("records")]
+        before = [Figures(**one) for one in read_rows(path)]
         rows = {one.key: one.__dict__ for one in before} | rows
     table = pd.DataFrame(rows.values(), columns=list(COLUMNS))
     table.to_csv(path, index=False, float_format="%.4g")
@@ -90,6 +105,8 @@ def keep(row: Figures, path: Path) -> None:
 def line(row: Figures) -> str:
     """A row for people."""
     named = f"{row.topology} x{row.chips} {row.size} {row.program}"
+    if row.settings:
+        named += f" {row.settings}"
     if row.error:
         needs = f"needs {row.needed_gib:.1f} GiB; " if row.needed_gib else ""
         return f"{named}: does not compile: {needs}{row.error}"
@@ -122,8 +139,7 @@ def run(console: Console) -> None:
     if not work:
         raise InputError(f"--only={_ONLY.value}: no program is called so")
     console.print(
-        f"jax {jax.__version__}, float32 products as "
-        f"{jax.config.jax_default_matmul_precision}; GiB of one chip"
+        f"jax {jax.__version__}; float32 products in full, as runs have them; GiB of a chip"
     )
     broken = 0
     for topology, chips, size, case in work:

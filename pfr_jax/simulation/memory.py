@@ -62,8 +62,8 @@ def estimate(simulation: Simulation) -> MemoryEstimate:
     # Parameters: the server's, the start, the round's sum and its optimizer's update.
     server = 4 * tree_bytes(params) + tree_bytes(state.server.opt_state)
     federation = simulation.federation
-    on_cpu = on_cpu(federation.mesh)
-    lazy = federation.engine.has_store and (on_cpu or federation.on_host)
+    near = on_cpu(federation.mesh) or federation.on_host
+    lazy = federation.engine.has_store and near
     adapted = 0
     for algorithm, those in (
         (simulation.adaptation, simulation.newcomers),

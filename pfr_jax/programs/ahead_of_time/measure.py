@@ -17,6 +17,7 @@ GIB = 2**30
 # How a TPU's compiler says that a program does not fit: "Used 42.01G of 15.75G hbm."
 TOO_MUCH = re.compile(r"Used ([\d.]+)([MG]) of [\d.]+[MG] hbm")
 MATRIX_AXES = 3  # of a stack of matrices: the client's, and the matrix's own two
+Key = tuple[str, int, str, str, str]  # topology, chips, size, program, settings
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Figures:
     chips: int
     size: str
     program: str
+    settings: str = ""  # that the program has beside its own
     error: str = ""  # in one line; "": it compiles
     fits: bool | None = None
     chip_gib: float | None = None
@@ -44,16 +46,16 @@ class Figures:
     compile_cpu_seconds: float | None = None
 
     @property
-    def key(self) -> tuple[str, int, str, str]:
+    def key(self) -> Key:
         """What a row is of."""
-        return self.topology, self.chips, self.size, self.program
+        return self.topology, self.chips, self.size, self.program, self.settings
 
 
 COLUMNS = tuple(field.name for field in fields(Figures))
 
 
 def measure(
-    key: tuple[str, int, str, str],
+    key: Key,
     make: Callable[[], tuple[Program, float | None]],
     mesh: Mesh,
     hertz: float,

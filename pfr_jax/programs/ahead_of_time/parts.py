@@ -16,7 +16,7 @@ from pfr_jax.algorithms.federated import Algorithm, FederationState
 from pfr_jax.client.engines import block_sizes
 from pfr_jax.client.host_memory import capacities, in_blocks
 from pfr_jax.evaluation import ranking, scoring
-from pfr_jax.population.devices import BY_CLIENT, EVERYWHERE, client_mesh
+from pfr_jax.population.devices import BY_CLIENT, EVERYWHERE
 from pfr_jax.population.population import Bucket, Cohort, Population
 from pfr_jax.programs.ahead_of_time.shapes import placed, shape
 from pfr_jax.simulation.setup import Simulation
@@ -31,10 +31,8 @@ class Program(NamedTuple):
 
     function: Any  # jitted
     arguments: tuple[Any, ...]  # shapes with their places
-    blocks: tuple[
-        int, ...
-    ] = ()  # how often the loops over blocks run, per bucket; (): no such loop
-    stacks: Any = ()  # arguments that must not be copied: what clients keep of matrices
+    blocks: tuple[int, ...] = ()  # how often the loops over blocks run, per bucket
+    stacks: Any = ()  # arguments that must not be copied: what clients keep
 
 
 Part = Callable[[Simulation], Program]
@@ -67,8 +65,8 @@ def cohort_of(
     """A round's cohort of so many ``clients``, in blocks of these ``sizes``."""
     mesh = simulation.federation.mesh
     cohort = jax.eval_shape(lambda: population.cohort(np.zeros(0, np.int64), sizes, clients))
-    by_client = placed((cohort.slots, cohort.blocks), mesh, BY_CLIENT)
-    return Cohort(*by_client, placed(cohort.clients, mesh, EVERYWHERE))
+    slots, blocks = placed((cohort.slots, cohort.blocks), mesh, BY_CLIENT)
+    return Cohort(slots, blocks, placed(cohort.clients, mesh, EVERYWHERE))
 
 
 def expected_blocks(simulation: Simulation, clients: int, sizes: tuple[int, ...]) -> Any:
@@ -142,10 +140,8 @@ def _all_at_once(simulation: Simulation, algorithm: Algorithm, population: Popul
     clients = len(population.trainable)
     cohort = cohort_of(simulation, population, sizes, clients)
     state = state_of(simulation, algorithm, population.buckets)
-    blocks = tuple(
-        n.shape[0] // simulation.federation.mesh.size // s
-        for n, s in zip(cohort.slots, sizes, strict=True)
-    )
+    of_device = [slots.shape[0] // population.mesh.size for slots in cohort.slots]
+    blocks = tuple(count // size for count, size in zip(of_device, sizes, strict=True))
     arguments = state, population.buckets, cohort, key_of(simulation)
     return Program(jax.jit(algorithm.round), arguments, blocks)
 
@@ -165,9 +161,8 @@ def _features(federation: Any, num_users: int, state: Any, buckets: Any) -> jax.
 def _scorer(simulation: Simulation) -> scoring.Scorer:
     """Of a federation whose decoder is shared; on the first device, as evaluations have it."""
     mesh, model = _first(simulation), simulation.model
-    hidden = shape(
-        (simulation.population.num_users, model.feature_size), np.float32, mesh, EVERYWHERE
-    )
+    of_users = simulation.population.num_users, model.feature_size
+    hidden = shape(of_users, np.float32, mesh, EVERYWHERE)
     output = params_of(simulation)["decoder"]["output"]
     rows = placed(jax.eval_shape(model.output_rows, output), mesh, EVERYWHERE)
     return scoring.Scorer(hidden, rows, ())

@@ -63,8 +63,11 @@ def placed(tree: Any, mesh: Mesh, where: PartitionSpec) -> Any:
     return jax.tree.map(lambda leaf: shape(leaf.shape, leaf.dtype, mesh, where), tree)
 
 
-def bare_population(sizes: Sizes, layout: Layout, users: Users, mesh: Mesh) -> Population:
-    """What ``build_population`` makes of clients of such ``sizes``, without anything in it."""
+def bare_population(sizes: Sizes, layout: Layout, trainable: np.ndarray, mesh: Mesh) -> Population:
+    """What ``build_population`` makes of clients of such ``sizes``, without anything in it.
+
+    ``trainable`` (bool[N]) are those that may take part in a round, if they have ratings.
+    """
     bucket_of = assign_buckets(sizes, layout, 1)
     slot_of = np.zeros(len(bucket_of), np.int64)
     buckets = []
@@ -89,7 +92,7 @@ def bare_population(sizes: Sizes, layout: Layout, users: Users, mesh: Mesh) -> P
         slot_of=slot_of,
         rows=sizes.rows,
         client_of_user=np.where(sizes.users > 0, np.arange(len(bucket_of)), -1),
-        trainable=np.flatnonzero((sizes.rows > 0) & ~users.new),
+        trainable=np.flatnonzero((sizes.rows > 0) & trainable),
         mesh=mesh,
     )
 
@@ -108,13 +111,15 @@ def bare_simulation(config: Config, users: Users, mesh: Mesh) -> Simulation:
     choices, task = choose(config), choose_task(config.data)
     max_buckets = config.client.max_buckets or (4 if len(users.rows) < 10_000 else 6)
 
-    def population_of(there: np.ndarray, max_buckets: int) -> Population:
+    def population_of(there: np.ndarray, trainable: np.ndarray, max_buckets: int) -> Population:
         sizes = Sizes(np.where(there, users.rows, 0), there.astype(np.int64))
         layout = common_layout([sizes], config.client.batch_size, max_buckets)
-        return bare_population(sizes, layout, users, mesh)
+        return bare_population(sizes, layout, trainable, mesh)
 
-    population = population_of(np.ones_like(users.new), max_buckets)
-    newcomers = population_of(users.new, LAYOUT_OF_NEWCOMERS) if users.new.any() else None
+    population = population_of(np.ones_like(users.new), ~users.new, max_buckets)
+    newcomers = None
+    if users.new.any():
+        newcomers = population_of(users.new, users.new, LAYOUT_OF_NEWCOMERS)
     trained = users.rows[population.trainable]
     plan = plan_of(config, len(trained))
     nobody, no_targets = np.zeros(0, np.int32), np.zeros(0)
