@@ -138,9 +138,7 @@ def run(console: Console) -> None:
     ]
     if not work:
         raise InputError(f"--only={_ONLY.value}: no program is called so")
-    console.print(
-        f"jax {jax.__version__}; float32 products in full, as runs have them; GiB of a chip"
-    )
+    console.print(f"jax {jax.__version__}; products of float32 in full; GiB are of one chip")
     broken = 0
     for topology, chips, size, case in work:
         row = check(topology, chips, size, case)
