@@ -179,6 +179,7 @@ ACTIVE_ROWS = Engine(
     reason="computes anything",
     least_block=1,
     cpu_block=lambda model, rows, carried: 4,
+    copies_of_rows=12.0,
     has_store=False,
     init=init,
     take=take_slots,

@@ -35,7 +35,7 @@ from pfr_jax.programs.flags import (
     one_line_errors,
     with_flagfiles,
 )
-from pfr_jax.simulation.memory import bytes_of_round
+from pfr_jax.simulation.memory import estimate
 
 SIZES = {"ml100k": "synthetic", "ml10m": "synthetic-ml10m"}  # the synthetic data set of a size
 _TOPOLOGIES = flags.DEFINE_list(
@@ -71,7 +71,7 @@ def check(topology: str, chips: int, size: str, case: Case) -> Figures:
         config = config_of(case)
         users = users_like(PRESETS[SIZES[size]], config.data)
         simulation = bare_simulation(config, users, mesh)
-        expected = bytes_of_round(simulation) if case.part == "round" else None
+        expected = estimate(simulation).on_device if case.part == "round" else None
         return PARTS[case.part](simulation), expected
 
     key = topology, chips, size, case.name, given_settings()

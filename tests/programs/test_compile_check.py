@@ -64,7 +64,8 @@ def test_a_program_that_does_not(mesh: Mesh) -> None:
     row = measure(KEY, failing(too_much), mesh, 1e9)
     assert (row.fits, row.needed_gib) == (False, 63.08)
     assert row.error.startswith("RuntimeError: RESOURCE_EXHAUSTED: no memory.")
-    assert measure(KEY, failing("Used 512.0M of 15.75G hbm"), mesh, 1e9).needed_gib == 0.5
+    of_temporaries = "memory required for HLO temporaries (57.97G) exceeds available HBM (15.75G)"
+    assert measure(KEY, failing(of_temporaries), mesh, 1e9).needed_gib == 57.97
     other = measure(KEY, failing("no such operation"), mesh, 1e9)
     assert other.fits is None and other.needed_gib is None
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 
 from pfr_jax.algorithms import ALGORITHMS, AlgorithmSpec
 
+SMALL = ("--members=1", "--hidden_sizes=8,4", "--max_buckets=1")
+
 
 @dataclass(frozen=True)
 class Case:
@@ -29,7 +31,7 @@ def _rounds() -> list[Case]:
             continue
         seen.append(nameless)
         flags = (f"--algorithm={spec.name}",)
-        cases.append(Case(f"{spec.name}: round", "round", flags, quick=spec.name == "personalfr"))
+        cases.append(Case(f"{spec.name}: round", "round", flags))
         if _is_exact(spec):
             by_rows = (*flags, "--engine=active_rows")
             cases.append(Case(f"{spec.name}, active_rows: round", "round", by_rows))
@@ -46,6 +48,7 @@ def cases_of(size: str) -> list[Case]:
     device, host = "--state_memory=device", "--state_memory=host"
     return [
         *_rounds(),
+        Case("small: round", "round", SMALL, quick=True),
         Case("one member: round", "round", ("--members=1",)),
         Case("float32: round", "round", ("--state_dtype=float32", device)),
         Case("both momenta: round", "round", ("--momentum=0.9", "--shared_momentum=carry", device)),
@@ -61,6 +64,6 @@ def cases_of(size: str) -> list[Case]:
         Case("personalfr: adaptation", "adaptation", ("--holdout_users=0.1",)),
         Case("fedrecon: reconstruction", "reconstruction", ("--algorithm=fedrecon",)),
         Case("personalfr: features", "features"),
-        Case("personalfr: pairs", "pairs", quick=True),
-        Case("personalfr: lists", "lists", quick=True),
+        Case("personalfr: pairs", "pairs"),
+        Case("personalfr: lists", "lists"),
     ]

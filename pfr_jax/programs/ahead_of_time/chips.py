@@ -12,11 +12,13 @@ from jax.sharding import Mesh
 from pfr_jax.errors import InputError
 from pfr_jax.population.devices import AXIS
 
-# What libtpu would ask the metadata server of a TPU's machine for.
+# What libtpu would ask the metadata server of a TPU's machine for; and that others may compile at
+# the same time, as no TPU is taken.
 ENVIRONMENT = {
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_WORKER_HOSTNAMES": "localhost",
     "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }
 

@@ -9,14 +9,16 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from pfr_jax.models.item_rows import tree_bytes
 from pfr_jax.population.devices import device_bytes
 from pfr_jax.programs.ahead_of_time.hlo import parse, stack_copies, work
 from pfr_jax.programs.ahead_of_time.parts import Program
 
 GIB = 2**30
-# How a TPU's compiler says that a program does not fit: "Used 42.01G of 15.75G hbm."
-TOO_MUCH = re.compile(r"Used ([\d.]+)([MG]) of [\d.]+[MG] hbm")
-MATRIX_AXES = 3  # of a stack of matrices: the client's, and the matrix's own two
+# How a TPU's compiler says that a program does not fit: "Used 42.01G of 15.75G hbm.", or of the
+# temporaries alone "the total memory required for HLO temporaries (57.97G) exceeds".
+TOO_MUCH = re.compile(r"Used ([\d.]+)G of [\d.]+G hbm|HLO temporaries \(([\d.]+)G\) exceeds")
+STACK = 0.05  # share of what clients keep, from which on an array of it is a stack of matrices
 Key = tuple[str, int, str, str, str]  # topology, chips, size, program, settings
 
 
@@ -32,7 +34,8 @@ class Figures:
     error: str = ""  # in one line; "": it compiles
     fits: bool | None = None
     chip_gib: float | None = None
-    needed_gib: float | None = None  # arguments, outputs that are no aliases, temporaries
+    # Arguments, outputs that are no aliases, temporaries; if it does not compile, what is told.
+    needed_gib: float | None = None
     estimate_gib: float | None = None  # what the simulator itself expects
     estimate_to_needed: float | None = None
     arguments_gib: float | None = None
@@ -114,7 +117,7 @@ def _work(text: str, program: Program, mesh: Mesh, hertz: float) -> dict[str, An
     stacks = [
         (leaf.shape[0] // mesh.size, *leaf.shape[1:])
         for leaf in jax.tree.leaves(program.stacks)
-        if sum(length > 1 for length in leaf.shape) >= MATRIX_AXES
+        if tree_bytes(leaf) >= STACK * tree_bytes(program.stacks)
     ]
     return {
         "operations": found.operations,
@@ -127,6 +130,5 @@ def _of_failure(error: Exception) -> dict[str, Any]:
     text = str(error)
     found: dict[str, Any] = {"error": f"{type(error).__name__}: {' '.join(text.split())[:160]}"}
     if too_much := TOO_MUCH.search(text):
-        unit = 1 if too_much[2] == "G" else 1024
-        found["needed_gib"] = float(too_much[1]) / unit
+        found["needed_gib"] = float(too_much[1] or too_much[2])
     return found
