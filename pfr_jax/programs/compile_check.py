@@ -98,7 +98,8 @@ def keep(row: Figures, path: Path) -> None:
     if path.is_file():
         before = [Figures(**one) for one in read_rows(path)]
         rows = {one.key: one.__dict__ for one in before} | rows
-    table = pd.DataFrame(rows.values(), columns=list(COLUMNS))
+    whole = dict.fromkeys(("stack_copies", "operations"), "Int64")
+    table = pd.DataFrame(rows.values(), columns=list(COLUMNS)).astype(whole)
     table.to_csv(path, index=False, float_format="%.4g")
 
 
@@ -115,8 +116,8 @@ def line(row: Figures) -> str:
         f"(arguments {row.arguments_gib:.2f}, outputs {row.outputs_gib:.2f}, aliases "
         f"{row.aliases_gib:.2f}, temporaries {row.temporaries_gib:.2f})",
         f"estimate {row.estimate_to_needed:.2f} of it" if row.estimate_to_needed else "",
-        f"{row.stack_copies} copies of stacks",
-        f"{row.operations:,} operations",
+        f"{row.stack_copies:.0f} copies of stacks",
+        f"{row.operations:,.0f} operations",
         f"{row.milliseconds:.3g} ms by cycles" if row.milliseconds else "",
         f"compiled in {row.compile_cpu_seconds:.0f} CPU s",
     ]

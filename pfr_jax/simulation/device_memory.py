@@ -48,7 +48,9 @@ def _working_bytes(federation: Federation, population: Population) -> float:
         size * (bucket.items.shape[1] if partial else model.num_items)
         for bucket, size in zip(population.buckets, federation.block_sizes, strict=True)
     )
-    return federation.engine.copies_of_rows * rows * model.feature_size * item_bytes
+    on_tpu = federation.mesh.devices.flat[0].platform == "tpu"
+    copies = federation.engine.copies_of_rows(model.members, on_tpu)
+    return copies * rows * model.feature_size * item_bytes
 
 
 def fits(needed: float, federation: Federation) -> bool:
