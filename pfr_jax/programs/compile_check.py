@@ -80,7 +80,10 @@ def check(topology: str, chips: int, size: str, case: Case) -> Figures:
 
 def chosen_cases(size: str) -> list[Case]:
     """Those of --only and --quick."""
-    cases = [case for case in cases_of(size) if re.search(_ONLY.value, case.name)]
+    try:
+        cases = [case for case in cases_of(size) if re.search(_ONLY.value, case.name)]
+    except re.error as error:
+        raise InputError(f"--only={_ONLY.value}: no regular expression: {error}") from None
     return [case for case in cases if case.quick or not _QUICK.value]
 
 

@@ -83,7 +83,7 @@ def compile_check(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]
 
 @pytest.mark.slow
 def test_wrong_flags_are_said_in_a_line(tmp_path: Path) -> None:
-    for flag in ("--sizes=ml20m", "--chips=0", "--only=no such program"):
+    for flag in ("--sizes=ml20m", "--chips=0", "--only=no such program", "--only=("):
         done = compile_check(tmp_path, flag)
         assert done.returncode == 1 and done.stderr.startswith(f"error: {flag}")
 
