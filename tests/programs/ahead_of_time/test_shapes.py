@@ -68,8 +68,9 @@ def test_a_round_is_compiled_for_what_it_is_given(changes: dict[str, Any]) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("changes", [{}, {"num_devices": 2, "members": 2}], ids=str)
+@pytest.mark.parametrize("changes", [{"num_devices": 3}, {"num_devices": 2, "members": 2}], ids=str)
 def test_and_it_is_the_program_that_runs(changes: dict[str, Any]) -> None:
+    """On one device the texts would differ in what they say of places."""
     real, bare = both(**changes)
     program = PARTS["round"](bare)
     jitted = jax.jit(real.algorithm.round, donate_argnums=0)
