@@ -17,6 +17,7 @@ PROGRAMS = {
     "search": "searches settings on validation splits",
     "benchmark": "measures throughput against PyTorch (from the repository)",
     "synthesize": "writes synthetic ratings in the format of a known data set",
+    "compile-check": "compiles all programs for accelerators that are not here",
     "chaos": "kills runs and damages checkpoints, and sees what becomes of them",
 }
 
@@ -46,7 +47,7 @@ def run_program(name: str) -> None:
     from pfr_jax.programs.flags import parse_flags
     from pfr_jax.programs.help import help_text
 
-    module: ModuleType = importlib.import_module(f"pfr_jax.programs.{name}")
+    module: ModuleType = importlib.import_module(f"pfr_jax.programs.{name.replace('-', '_')}")
 
     def parse(argv: Sequence[str]) -> Sequence[str]:
         if any(argument in ("-h", "--help", "--helpshort", "--helpfull") for argument in argv[1:]):

@@ -12,7 +12,8 @@ from pfr_jax.config import ClientConfig
 from pfr_jax.errors import InputError
 from pfr_jax.models.item_rows import flatten, of_items
 from pfr_jax.models.model import Model, init_params
-from pfr_jax.population.population import Bucket
+from pfr_jax.population.devices import on_cpu
+from pfr_jax.population.population import Population
 
 ENGINES = (FACTORED, ACTIVE_ROWS)  # the first that can is taken
 # Of the item rows of a block on an accelerator. Small blocks are many small operations, of large
@@ -43,13 +44,14 @@ def choose_engine(name: str, wanted: Wanted, algorithm: str) -> tuple[Engine, st
 
 
 def block_sizes(
-    config: ClientConfig, model: Model, engine: Engine, buckets: tuple[Bucket, ...]
+    config: ClientConfig, model: Model, engine: Engine, population: Population
 ) -> tuple[int, ...]:
-    """Clients of a block, per bucket: --block_size, or what suits the engine and the platform."""
+    """Clients of a block, per bucket: --block_size, or what suits the engine and the devices."""
+    buckets = population.buckets
     if config.block_size:
         return (max(engine.least_block, config.block_size),) * len(buckets)
     lengths = [bucket.items.shape[1] for bucket in buckets]
-    if jax.default_backend() != "cpu":
+    if not on_cpu(population.mesh):
         return tuple(accelerator_block(model, rows) for rows in lengths)
     carried = Parts(config.private_momentum == "carry", config.shared_momentum == "carry")
     return tuple(engine.cpu_block(model, rows, carried) for rows in lengths)

@@ -50,6 +50,11 @@ def capacities(num_clients: int, cohort_size: int, buckets: tuple[Bucket, ...]) 
     return tuple(math.ceil(mean + 6 * math.sqrt(mean)) for mean in means)
 
 
+def in_blocks(clients: int, size: int) -> int:
+    """So many clients, rounded up to whole blocks of ``size``."""
+    return -(-clients // size) * size
+
+
 def _global_slots(slots: np.ndarray, bucket: Bucket, mesh: Mesh) -> np.ndarray:
     """Slots [D, n] counted per device -> in the bucket; an empty place: the device's last."""
     of_device = len(bucket) // mesh.size
@@ -137,7 +142,7 @@ class HostRound:
         places = []
         for bucket, slots, blocks, size, room in parts:
             table = np.asarray(slots).reshape(self._mesh.size, -1)
-            wide = -(-room // size) * size
+            wide = in_blocks(room, size)
             if int(np.asarray(blocks).max()) * size <= wide:
                 table = table[:, :wide]
             present = table < len(bucket) // self._mesh.size

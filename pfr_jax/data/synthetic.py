@@ -127,14 +127,17 @@ def _generator(seed: int, part: int) -> np.random.Generator:
     return np.random.Generator(seeding.bit_generator(seeding.Stream.SYNTHETIC, seed, part))
 
 
+def activity(spec: SyntheticSpec, random: np.random.Generator) -> np.ndarray:
+    """How many items each user rated, i64[U]."""
+    span = spec.min_per_user, spec.max_per_user
+    return long_tail(spec.num_users, spec.num_ratings, *span, spec.activity_sd, random)
+
+
 def _pairs(spec: SyntheticSpec, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Who rated what, i32[N] users and i32[N] items, ascending; no pair occurs twice."""
-    total = spec.num_ratings
-    activity = long_tail(
-        spec.num_users, total, spec.min_per_user, spec.max_per_user, spec.activity_sd, random
-    )
-    popularity = long_tail(spec.num_items, total, 1, spec.max_per_item, spec.popularity_sd, random)
-    return draw_pairs(activity, popularity, random)
+    rated, most = activity(spec, random), spec.max_per_item
+    popularity = long_tail(spec.num_items, spec.num_ratings, 1, most, spec.popularity_sd, random)
+    return draw_pairs(rated, popularity, random)
 
 
 HALF_STARS = Scale(0.5, 5.0, 0.5)

@@ -190,7 +190,7 @@ def adapt(
     They begin where all began; the server's part is that of ``state`` and stays.
     """
     engine, config = simulation.federation.engine, simulation.config
-    sizes = block_sizes(config.client, simulation.model, engine, population.buckets)
+    sizes = block_sizes(config.client, simulation.model, engine, population)
     cohort = population.cohort(population.trainable, sizes)
     _, rounds_key = seed_keys(config.run.seed)
     # Rounds fold in 0, 1, ...; this counts down from the top of uint32.

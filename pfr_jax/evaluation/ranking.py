@@ -191,7 +191,7 @@ def top_items(
     """
     num_items = len(scorer.output["item_bias"])
     lists = [
-        np.asarray(_top_of_block(scorer, *block, min(k, num_items)))
+        np.asarray(top_of_block(scorer, *block, min(k, num_items)))
         for block in _blocks(users, seen_user, seen_item, num_items)
     ]
     top = np.concatenate(lists)[: len(users)].astype(np.int64)
@@ -220,7 +220,7 @@ def _blocks(
 
 
 @partial(jax.jit, static_argnames="k")
-def _top_of_block(
+def top_of_block(
     scorer: Scorer, users: jax.Array, seen_row: jax.Array, seen_item: jax.Array, k: int
 ) -> jax.Array:
     """i32[B, k]; ``seen`` pairs of item I are padding."""

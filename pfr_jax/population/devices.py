@@ -19,6 +19,14 @@ AXIS = "clients"
 # After 40 seconds of waiting for another device's sum XLA would end the program; a busy machine, or
 # a process that was stopped and goes on, can keep a device waiting longer.
 PATIENCE = "xla_cpu_collective_call_terminate_timeout_seconds"
+# Memory of accelerators that programs are compiled for (pfr compile-check) without one being here.
+GIB_OF_KIND = {
+    "TPU v4": 31.25,
+    "TPU v5 lite": 15.75,
+    "TPU v6 lite": 31.25,
+    "NVIDIA H100 80GB HBM3": 79.1,
+    "Tesla T4": 14.75,
+}
 BY_CLIENT = PartitionSpec(AXIS)
 EVERYWHERE = PartitionSpec()
 
@@ -51,13 +59,25 @@ def client_mesh(num_devices: int = 1) -> Mesh:
     return Mesh(np.array(chosen), (AXIS,))
 
 
+def on_cpu(mesh: Mesh) -> bool:
+    """Whether the mesh is of a CPU, and not of accelerators, which may be on another machine."""
+    return mesh.devices.flat[0].platform == "cpu"
+
+
 def device_bytes(mesh: Mesh) -> float:
     """Memory of all the mesh's accelerators; 0 on a CPU, whose memory is the machine's own."""
-    if mesh.devices.flat[0].platform == "cpu":
+    if on_cpu(mesh):
         return 0
     own = [d for d in mesh.devices.flat if d.process_index == jax.process_index()]
-    of_own = sum((d.memory_stats() or {}).get("bytes_limit", 0) for d in own)
-    return of_own * mesh.size / len(own)
+    return sum(map(_memory_of, own)) * mesh.size / len(own)
+
+
+def _memory_of(device: jax.Device) -> float:
+    """Bytes; 0 where nobody knows."""
+    try:
+        return (device.memory_stats() or {}).get("bytes_limit", 0)
+    except jax.errors.JaxRuntimeError:  # it is not here
+        return GIB_OF_KIND.get(device.device_kind, 0) * 2**30
 
 
 def join_processes(coordinator: str, number: int, process: int) -> None:

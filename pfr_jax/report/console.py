@@ -27,6 +27,7 @@ def engine_facts(simulation: Simulation) -> dict[str, object]:
     return {
         "engine": f"{federation.engine.name} ({simulation.engine_choice})",
         "matrices are kept in": kept,
+        **({"clients are kept in": "this machine's memory"} if federation.on_host else {}),
         "block shapes": ", ".join(
             f"{size} x {length} rows"
             for size, length in zip(federation.block_sizes, lengths, strict=True)

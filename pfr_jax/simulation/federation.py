@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from pfr_jax.algorithms.centralized import Trainer, centralized
-from pfr_jax.algorithms.federated import Algorithm, Federation, federated
+from pfr_jax.algorithms.federated import Algorithm, Federation, FederationState, federated
 from pfr_jax.algorithms.spec import AlgorithmSpec
 from pfr_jax.client.block import ClientSide, Wanted
 from pfr_jax.client.compressors import Compressor
@@ -23,15 +23,14 @@ from pfr_jax.evaluation.task import Task
 from pfr_jax.models.item_rows import tree_bytes
 from pfr_jax.models.losses import ByRating
 from pfr_jax.models.model import Model, init_params, parts_on
-from pfr_jax.population.devices import device_bytes
 from pfr_jax.population.population import Population
 from pfr_jax.privacy.accounting import Plan
 from pfr_jax.privacy.mechanism import Mechanism
 from pfr_jax.seeding import cohort_size
 from pfr_jax.server import DENOMINATORS
 from pfr_jax.simulation import optimizers
+from pfr_jax.simulation.device_memory import bytes_of_round, fits
 
-MOST_OF_A_DEVICE = 0.6  # of its memory, that clients may fill; the rest is for working
 FULL_PRECISION_BYTES = 4 * 2**30  # all clients' states together, up to which they stay float32
 
 
@@ -98,7 +97,7 @@ def build_federation(
         ),
         denominator=DENOMINATORS[config.server.denominator],
         learning_rate=optimizers.client_learning_rate(client, config.run.rounds),
-        block_sizes=block_sizes(client, model, engine, population.buckets),
+        block_sizes=block_sizes(client, model, engine, population),
         mesh=population.mesh,
         on_host=False,
         expected=run.cohort_fraction * num_clients
@@ -177,13 +176,14 @@ def _with_store(
         if place == "host":
             raise InputError(f"--state_memory=host: the {name} engine keeps no clients there")
         return federation
-    whole = _bytes_of_clients(spec, config, federation, population)
+    whole = tree_bytes(_state_shapes(spec, config, federation, population).clients)
     if dtype == "bfloat16" or (dtype == "auto" and whole > FULL_PRECISION_BYTES):
         side = dataclasses.replace(federation.side, store=BITS)
         federation = dataclasses.replace(federation, side=side)
-    there = device_bytes(federation.mesh) * MOST_OF_A_DEVICE
-    too_many = there and _bytes_of_clients(spec, config, federation, population) > there
-    on_host = place == "host" or (place == "auto" and bool(too_many))
+    run, state = config.run, _state_shapes(spec, config, federation, population)
+    most = cohort_size(len(population.trainable), run.cohort_fraction, run.sampling)
+    needed = bytes_of_round(federation, state, population, most)
+    on_host = place == "host" or (place == "auto" and not fits(needed, federation))
     if on_host and jax.process_count() > 1:
         raise InputError(
             "--state_memory: several processes cannot keep clients in the machines' memory; take "
@@ -192,17 +192,17 @@ def _with_store(
     return dataclasses.replace(federation, on_host=on_host)
 
 
-def _bytes_of_clients(
+def _state_shapes(
     spec: AlgorithmSpec, config: Config, federation: Federation, population: Population
-) -> int:
-    """Of the states of all clients."""
+) -> FederationState:
+    """Of the federation's state before the first round."""
     algorithm, buckets = build_algorithm(spec, config, federation), population.buckets
     model, dtype = federation.side.training.model, buckets[0].values.dtype
-    clients = jax.eval_shape(
-        lambda key: algorithm.init(init_params(model, key, dtype=dtype), buckets).clients,
+    state: FederationState = jax.eval_shape(
+        lambda key: algorithm.init(init_params(model, key, dtype=dtype), buckets),
         jax.random.key(0),
     )
-    return tree_bytes(clients)
+    return state
 
 
 def build_algorithm(spec: AlgorithmSpec, config: Config, federation: Federation) -> Algorithm:
@@ -250,9 +250,7 @@ def build_adaptation(
         ),
         expected=None,
         learning_rate=partial(_constant, config.client.client_learning_rate),
-        block_sizes=block_sizes(
-            config.client, side.training.model, federation.engine, newcomers.buckets
-        ),
+        block_sizes=block_sizes(config.client, side.training.model, federation.engine, newcomers),
     )
     return _federated(spec, frozen)
 

@@ -14,13 +14,15 @@ import jax
 
 from pfr_jax.errors import InputError
 from pfr_jax.models.item_rows import tree_bytes
-from pfr_jax.population.devices import device_bytes
+from pfr_jax.population.devices import device_bytes, on_cpu
+from pfr_jax.simulation.device_memory import bytes_of_round, fits
 from pfr_jax.simulation.setup import Simulation
 from pfr_jax.simulation.start import initial_params
 
 GIB = 2**30
 # What compiling takes and keeps, and the rest of the runtime.
 COMPILER_BYTES = 0.9 * GIB
+SMALL_BLOCK = 32  # clients
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class MemoryEstimate:
     clients_all: float  # states of all clients, as if each had been trained
     share_reached: float  # expected share of the clients that take part at least once
     adapted: float = 0.0  # states that are made for an evaluation only
+    on_device: float = 0.0  # of one accelerator in a round, which is not memory of this process
 
     @property
     def of_run(self) -> float:
@@ -49,6 +52,7 @@ class MemoryEstimate:
             f"({self.share_reached:.0%} of the clients will take part)",
             "every client sampled": f"{self.at_most / GIB:.2f} GiB",
             "of that, clients' states": f"{self.clients_all / GIB:.2f} GiB",
+            **({"each accelerator": f"{self.on_device / GIB:.2f} GiB"} if self.on_device else {}),
         }
 
 
@@ -62,8 +66,11 @@ def estimate(simulation: Simulation) -> MemoryEstimate:
     # Parameters: the server's, the start, the round's sum and its optimizer's update.
     server = 4 * tree_bytes(params) + tree_bytes(state.server.opt_state)
     federation = simulation.federation
-    on_cpu = federation.mesh.devices.flat[0].platform == "cpu"
-    lazy = federation.engine.has_store and (on_cpu or federation.on_host)
+    here = on_cpu(federation.mesh)
+    lazy = federation.engine.has_store and (here or federation.on_host)
+    on_device = 0.0
+    if not here and not simulation.spec.centralized:
+        on_device = bytes_of_round(federation, state, simulation.population, simulation.cohort_size)
     adapted = 0
     for algorithm, those in (
         (simulation.adaptation, simulation.newcomers),
@@ -80,6 +87,7 @@ def estimate(simulation: Simulation) -> MemoryEstimate:
         clients_all=tree_bytes(state.clients),
         share_reached=_share_reached(simulation) if lazy else 1.0,
         adapted=adapted,
+        on_device=on_device,
     )
 
 
@@ -91,16 +99,21 @@ def _share_reached(simulation: Simulation) -> float:
 
 def check(simulation: Simulation, needed: MemoryEstimate) -> None:
     """Raises InputError if the run cannot fit, naming the flags that would make it fit."""
-    federation = simulation.federation
-    limit = simulation.config.run.memory_limit * GIB
-    if not limit and not federation.on_host:
-        limit = device_bytes(federation.mesh)
-    limit = limit or needed.before + available_bytes()
-    if needed.of_run <= limit:
+    federation, of_run, where = simulation.federation, needed.of_run, ""
+    asked = simulation.config.run.memory_limit * GIB
+    limit = asked or needed.before + available_bytes()
+    of_this_machine = asked or federation.on_host or not needed.on_device
+    small = not fits(needed.on_device, federation)
+    if small:
+        of_run, where = needed.on_device, " on each device"
+        limit = device_bytes(federation.mesh) / federation.mesh.size
+    elif of_run <= limit or not of_this_machine:
         return
     client, shared = simulation.config.client, simulation.algorithm.shared
     private, clients = simulation.spec.has_private, not simulation.spec.centralized
     ways = {
+        "--state_memory=host": small and federation.engine.has_store and not federation.on_host,
+        f"--block_size={SMALL_BLOCK}": small and max(federation.block_sizes) > SMALL_BLOCK,
         "--state_dtype=bfloat16": federation.engine.has_store and federation.side.store is None,
         "--shared_momentum=restart": clients and client.shared_momentum == "carry" and shared,
         "--private_momentum=restart": private and client.private_momentum == "carry",
@@ -108,7 +121,7 @@ def check(simulation: Simulation, needed: MemoryEstimate) -> None:
     }
     flags = [flag for flag, applies in ways.items() if applies]
     raise InputError(
-        f"this run would need about {needed.of_run / GIB:.1f} GiB of memory and there are "
+        f"this run would need about {of_run / GIB:.1f} GiB of memory{where} and there are "
         f"{limit / GIB:.1f} GiB; try {', '.join([*flags, 'fewer --num_users, or fewer --rounds'])}"
     )
 

@@ -203,14 +203,14 @@ def _assemble(
         data=read,
         plan=dealt.plan,
         popularity=dealt.popularity,
-        **_programs(
+        **programs_of(
             *(chosen, task, config, ratings.num_items, profile.shape[1]),
             *(population, newcomers, dealt.ratings_per_user, dealt.plan, like),
         ),
     )
 
 
-def _programs(
+def programs_of(
     chosen: Chosen,
     task: Task,
     config: Config,

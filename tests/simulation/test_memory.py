@@ -9,6 +9,7 @@ from federations import small_simulation
 
 from pfr_jax.client.factored.untouched import untouched
 from pfr_jax.errors import InputError
+from pfr_jax.models.item_rows import tree_bytes
 from pfr_jax.simulation import memory
 from pfr_jax.simulation.loop import initial_state
 
@@ -67,3 +68,42 @@ def test_what_nobody_stores_in_takes_no_memory() -> None:
     touched = jax.jit(lambda a: a.at[:].set(1.0), donate_argnums=0)(array)
     touched.block_until_ready()
     assert memory.resident_bytes() - before > size / 2
+
+
+def on_an_accelerator(monkeypatch: pytest.MonkeyPatch, gib: float) -> None:
+    """The CPU's devices are taken for accelerators with so much memory each."""
+    for module in ("client.engines", "simulation.memory"):
+        monkeypatch.setattr(f"pfr_jax.{module}.on_cpu", lambda mesh: False)
+    for module in ("memory", "device_memory"):
+        name = f"pfr_jax.simulation.{module}.device_bytes"
+        monkeypatch.setattr(name, lambda mesh: gib * 2**30 * mesh.size)
+
+
+def test_a_round_on_a_device_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is held, to the byte, and the copies of the largest block's rows."""
+    on_an_accelerator(monkeypatch, 1.0)
+    simulation = small_simulation(num_devices=2)
+    state = initial_state(simulation)
+    kept = sum(leaf.nbytes for leaf in jax.tree.leaves((state.clients, simulation.data)))
+    server = tree_bytes(state.start) + 4 * tree_bytes(state.server.shared)
+    longest = max(bucket.items.shape[1] for bucket in simulation.data)
+    copies = simulation.federation.engine.copies_of_rows(1, False) * 4 * longest * 7 * 4
+    assert memory.estimate(simulation).on_device == kept / 2 + server + copies
+
+
+def test_clients_that_do_not_fit_stay_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_an_accelerator(monkeypatch, 1.0)
+    needed = memory.estimate(small_simulation(state_memory="device")).on_device / 2**30
+    on_an_accelerator(monkeypatch, 1.1 * needed)
+    assert not small_simulation().federation.on_host
+    on_an_accelerator(monkeypatch, 0.99 * needed)
+    assert small_simulation().federation.on_host
+
+
+def test_a_device_that_is_too_small_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_an_accelerator(monkeypatch, 1e-6)
+    simulation = small_simulation(state_memory="device", block_size=64)
+    with pytest.raises(InputError) as error:
+        memory.check(simulation, memory.estimate(simulation))
+    assert "on each device" in str(error.value)
+    assert all(flag in str(error.value) for flag in ("--state_memory=host", "--block_size=32"))

@@ -199,6 +199,7 @@ FACTORED = Engine(
     # the whole stack for it, in every block.
     least_block=2,
     cpu_block=cpu_block,
+    copies_of_rows=lambda members, on_tpu: 5.4 if on_tpu else 2.4,
     has_store=True,
     init=init,
     take=storage.take,

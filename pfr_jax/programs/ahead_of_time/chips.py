@@ -1,0 +1,112 @@
+"""Accelerators that are not here, and the devices that stand for them."""
+
+import importlib.util
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jax.experimental import topologies
+from jax.sharding import Mesh
+
+from pfr_jax.errors import InputError
+from pfr_jax.population.devices import AXIS
+
+# What libtpu would ask the metadata server of a TPU's machine for; and that others may compile at
+# the same time, as no TPU is taken.
+ENVIRONMENT = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+}
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A kind of accelerator."""
+
+    platform: str
+    package: str  # that compiles for it
+    extra: str  # of pfr_jax, that installs the package
+    hertz: float = 0.0  # of the clock that the compiler's cycles are of; 0: it tells none
+    target: str = ""  # a GpuTargetConfigProto as text
+
+
+H100 = """
+gpu_device_info {
+  threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152
+  shared_memory_per_core: 233472 threads_per_core_limit: 2048 core_count: 132 fpus_per_core: 128
+  block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
+  memory_bandwidth: 3352320000000 l2_cache_size: 52428800 clock_rate_ghz: 1.98
+  device_memory_size: 84929347584 shared_memory_per_block_optin: 232448
+  cuda_compute_capability { major: 9 } registers_per_core_limit: 65536
+  registers_per_block_limit: 65536
+}
+runtime_version { major: 13 minor: 0 patch: 0 }
+platform_name: "CUDA" dnn_version_info { major: 9 minor: 12 }
+device_description_str: "NVIDIA H100 80GB HBM3"
+"""
+T4 = """
+gpu_device_info {
+  threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152
+  shared_memory_per_core: 65536 threads_per_core_limit: 1024 core_count: 40 fpus_per_core: 64
+  block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
+  memory_bandwidth: 320064000000 l2_cache_size: 4194304 clock_rate_ghz: 1.59
+  device_memory_size: 15843721216 shared_memory_per_block_optin: 65536
+  cuda_compute_capability { major: 7 minor: 5 } registers_per_core_limit: 65536
+  registers_per_block_limit: 65536
+}
+runtime_version { major: 13 minor: 0 patch: 0 }
+platform_name: "CUDA" dnn_version_info { major: 9 minor: 12 }
+device_description_str: "Tesla T4"
+"""
+CHIPS = {
+    "v4": Chip("tpu", "libtpu", "aot", hertz=1.05e9),
+    "v5e": Chip("tpu", "libtpu", "aot", hertz=1.5e9),
+    "v6e": Chip("tpu", "libtpu", "aot", hertz=1.75e9),
+    "h100": Chip("cuda", "jax_cuda13_plugin", "aot-cuda", target=H100),
+    "t4": Chip("cuda", "jax_cuda13_plugin", "aot-cuda", target=T4),
+}
+
+
+def chip_of(topology: str) -> Chip:
+    """The kind of chip of a topology such as v5e:2x2, or h100.
+
+    Raises:
+      InputError: there is none of this name, or what compiles for it is not installed.
+    """
+    name = topology.partition(":")[0]
+    if name not in CHIPS:
+        raise InputError(f"--topology={topology}: want one of {', '.join(CHIPS)}, as in v5e:2x2")
+    chip = CHIPS[name]
+    if importlib.util.find_spec(chip.package) is None:
+        raise InputError(
+            f"--topology={topology}: {chip.package} is not installed, which compiles for it; "
+            f"python -m pip install 'pfr_jax[{chip.extra}]'"
+        )
+    return chip
+
+
+def mesh_of(topology: str, chips: int) -> Mesh:
+    """The first ``chips`` devices of a topology, for the clients to be divided among.
+
+    Raises:
+      InputError: see ``chip_of``; or the topology has fewer, or is none.
+    """
+    chip = chip_of(topology)
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    settings: dict[str, Any] = {"topology_name": topology}
+    if chip.platform == "cuda":
+        shape = f"1x1x{chips}"
+        settings = {"topology_name": topology, "topology": shape, "target_config": chip.target}
+    try:
+        described = topologies.get_topology_desc(platform=chip.platform, **settings)
+    except Exception as error:  # JAX has no class of its own for it
+        reason = str(error).splitlines()[0]
+        raise InputError(f"--topology={topology}: {reason}") from error
+    if chips > len(described.devices):
+        raise InputError(f"--chips={chips}: {topology} has {len(described.devices)} devices")
+    return Mesh(np.array(described.devices[:chips]), (AXIS,))

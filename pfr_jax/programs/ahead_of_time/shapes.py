@@ -1,0 +1,171 @@
+"""Simulations of the size of a data set that have shapes and no data.
+
+Everything static is what ``prepare`` makes: layout of the buckets, engine, blocks, algorithm. How
+many training ratings each user has comes from the synthetic data set's own long tail and split;
+which items they are of is never drawn. Legend: U users, N clients, D devices.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from pfr_jax import seeding
+from pfr_jax.config import Config, DataConfig
+from pfr_jax.data.examples import Examples
+from pfr_jax.data.splits import Split, choose_new_users
+from pfr_jax.data.standard import Standard
+from pfr_jax.data.synthetic import SyntheticSpec, activity
+from pfr_jax.data.table import Ratings, Scale
+from pfr_jax.evaluation.tasks import choose_task
+from pfr_jax.population.buckets import Layout, Sizes, assign_buckets, common_layout
+from pfr_jax.population.devices import BY_CLIENT, EVERYWHERE
+from pfr_jax.population.interactions import Interactions
+from pfr_jax.population.population import Bucket, Population
+from pfr_jax.simulation.chosen import choose
+from pfr_jax.simulation.releases import plan_of
+from pfr_jax.simulation.setup import Simulation, programs_of
+
+LAYOUT_OF_NEWCOMERS = 2  # buckets, as ``prepare`` gives them
+
+
+class Users(NamedTuple):
+    """All that a shape depends on; every user is a client."""
+
+    rows: np.ndarray  # i64[U], training ratings of each
+    new: np.ndarray  # bool[U], held out of training
+    num_items: int
+
+
+def users_like(spec: SyntheticSpec, config: DataConfig) -> Users:
+    """As many training ratings per user as the synthetic data set ``spec`` gives them.
+
+    A split takes ratings at random, whosever they are: so does the draw from each user's number.
+    """
+    of_data = seeding.bit_generator(seeding.Stream.SYNTHETIC, config.split_seed, 0)
+    rated = activity(spec, np.random.Generator(of_data))
+    share = 1 - config.test_fraction - config.validation_fraction
+    random = np.random.Generator(seeding.bit_generator(seeding.Stream.SPLIT, config.split_seed))
+    wanted = round(share * spec.num_ratings)
+    rows = random.multivariate_hypergeometric(rated, wanted, method="marginals")
+    new = choose_new_users(spec.num_users, config.holdout_users, config.split_seed)
+    return Users(rows, new, spec.num_items)
+
+
+def shape(dimensions: tuple[int, ...], dtype: Any, mesh: Mesh, where: PartitionSpec) -> Any:
+    """An array that is nowhere, but has its place on the mesh."""
+    return jax.ShapeDtypeStruct(dimensions, dtype, sharding=NamedSharding(mesh, where))
+
+
+def placed(tree: Any, mesh: Mesh, where: PartitionSpec) -> Any:
+    """The shapes of a tree's leaves, with their place on the mesh."""
+    return jax.tree.map(lambda leaf: shape(leaf.shape, leaf.dtype, mesh, where), tree)
+
+
+def bare_population(sizes: Sizes, layout: Layout, trainable: np.ndarray, mesh: Mesh) -> Population:
+    """What ``build_population`` makes of clients of such ``sizes``, without anything in it.
+
+    ``trainable`` (bool[N]) are those that may take part in a round, if they have ratings.
+    """
+    bucket_of = assign_buckets(sizes, layout, 1)
+    slot_of = np.zeros(len(bucket_of), np.int64)
+    buckets = []
+    for index, (steps, rows, num_users, room) in enumerate(layout):
+        members = np.flatnonzero(bucket_of == index)
+        slot_of[members] = np.arange(len(members))
+        count = -(-room // mesh.size) * mesh.size
+        of_ratings = count, num_users, rows
+        tables = {
+            "client": ((count,), np.int32),
+            "items": ((count, rows), np.int32),
+            "users": ((count, num_users), np.int32),
+            "values": (of_ratings, np.float32),
+            "observed": (of_ratings, np.bool_),
+            "profile": ((count, num_users, 0), np.float32),
+        }
+        arrays = {name: shape(*of, mesh, BY_CLIENT) for name, of in tables.items()}
+        buckets.append(Bucket(**arrays, steps=steps))
+    return Population(
+        buckets=tuple(buckets),
+        bucket_of=bucket_of,
+        slot_of=slot_of,
+        rows=sizes.rows,
+        client_of_user=np.where(sizes.users > 0, np.arange(len(bucket_of)), -1),
+        trainable=np.flatnonzero((sizes.rows > 0) & trainable),
+        mesh=mesh,
+    )
+
+
+def bare_simulation(config: Config, users: Users, mesh: Mesh) -> Simulation:
+    """What ``prepare`` makes of such users: of data there are shapes alone.
+
+    Args:
+      config: all settings; every user is a client, without a profile.
+      users: how many ratings they have.
+      mesh: the devices, which need not be here.
+
+    Raises:
+      InputError: the settings do not go together.
+    """
+    choices, task = choose(config), choose_task(config.data)
+    max_buckets = config.client.max_buckets or (4 if len(users.rows) < 10_000 else 6)
+
+    def population_of(there: np.ndarray, trainable: np.ndarray, max_buckets: int) -> Population:
+        sizes = Sizes(np.where(there, users.rows, 0), there.astype(np.int64))
+        layout = common_layout([sizes], config.client.batch_size, max_buckets)
+        return bare_population(sizes, layout, trainable, mesh)
+
+    population = population_of(np.ones_like(users.new), ~users.new, max_buckets)
+    newcomers = None
+    if users.new.any():
+        newcomers = population_of(users.new, users.new, LAYOUT_OF_NEWCOMERS)
+    trained = users.rows[population.trainable]
+    plan = plan_of(config, len(trained))
+    nobody, no_targets = np.zeros(0, np.int32), np.zeros(0)
+    nothing = Examples(nobody, nobody, no_targets)
+    data: Any = population.buckets
+    if choices.algorithm.centralized:
+        data = _interactions(users, mesh)
+    return Simulation(
+        config=config,
+        spec=choices.algorithm,
+        task=task,
+        ratings=_no_ratings(len(users.rows), users.num_items),
+        split=Split(nobody, nobody, nobody),
+        target=no_targets,
+        examples=nothing,
+        decoys=nothing,
+        standard=Standard(np.zeros(len(users.rows)), np.zeros(users.num_items), 1.0),
+        new_users=users.new,
+        fallback=None,
+        population=population,
+        newcomers=newcomers,
+        data=data,
+        plan=plan,
+        popularity=None,
+        **programs_of(
+            *(choices, task, config, users.num_items, 0),
+            *(population, newcomers, float(trained.mean()), plan, None),
+        ),
+    )
+
+
+def _no_ratings(num_users: int, num_items: int) -> Ratings:
+    nobody = np.zeros(0, np.int32)
+    labels = np.arange(num_users), np.arange(num_items)
+    return Ratings(nobody, nobody, np.zeros(0, np.float32), *labels, Scale(1.0, 5.0), "shapes")
+
+
+def _interactions(users: Users, mesh: Mesh) -> Interactions:
+    """What ``build_interactions`` makes of their ratings."""
+    count, num_users = int(users.rows[~users.new].sum()), len(users.rows)
+    trained = int(((users.rows > 0) & ~users.new).sum())
+    tables = {
+        "start": ((num_users + 2,), np.int32),
+        "item": ((count,), np.int32),
+        "value": ((count,), np.float32),
+        "profile": ((num_users + 1, 0), np.float32),
+        "trained": ((trained,), np.int32),
+    }
+    return Interactions(**{name: shape(*of, mesh, EVERYWHERE) for name, of in tables.items()})
