@@ -18,7 +18,7 @@ from pfr_jax.population.population import Population
 ENGINES = (FACTORED, ACTIVE_ROWS)  # the first that can is taken
 # Of the item rows of a block on an accelerator. Small blocks are many small operations, of large
 # ones the temporaries do not fit (docs/decisions/devices.md).
-ACCELERATOR_BYTES = 128 * 2**20
+ACCELERATOR_BYTES = 512 * 2**20
 ACCELERATOR_CLIENTS = 8, 1024  # fewest and most of a block
 
 

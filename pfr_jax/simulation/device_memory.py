@@ -2,7 +2,7 @@
 
 A round's arguments are known to the byte. What it works with was fitted to the figures of compilers
 (``pfr compile-check``, docs/decisions/devices.md): nearly all of it are copies of the rows of one
-block, in several orders of their axes.
+block and, on a TPU, of the largest stack of clients' matrices, in several orders of their axes.
 """
 
 from pfr_jax.algorithms.federated import Federation, FederationState
@@ -13,6 +13,9 @@ from pfr_jax.population.population import Population
 
 MOST_OF_A_DEVICE = 0.95  # of its memory, that a round may fill; the rest is for the programs
 OF_SERVER = 4  # the shared part: the server's, the sum, its mean, the optimizer's update
+OF_STACK = (
+    2.7  # on a TPU, of the largest bucket's states: once more in each order of axes, and a bit
+)
 
 
 def bytes_of_round(
@@ -29,14 +32,18 @@ def bytes_of_round(
     buckets, devices = population.buckets, federation.mesh.size
     room = capacities(len(population.trainable), cohort_size, buckets)
     of_server = tree_bytes(state.start) + OF_SERVER * tree_bytes(state.server.shared)
-    held = of_server + tree_bytes(buckets) / devices
+    held, largest = of_server + tree_bytes(buckets) / devices, 0.0
     parts = zip(buckets, state.clients, federation.block_sizes, room, strict=True)
     for bucket, clients, size, most in parts:
         if federation.on_host:  # a round's clients alone, and their tables once more
             share = min(1 / devices, in_blocks(most, size) / len(bucket))
-            held += share * (tree_bytes(clients) + tree_bytes(bucket))
+            held += share * tree_bytes(bucket)
         else:
-            held += tree_bytes(clients) / devices
+            share = 1 / devices
+        held += share * tree_bytes(clients)
+        largest = max(largest, share * tree_bytes(clients))
+    if federation.mesh.devices.flat[0].platform == "tpu":
+        held += OF_STACK * largest
     return held + _working_bytes(federation, population)
 
 
