@@ -32,6 +32,7 @@ from pfr_jax.client.factored.client import train_client
 from pfr_jax.client.factored.coefficients import after_round, trajectory
 from pfr_jax.client.factored.densify import unpack
 from pfr_jax.client.factored.members import OF_STATE, alone, over_members
+from pfr_jax.client.factored.native.call import DECODER, train_clients
 from pfr_jax.client.factored.outer_products import block_sum
 from pfr_jax.client.factored.state import INPUT, Flat, init, kinds, start_vectors
 from pfr_jax.client.factored.step import Round, private_input
@@ -60,10 +61,7 @@ def train_block(
     common = Round(
         public, _transposed(side, public), _trajectories(side, learning_rate), key, learning_rate
     )
-    import os
-    if os.environ.get("PFR_NATIVE"):
-        from pfr_jax.client.factored.native.build import load
-        load()
+    if side.native:
         return _by_kernel(side, common, states, bucket, slots)
     tables = bucket.items, bucket.values, bucket.observed, bucket.rated
     data = take_slots((*tables, bucket.profile, bucket.client), slots)
@@ -100,7 +98,6 @@ def _by_kernel(
     side: ClientSide, common: Round, states: ClientState, bucket: Bucket, slots: jax.Array
 ) -> tuple[ClientState, Payload, jax.Array]:
     """``train_block`` where the kernel computes it."""
-    from pfr_jax.client.factored.native.call import DECODER, train_clients
     found = train_clients(side, common, states, bucket, slots)
     verdict, delta = found.verdict, found.delta
     weight, memory = verdict.weight, verdict.only(found.memory)

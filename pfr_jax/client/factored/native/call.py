@@ -93,8 +93,10 @@ def train_clients(
         rounds=own.rounds + 1,
     )
     new = put_slots(_vectors_of(states), verdict.slots(slots), new)
-    sums = {name: _members_last(side, leaf, 1) for name, leaf in
-            _split(SHARED, seen, shared_after[:, :, 0]).items()}
+    sums = {
+        name: _members_last(side, leaf, 1)
+        for name, leaf in _split(SHARED, seen, shared_after[:, :, 0]).items()
+    }
     memory = Memory(sent, deltas)
     if training.model.members == 1:
         memory = jax.tree.map(lambda leaf: leaf[:, 0], memory)
@@ -105,7 +107,12 @@ def train_clients(
 
 
 def _results(
-    side: ClientSide, common: Round, items: jax.Array, own: jax.Array, shared: jax.Array, stacks: Any
+    side: ClientSide,
+    common: Round,
+    items: jax.Array,
+    own: jax.Array,
+    shared: jax.Array,
+    stacks: Any,
 ) -> tuple[jax.ShapeDtypeStruct, ...]:
     """The shapes of what the kernel hands back, its stacks first."""
     members, steps = side.training.model.members, side.training.local_epochs
