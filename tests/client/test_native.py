@@ -90,7 +90,7 @@ def _overflow(simulation: Any, client: int) -> None:
     ("changes", "reason"),
     [
         ({"hidden_sizes": (7, 5)}, "multiples of eight"),
-        ({"algorithm": "fedavg"}, "shared decoder"),
+        ({"algorithm": "fedavg"}, "private encoder"),
         ({"proximal": 0.3}, "proximal"),
         ({"state_dtype": "bfloat16"}, "16 bit"),
         ({"max_update_norm": 1.0}, "by itself"),

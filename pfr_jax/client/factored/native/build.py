@@ -45,7 +45,8 @@ def load() -> str:
 def _key(compiler: str) -> str:
     """Names all that the library depends on; its machine too, as a folder may be of several."""
     machine = platform.machine(), _processor()
-    parts = SOURCE.read_text(), compiler, *FLAGS, jaxlib.__version__, *machine
+    files = sorted(path for path in SOURCE.parent.iterdir() if path.suffix in (".cc", ".h"))
+    parts = *(path.read_text() for path in files), compiler, *FLAGS, jaxlib.__version__, *machine
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 

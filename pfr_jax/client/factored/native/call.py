@@ -145,8 +145,13 @@ def _masks(side: ClientSide, common: Round, clients: jax.Array, dtype: Any) -> j
     if not side.training.dropout:
         return jnp.zeros((len(clients), 0), dtype)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(common.key, clients)
-    masks: jax.Array = jax.vmap(lambda key: dropout_masks(side.training, key, dtype))(keys)
-    return masks
+
+    def of_client(key: jax.Array) -> jax.Array:
+        masks = dropout_masks(side.training, key, dtype)
+        assert masks is not None
+        return masks
+
+    return jax.vmap(of_client)(keys)
 
 
 def _vectors_of(states: ClientState) -> ClientState:

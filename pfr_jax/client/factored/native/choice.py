@@ -27,7 +27,7 @@ def obstacle(
         "it is for CPUs": jax.default_backend() != "cpu",
         "it is for two hidden sizes, multiples of eight": len(sizes) != 2
         or any(size % LANES for size in sizes),
-        "it is for a shared decoder alone": shared != ("decoder",),
+        "it is for a private encoder": "encoder" in shared,
         "it is for squared errors of ratings": loss is not masked_squared_error,
         "users have profiles": bool(model.profile_size),
         "clients keep nothing": side.stateless,
