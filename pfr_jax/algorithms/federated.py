@@ -76,11 +76,6 @@ class Federation:
     on_host: bool  # clients' states are kept in the host's memory (client/host_memory.py)
     expected: float | None = None  # clients of a cohort in the mean, where the server counts these
 
-    @property
-    def computed_by(self) -> str:
-        """On what the last bits of clients' numbers depend."""
-        return f"{self.engine.name}, native kernel" if self.side.native else self.engine.name
-
 
 def train_block(
     federation: Federation,

@@ -102,7 +102,6 @@ class ClientSide:
     # who else is in the block.
     one_by_one: bool = False
     mechanism: Mechanism | None = None  # by which a client clips its change; None: it does not
-    native: bool = False  # the factored engine's kernel in C++ computes rounds
     store: Any = None  # type of the factored engine's matrices between rounds; None: as computed
 
     @property

@@ -18,10 +18,9 @@ from pfr_jax.config.server import ServerConfig
 from pfr_jax.config.settings import require
 
 # Settings that change neither the numbers of a run (but for the last bits of sums over devices) nor
-# what is kept of a client: a run may be resumed with others. (Whether the native kernel computes it
-# is compared with the engine.)
+# what is kept of a client: a run may be resumed with others.
 MAY_CHANGE = frozenset(
-    "data_dir download num_devices block_size native state_memory memory_limit "
+    "data_dir download num_devices block_size state_memory memory_limit "
     "checkpoints checkpoint_every keep_checkpoints baselines".split()
 )
 # Settings that say where the ratings are and how their file is read. A run may be resumed with

@@ -105,11 +105,6 @@ class ClientConfig:
         "machine's own memory, from which a round takes its cohort's. auto: the devices if all "
         "clients fit there.",
     )
-    native: Literal["off", "auto"] = option(
-        "off",
-        "Whether a kernel in C++ computes the factored engine's rounds. auto: where there is a "
-        "compiler and it can; faster, but the last bits then depend on the machine.",
-    )
     block_size: int = option(
         0, "Clients trained at once; changes speed, not results. 0: what suits the engine."
     )

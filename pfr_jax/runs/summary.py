@@ -131,7 +131,7 @@ def summary(
         "feedback": simulation.task.name,
         "engine": simulation.spec.name
         if simulation.spec.centralized
-        else simulation.federation.computed_by,
+        else simulation.federation.engine.name,
         "num_users": simulation.ratings.num_users,
         "num_new_users": int(simulation.new_users.sum()),
         "num_items": simulation.ratings.num_items,

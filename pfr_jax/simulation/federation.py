@@ -13,7 +13,6 @@ from pfr_jax.client.block import ClientSide, Wanted
 from pfr_jax.client.compressors import Compressor
 from pfr_jax.client.engines import block_sizes, choose_engine
 from pfr_jax.client.factored.engine import FACTORED
-from pfr_jax.client.factored.native.choice import obstacle as obstacle_to_kernel
 from pfr_jax.client.factored.storage import BITS
 from pfr_jax.client.fixed_point import scale_for
 from pfr_jax.client.local_training import LocalTraining, Parts
@@ -107,15 +106,7 @@ def build_federation(
     )
     if config.data.redraws:
         check_redraws(spec, federation, population)
-    federation = _with_store(spec, config, federation, population)
-    if client.native == "off" or engine is not FACTORED:
-        return federation, why
-    wrong = obstacle_to_kernel(
-        federation.side, wanted.shared, client.decay_biases, population.buckets
-    )
-    side = dataclasses.replace(federation.side, native=not wrong)
-    kernel = f"no native kernel: {wrong}" if wrong else "native kernel"
-    return dataclasses.replace(federation, side=side), f"{why}; {kernel}"
+    return _with_store(spec, config, federation, population), why
 
 
 def mechanism_of(
@@ -241,12 +232,7 @@ def build_adaptation(
     frozen = dataclasses.replace(
         federation,
         side=dataclasses.replace(
-            side,
-            training=training,
-            stateless=False,
-            compressor=None,
-            mechanism=None,
-            native=False,  # its shared part moves
+            side, training=training, stateless=False, compressor=None, mechanism=None
         ),
         expected=None,
         learning_rate=partial(_constant, config.client.client_learning_rate),

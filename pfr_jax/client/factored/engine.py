@@ -32,7 +32,6 @@ from pfr_jax.client.factored.client import train_client
 from pfr_jax.client.factored.coefficients import after_round, trajectory
 from pfr_jax.client.factored.densify import unpack
 from pfr_jax.client.factored.members import OF_STATE, alone, over_members
-from pfr_jax.client.factored.native.call import DECODER, train_clients
 from pfr_jax.client.factored.outer_products import block_sum
 from pfr_jax.client.factored.state import INPUT, Flat, init, kinds, start_vectors
 from pfr_jax.client.factored.step import Round, private_input
@@ -61,8 +60,6 @@ def train_block(
     common = Round(
         public, _transposed(side, public), _trajectories(side, learning_rate), key, learning_rate
     )
-    if side.native:
-        return _by_kernel(side, common, states, bucket, slots)
     tables = bucket.items, bucket.values, bucket.observed, bucket.rated
     data = take_slots((*tables, bucket.profile, bucket.client), slots)
     stored = storage.take(states, slots)
@@ -92,26 +89,6 @@ def train_block(
         delta[f"{name}/kernel"] = of_block(matrix, moments, change, memories[name], weight)
     items = jnp.where(verdict.accepted[:, None], data[0], num_items)
     return states, Payload(nest(delta), items, weight, verdict.rejected), loss
-
-
-def _by_kernel(
-    side: ClientSide, common: Round, states: ClientState, bucket: Bucket, slots: jax.Array
-) -> tuple[ClientState, Payload, jax.Array]:
-    """``train_block`` where the kernel computes it."""
-    found = train_clients(side, common, states, bucket, slots)
-    verdict, delta = found.verdict, found.delta
-    weight, memory = verdict.weight, verdict.only(found.memory)
-    for name in common.public.shared.vectors:
-        if not of_items(name):
-            delta[name] = jnp.tensordot(weight, verdict.only(delta[name]), axes=1)
-    change = jax.tree.map(lambda leaf: leaf[0], after_round(common.paths.shared, private=False))
-    of_block = over_members(side, block_sum, (-1, None, None, 1, None), -1)
-    of_moments = jnp.tensordot(change.own, found.moments, axes=1)
-    outer = of_block(common.public.shared.dense[DECODER], None, change, memory, weight)
-    delta[f"{DECODER}/kernel"] = outer + of_moments
-    items = bucket.items.at[slots].get(mode="clip")
-    items = jnp.where(verdict.accepted[:, None], items, side.training.model.num_items)
-    return found.states, Payload(nest(delta), items, weight, verdict.rejected), found.loss
 
 
 def _clipped(

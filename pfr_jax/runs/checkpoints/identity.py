@@ -54,7 +54,7 @@ def identity(simulation: Simulation, leaf_types: dict[str, str]) -> Content:
         "clients": fingerprint(simulation.population.bucket_of),
         "engine": simulation.spec.name
         if simulation.spec.centralized
-        else simulation.federation.computed_by,
+        else simulation.federation.engine.name,
         "a client's state": leaf_types,
     }
 
