@@ -1,6 +1,7 @@
 """Which engine trains the clients, and in blocks of how many."""
 
 import math
+from functools import partial
 
 import jax
 
@@ -52,15 +53,17 @@ def block_sizes(
         return (max(engine.least_block, config.block_size),) * len(buckets)
     lengths = [bucket.items.shape[1] for bucket in buckets]
     if not on_cpu(population.mesh):
-        return tuple(accelerator_block(model, rows) for rows in lengths)
+        counts = [-(-len(bucket) // population.mesh.size) for bucket in buckets]
+        return tuple(map(partial(accelerator_block, model), lengths, counts))
     carried = Parts(config.private_momentum == "carry", config.shared_momentum == "carry")
     return tuple(engine.cpu_block(model, rows, carried) for rows in lengths)
 
 
-def accelerator_block(model: Model, rows: int) -> int:
-    """The power of two of clients with so many rows (padded) that a block holds."""
+def accelerator_block(model: Model, rows: int, there: int) -> int:
+    """The power of two of clients with so many rows (padded) that a block holds; no more than to
+    hold all that are ``there``."""
     fewest, most = ACCELERATOR_CLIENTS
     params = flatten(jax.eval_shape(lambda: init_params(model, jax.random.key(0))))
     width = sum(leaf.size // model.num_items for path, leaf in params.items() if of_items(path))
-    clients = ACCELERATOR_BYTES // (4 * rows * width)
-    return int(min(most, max(fewest, 2 ** int(math.log2(max(1, clients))))))
+    wanted = 2 ** int(math.log2(max(1, ACCELERATOR_BYTES // (4 * rows * width))))
+    return int(max(fewest, min(most, wanted, 2 ** math.ceil(math.log2(there)))))

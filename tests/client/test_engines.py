@@ -169,6 +169,7 @@ def test_blocks_of_an_accelerator_follow_rows() -> None:
     """By hand: 4 x 64 numbers in the encoder and in the decoder per item, and four biases."""
     model = side_by_side(AutoEncoder((64, 32), 10_677, 0), 4)
     row = 4 * (2 * 4 * 64 + 4)
-    assert 128 * 2**20 / row / 64 == pytest.approx(1016, abs=1)  # so 512 clients of 64 rows
-    sizes = [accelerator_block(model, rows) for rows in (8, 64, 128, 1024, 7_360, 10_677)]
-    assert sizes == [1024, 512, 256, 32, 8, 8]
+    assert 512 * 2**20 / row / 256 == pytest.approx(1016, abs=1)  # so 512 clients of 256 rows
+    sizes = [accelerator_block(model, rows, 70_000) for rows in (8, 256, 512, 4096, 7_360, 10_677)]
+    assert sizes == [1024, 512, 512 // 2, 32, 32, 16]
+    assert [accelerator_block(model, 8, there) for there in (1, 8, 100, 700)] == [8, 8, 128, 1024]
