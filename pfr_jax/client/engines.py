@@ -53,6 +53,8 @@ def block_sizes(
         return (max(engine.least_block, config.block_size),) * len(buckets)
     lengths = [bucket.items.shape[1] for bucket in buckets]
     if not on_cpu(population.mesh):
+        if not config.partial_compression:
+            lengths = [model.num_items] * len(buckets)
         counts = [-(-len(bucket) // population.mesh.size) for bucket in buckets]
         return tuple(map(partial(accelerator_block, model), lengths, counts))
     carried = Parts(config.private_momentum == "carry", config.shared_momentum == "carry")

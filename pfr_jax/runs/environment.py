@@ -37,6 +37,6 @@ def peak_rss_bytes() -> int:
 
 def peak_device_bytes() -> int | None:
     """The most memory of the fullest accelerator so far; None where the device does not tell."""
-    stats = [device.memory_stats() for device in jax.local_devices()]
-    peaks = [found["peak_bytes_in_use"] for found in stats if found]
+    stats = [device.memory_stats() or {} for device in jax.local_devices()]
+    peaks = [found["peak_bytes_in_use"] for found in stats if "peak_bytes_in_use" in found]
     return max(peaks, default=None)

@@ -2,8 +2,13 @@
 
 A round's arguments are known to the byte. What it works with was fitted to the figures of compilers
 (``pfr compile-check``, docs/decisions/devices.md): nearly all of it are copies of the rows of one
-block and, on a TPU, of the largest stack of clients' matrices, in several orders of their axes.
+block, in several orders of their axes.
 """
+
+import math
+from typing import Any
+
+import jax
 
 from pfr_jax.algorithms.federated import Federation, FederationState
 from pfr_jax.client.host_memory import capacities, in_blocks
@@ -13,9 +18,8 @@ from pfr_jax.population.population import Population
 
 MOST_OF_A_DEVICE = 0.95  # of its memory, that a round may fill; the rest is for the programs
 OF_SERVER = 4  # the shared part: the server's, the sum, its mean, the optimizer's update
-OF_STACK = (
-    2.7  # on a TPU, of the largest bucket's states: once more in each order of axes, and a bit
-)
+# A TPU's arrays are made of such tiles: the last two axes are padded to them.
+TILE = 8, 128
 
 
 def bytes_of_round(
@@ -32,7 +36,8 @@ def bytes_of_round(
     buckets, devices = population.buckets, federation.mesh.size
     room = capacities(len(population.trainable), cohort_size, buckets)
     of_server = tree_bytes(state.start) + OF_SERVER * tree_bytes(state.server.shared)
-    held, largest = of_server + tree_bytes(buckets) / devices, 0.0
+    on_tpu = federation.mesh.devices.flat[0].platform == "tpu"
+    held = of_server + tree_bytes(buckets) / devices
     parts = zip(buckets, state.clients, federation.block_sizes, room, strict=True)
     for bucket, clients, size, most in parts:
         if federation.on_host:  # a round's clients alone, and their tables once more
@@ -40,14 +45,24 @@ def bytes_of_round(
             held += share * tree_bytes(bucket)
         else:
             share = 1 / devices
-        held += share * tree_bytes(clients)
-        largest = max(largest, share * tree_bytes(clients))
-    if federation.mesh.devices.flat[0].platform == "tpu":
-        held += OF_STACK * largest
-    return held + _working_bytes(federation, population)
+        held += share * sum(_bytes_of_stack(leaf, on_tpu) for leaf in jax.tree.leaves(clients))
+    return held + _working_bytes(federation, population, on_tpu)
 
 
-def _working_bytes(federation: Federation, population: Population) -> float:
+def _bytes_of_stack(leaf: Any, on_tpu: bool) -> float:
+    """Of an array of a bucket's states; on a TPU its matrices lie in the better of two orders."""
+    if not on_tpu or leaf.ndim < 3:
+        return tree_bytes(leaf)
+
+    def padded(rows: int, columns: int) -> int:
+        return math.ceil(rows / TILE[0]) * TILE[0] * math.ceil(columns / TILE[1]) * TILE[1]
+
+    rows, columns = leaf.shape[-2:]
+    least = min(padded(rows, columns), padded(columns, rows))
+    return tree_bytes(leaf) * least / (rows * columns)
+
+
+def _working_bytes(federation: Federation, population: Population, on_tpu: bool) -> float:
     """Of the largest block: blocks come one after the other."""
     model, item_bytes = federation.side.training.model, population.buckets[0].values.dtype.itemsize
     partial = federation.side.partial_compression
@@ -55,7 +70,6 @@ def _working_bytes(federation: Federation, population: Population) -> float:
         size * (bucket.items.shape[1] if partial else model.num_items)
         for bucket, size in zip(population.buckets, federation.block_sizes, strict=True)
     )
-    on_tpu = federation.mesh.devices.flat[0].platform == "tpu"
     copies = federation.engine.copies_of_rows(model.members, on_tpu)
     return copies * rows * model.feature_size * item_bytes
 

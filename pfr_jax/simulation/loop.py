@@ -17,9 +17,10 @@ from pfr_jax.client import host_memory
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.evaluate import evaluate
 from pfr_jax.models.model import Params
-from pfr_jax.population.devices import EVERYWHERE, put
+from pfr_jax.population.devices import EVERYWHERE, on_cpu, put
 from pfr_jax.population.population import Cohort
 from pfr_jax.simulation.costs import traffic_before, traffic_ledger
+from pfr_jax.simulation.layout import LaidOutRound, jitted_round
 from pfr_jax.simulation.participation import fates_of_round, sample_cohort
 from pfr_jax.simulation.records import Begin, Faults, RoundRecord, Timing
 from pfr_jax.simulation.redraws import Redraws
@@ -51,7 +52,8 @@ def compile_round(
             jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding if x.committed else None)
             for x in leaves
         ]
-        return _compiled(simulation.algorithm.round, tree, tuple(shapes))
+        plain = simulation.spec.centralized or on_cpu(population.mesh)
+        return _compiled(simulation.algorithm.round, tree, tuple(shapes), not plain)
     room = host_memory.capacities(
         simulation.num_clients, simulation.cohort_size, population.buckets
     )
@@ -62,9 +64,13 @@ def compile_round(
 
 
 @functools.lru_cache(maxsize=4)  # runs that differ in nothing but seeds share a program
-def _compiled(round: Callable[..., Any], tree: Any, shapes: tuple[Any, ...]) -> Callable[..., Any]:
-    step = jax.jit(round, donate_argnums=0)
-    return step.lower(*jax.tree.unflatten(tree, shapes)).compile()
+def _compiled(
+    round: Callable[..., Any], tree: Any, shapes: tuple[Any, ...], laid_out: bool
+) -> Callable[..., Any]:
+    arguments = jax.tree.unflatten(tree, shapes)
+    if laid_out:
+        return LaidOutRound(jitted_round(round, arguments).lower(*arguments).compile())
+    return jax.jit(round, donate_argnums=0).lower(*arguments).compile()
 
 
 def key_of_round(simulation: Simulation, round: int) -> jax.Array:

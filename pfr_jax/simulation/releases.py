@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -49,13 +50,23 @@ def noise_seed(config: Config, plan: Plan) -> int:
 
     Runs of one seed share it only if they agree in the whole plan and in every setting that shapes
     their numbers: from two runs with the same noise on other sums the noise could be solved for.
-    How many rounds there are makes no difference, so that a run may be made longer.
+    A run that may be made longer has the same noise however many rounds it has.
     """
-    free = MAY_CHANGE | READING | FROM_HERE_ON | {"rounds", "release_multiplier"}
+    free = MAY_CHANGE | READING | FROM_HERE_ON | {"release_multiplier"}
+    if config.client.schedule == "constant":
+        free |= {"rounds"}
     settings = {name: value for name, value in config.flat().items() if name not in free}
     released = dataclasses.asdict(dataclasses.replace(plan, rounds=0))
-    text = json.dumps([settings, released], sort_keys=True)
+    text = json.dumps([_as_floats(settings), _as_floats(released)], sort_keys=True)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])
+
+
+def _as_floats(settings: dict[str, Any]) -> dict[str, Any]:
+    """With one way to write a number: 4 and 4.0 are the same setting."""
+    return {
+        name: float(value) if isinstance(value, int | float) else value
+        for name, value in settings.items()
+    }
 
 
 def release(

@@ -5,6 +5,7 @@ does it with arrays.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from pfr_jax.evaluation import ranking, scoring
 from pfr_jax.population.devices import BY_CLIENT, EVERYWHERE
 from pfr_jax.population.population import Bucket, Cohort, Population
 from pfr_jax.programs.ahead_of_time.shapes import placed, shape
+from pfr_jax.simulation.layout import jitted_round
 from pfr_jax.simulation.setup import Simulation
 from pfr_jax.simulation.start import initial_params
 
@@ -73,13 +75,14 @@ def expected_blocks(simulation: Simulation, clients: int, sizes: tuple[int, ...]
     """Blocks per bucket on a device that a round of so many clients takes, in the mean."""
     share = clients / simulation.num_clients / simulation.federation.mesh.size
     counts = [share * len(bucket) for bucket in simulation.population.buckets]
-    return tuple(max(1, round(n / size + 0.5)) for n, size in zip(counts, sizes, strict=True))
+    return tuple(max(1, math.ceil(n / size)) for n, size in zip(counts, sizes, strict=True))
 
 
 def round_part(simulation: Simulation) -> Program:
     """A round, whose state is given up to it."""
     federation, population = simulation.federation, simulation.population
-    key, step = key_of(simulation), jax.jit(simulation.algorithm.round, donate_argnums=0)
+    key, round = key_of(simulation), simulation.algorithm.round
+    step = jax.jit(round, donate_argnums=0)
     if simulation.spec.centralized:
         state = state_of(simulation, simulation.algorithm, population.buckets)
         users = simulation.population.trainable
@@ -91,8 +94,11 @@ def round_part(simulation: Simulation) -> Program:
     if federation.on_host:
         buckets, cohort = _near(simulation, cohort)
     state = state_of(simulation, simulation.algorithm, buckets)
+    arguments = state, buckets, cohort, key
+    if not federation.on_host:
+        step = jitted_round(round, arguments)
     blocks = expected_blocks(simulation, clients, sizes)
-    return Program(step, (state, buckets, cohort, key), blocks, state.clients)
+    return Program(step, arguments, blocks, state.clients)
 
 
 def _near(simulation: Simulation, cohort: Cohort) -> tuple[tuple[Bucket, ...], Cohort]:

@@ -5,7 +5,6 @@ differ from those of the command, it says in words what was another one.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from pfr_jax.config import FROM_HERE_ON, MAY_CHANGE, READING
 from pfr_jax.data.cache import fingerprint
 from pfr_jax.data.table import Ratings
+from pfr_jax.simulation.releases import noise_seed
 from pfr_jax.simulation.setup import Simulation
 
 FORMAT = 6  # of a checkpoint's content
@@ -50,7 +50,7 @@ def identity(simulation: Simulation, leaf_types: dict[str, str]) -> Content:
         "split": fingerprint(*rows),
         "examples": fingerprint(examples.user, examples.item, examples.target),
         "effects": plan.release_multiplier if plan else None,
-        "noise": asdict(replace(plan, rounds=0, release_multiplier=0.0)) if plan else None,
+        "noise": noise_seed(simulation.config, plan) if plan else None,
         "clients": fingerprint(simulation.population.bucket_of),
         "engine": simulation.spec.name
         if simulation.spec.centralized
