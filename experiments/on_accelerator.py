@@ -77,29 +77,30 @@ def timed_run(folder: Path, settings: Sequence[str], deadline: float) -> dict[st
     return found
 
 
-def device_name() -> str:
-    """As the accelerator calls itself, fit for a file's name; asked in a process of its own."""
-    ask = "import jax; print(jax.devices()[0].device_kind)"
+def device() -> tuple[str, str]:
+    """Its platform as ``pfr benchmark`` calls it, and its own name, fit for a file's; asked in a
+    process of its own."""
+    ask = "import jax; one = jax.devices()[0]; print(one.platform); print(one.device_kind)"
     done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
-    return re.sub(r"\W+", "-", done.stdout.strip().splitlines()[-1]).lower()
+    platform, kind = done.stdout.strip().splitlines()[-2:]
+    return {"gpu": "cuda"}.get(platform, platform), re.sub(r"\W+", "-", kind).lower()
 
 
 def main(argv: Sequence[str]) -> None:
     del argv
     deadline, how = time.monotonic() + _SECONDS.value, SCALES[_SCALE.value]
-    name = device_name()
+    platform, name = device()
     common = f"--dataset={how.dataset}", f"--eval_every={how.every}"
     contestants = ["active_rows", "factored"]
-    if importlib.util.find_spec("torch"):
+    if platform in ("cpu", "cuda") and importlib.util.find_spec("torch"):
         contestants.insert(0, "torch_batched")
     found: dict[str, Any] = {"device": name}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         found["run"] = timed_run(folder / "run", [*common, f"--rounds={how.rounds}"], deadline)
-        device = "cpu" if name == "cpu" else "cuda"
         failure = ended(
             [
-                *("benchmark", f"--like={how.like}", "--rounds=5", f"--device={device}"),
+                *("benchmark", f"--like={how.like}", "--rounds=5", f"--device={platform}"),
                 *(f"--contestants={','.join(contestants)}", f"--output_dir={folder}"),
                 "--noroofline",
             ],
@@ -108,7 +109,7 @@ def main(argv: Sequence[str]) -> None:
         found["benchmark"] = [json.loads(path.read_text()) for path in folder.glob("bench*.json")]
         if failure:
             found["benchmark_failed"] = failure
-        if device != "cpu":
+        if platform != "cpu":
             fewer = [*common, f"--rounds={how.rounds // 4}", "--state_memory=host"]
             found["host_store"] = timed_run(folder / "host", fewer, deadline)
     path = Path(_OUTPUT_DIR.value) / f"on_{name}.json"

@@ -212,14 +212,14 @@ def build_algorithm(spec: AlgorithmSpec, config: Config, federation: Federation)
         algorithm = centralized(Trainer(training, batch_size, federation.learning_rate))
     else:
         algorithm = _federated(spec, federation)
-    precise = _in_precision(config.run.matmul_precision, algorithm.round)
+    precise = in_precision(config.run.matmul_precision, algorithm.round)
     return algorithm._replace(round=precise)
 
 
-def _in_precision(precision: str, function: Callable[..., Any]) -> Callable[..., Any]:
+def in_precision(precision: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """The function, whose matrix products are traced with this precision."""
 
-    def round(*args: Any) -> Any:  # so is the compiled program called
+    def round(*args: Any) -> Any:  # the name of the compiled program
         with jax.default_matmul_precision(precision):
             return function(*args)
 

@@ -15,7 +15,7 @@ import jax
 from pfr_jax.errors import InputError
 from pfr_jax.models.item_rows import tree_bytes
 from pfr_jax.population.devices import device_bytes, on_cpu
-from pfr_jax.simulation.device_memory import bytes_of_round, fits
+from pfr_jax.simulation.device_memory import MOST_OF_A_DEVICE, bytes_of_round, fits
 from pfr_jax.simulation.setup import Simulation
 from pfr_jax.simulation.start import initial_params
 
@@ -98,15 +98,18 @@ def _share_reached(simulation: Simulation) -> float:
 
 
 def check(simulation: Simulation, needed: MemoryEstimate) -> None:
-    """Raises InputError if the run cannot fit, naming the flags that would make it fit."""
+    """Raises InputError if the run cannot fit, naming the flags that would make it fit.
+
+    Whoever gives --memory_limit is trusted to know what the devices have.
+    """
     federation, of_run, where = simulation.federation, needed.of_run, ""
     asked = simulation.config.run.memory_limit * GIB
     limit = asked or needed.before + available_bytes()
     of_this_machine = asked or federation.on_host or not needed.on_device
-    small = not fits(needed.on_device, federation)
+    small = not asked and not fits(needed.on_device, federation)
     if small:
         of_run, where = needed.on_device, " on each device"
-        limit = device_bytes(federation.mesh) / federation.mesh.size
+        limit = MOST_OF_A_DEVICE * device_bytes(federation.mesh) / federation.mesh.size
     elif of_run <= limit or not of_this_machine:
         return
     client, shared = simulation.config.client, simulation.algorithm.shared

@@ -149,16 +149,17 @@ def test_clients_that_drop_out_are_as_if_not_drawn() -> None:
 def test_runs_of_one_seed_share_no_noise() -> None:
     """But for one that is made longer, and for one elsewhere."""
 
-    def seed(rounds: int = 0, **changes: Any) -> int:
-        simulation = small_simulation(**{**DP, "schedule": "constant", "rounds": 3, **changes})
+    def seed(**changes: Any) -> int:
+        simulation = small_simulation(**{**DP, "schedule": "constant", **changes})
         assert simulation.plan is not None
-        plan = dataclasses.replace(simulation.plan, rounds=rounds or simulation.plan.rounds)
-        return noise_seed(simulation.config, plan)
+        return noise_seed(simulation.config, simulation.plan)
 
     run = seed()
     assert run == seed(rounds=5) == seed(block_size=2) == seed(eval_every=2)
+    assert run == seed(noise_multiplier=1, upload_clip=0.05)  # an int is the same setting
     others = {"seed": 1}, {"noise_multiplier": 2.0}, {"client_learning_rate": 0.01}, {"members": 2}
-    assert len({run, *(seed(**other) for other in others)}) == 5
+    cosine = {"schedule": "cosine"}, {"schedule": "cosine", "rounds": 5}  # whose rates differ
+    assert len({run, *(seed(**other) for other in (*others, *cosine))}) == 7
 
 
 def test_a_record_of_ones_own_must_go_with_the_upload() -> None:

@@ -91,7 +91,10 @@ def invert(
     for member in range(model.members):
         seen = see(simulation, state, payload, round, member)
         parts = decoder_of(named, seen.weights, member), decoder_of(delta, seen.rows, member)
-        found = invert_member(seen, *parts, rng)
+        try:
+            found = invert_member(seen, *parts, rng)
+        except np.linalg.LinAlgError:  # of an upload whose numbers lead nowhere
+            continue
         if found is not None and found.misfit < allowed:
             return found
     return None

@@ -17,7 +17,7 @@ from pfr_jax.client.block import Payload
 from pfr_jax.client.local_training import Parts
 from pfr_jax.models.item_rows import flatten, of_items
 from pfr_jax.server import DENOMINATORS
-from pfr_jax.simulation.federation import quieter
+from pfr_jax.simulation.federation import in_precision, quieter
 from pfr_jax.simulation.loop import initial_state, key_of_round
 from pfr_jax.simulation.records import RoundRecord
 from pfr_jax.simulation.setup import Simulation
@@ -142,7 +142,8 @@ class Payloads:
         ) -> Any:
             return train(federation, public, states, bucket, slots, key, rate)[1]
 
-        self._program = jax.jit(program)
+        precision = simulation.config.run.matmul_precision
+        self._program = jax.jit(in_precision(precision, program))
 
     def __call__(self, state: FederationState, client: int, round: int) -> Payload:
         """What ``client`` would hand over in a round (from 0) that begins in ``state``, on the

@@ -78,7 +78,7 @@ class Contestant:
     def __init__(
         self, workload: Workload, engine: str, device: str = "cpu", block_size: int = 0
     ) -> None:
-        if jax.default_backend() != {"cpu": "cpu", "cuda": "gpu"}[device]:
+        if jax.default_backend() != {"cuda": "gpu"}.get(device, device):
             raise ValueError(f"JAX runs on {jax.default_backend()} here, not on {device}")
         # float32 is float32, also on accelerators that would round products' inputs.
         jax.config.update("jax_default_matmul_precision", "highest")
