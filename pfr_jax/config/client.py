@@ -103,7 +103,7 @@ class ClientConfig:
         "auto",
         "Where the factored engine keeps clients between rounds: on the devices, or in the "
         "machine's own memory, from which a round takes its cohort's. auto: the devices if all "
-        "clients fit there.",
+        "clients fit there beside what a round works with.",
     )
     block_size: int = option(
         0, "Clients trained at once; changes speed, not results. 0: what suits the engine."

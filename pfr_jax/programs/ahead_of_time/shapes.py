@@ -25,9 +25,12 @@ from pfr_jax.population.interactions import Interactions
 from pfr_jax.population.population import Bucket, Population
 from pfr_jax.simulation.chosen import choose
 from pfr_jax.simulation.releases import plan_of
-from pfr_jax.simulation.setup import Simulation, programs_of
-
-LAYOUT_OF_NEWCOMERS = 2  # buckets, as ``prepare`` gives them
+from pfr_jax.simulation.setup import (
+    BUCKETS_OF_NEWCOMERS,
+    Simulation,
+    most_buckets,
+    programs_of,
+)
 
 
 class Users(NamedTuple):
@@ -108,28 +111,28 @@ def bare_simulation(config: Config, users: Users, mesh: Mesh) -> Simulation:
     Raises:
       InputError: the settings do not go together.
     """
-    choices, task = choose(config), choose_task(config.data)
-    max_buckets = config.client.max_buckets or (4 if len(users.rows) < 10_000 else 6)
+    chosen, task = choose(config), choose_task(config.data)
+    most = most_buckets(config.client, len(users.rows))
 
     def population_of(there: np.ndarray, trainable: np.ndarray, max_buckets: int) -> Population:
         sizes = Sizes(np.where(there, users.rows, 0), there.astype(np.int64))
         layout = common_layout([sizes], config.client.batch_size, max_buckets)
         return bare_population(sizes, layout, trainable, mesh)
 
-    population = population_of(np.ones_like(users.new), ~users.new, max_buckets)
+    population = population_of(np.ones_like(users.new), ~users.new, most)
     newcomers = None
     if users.new.any():
-        newcomers = population_of(users.new, users.new, LAYOUT_OF_NEWCOMERS)
+        newcomers = population_of(users.new, users.new, BUCKETS_OF_NEWCOMERS)
     trained = users.rows[population.trainable]
     plan = plan_of(config, len(trained))
     nobody, no_targets = np.zeros(0, np.int32), np.zeros(0)
     nothing = Examples(nobody, nobody, no_targets)
     data: Any = population.buckets
-    if choices.algorithm.centralized:
+    if chosen.algorithm.centralized:
         data = _interactions(users, mesh)
     return Simulation(
         config=config,
-        spec=choices.algorithm,
+        spec=chosen.algorithm,
         task=task,
         ratings=_no_ratings(len(users.rows), users.num_items),
         split=Split(nobody, nobody, nobody),
@@ -145,7 +148,7 @@ def bare_simulation(config: Config, users: Users, mesh: Mesh) -> Simulation:
         plan=plan,
         popularity=None,
         **programs_of(
-            *(choices, task, config, users.num_items, 0),
+            *(chosen, task, config, users.num_items, 0),
             *(population, newcomers, float(trained.mean()), plan, None),
         ),
     )
