@@ -1,10 +1,15 @@
 """Clients' stacks in the order that a compiler chose: nothing of a run changes."""
 
+import dataclasses
+import math
+
 import jax
 import numpy as np
 import pytest
 from federations import leaves_by_name, small_simulation, unpacked
+from jax.experimental.layout import Format, Layout
 
+from pfr_jax.evaluation.evaluate import evaluate
 from pfr_jax.simulation import loop
 from pfr_jax.simulation.layout import LaidOutRound, jitted_round
 from pfr_jax.simulation.loop import initial_state, key_of_round, simulate
@@ -46,3 +51,17 @@ def test_the_state_is_used_up_and_lies_as_chosen() -> None:
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.server.shared))
     for leaf, format in zip(jax.tree.leaves(new.clients), jax.tree.leaves(chosen), strict=True):
         assert leaf.format.layout == format.layout
+
+
+def test_evaluations_take_states_that_lie_otherwise() -> None:
+    simulation = small_simulation(num_devices=1, validation_fraction=0.1)
+    *_, last = simulate(simulation, 2)
+
+    def turned(leaf: jax.Array) -> jax.Array:
+        order = Layout(tuple(reversed(range(leaf.ndim))))
+        return jax.device_put(leaf, Format(order, leaf.sharding))
+
+    clients = jax.tree.map(turned, last.state.clients)
+    state = dataclasses.replace(last.state, clients=clients)
+    found, expected = (evaluate(simulation, one, math.inf, True) for one in (state, last.state))
+    assert found.validation == expected.validation and found.test == expected.test
