@@ -23,7 +23,7 @@ from federations import (
 from pfr_jax.aggregation import PayloadSum
 from pfr_jax.algorithms import federated
 from pfr_jax.client.block import Payload
-from pfr_jax.server import CohortSum, ServerState
+from pfr_jax.server import CohortSum, Denominator, ServerState
 from pfr_jax.simulation.loop import initial_state
 from pfr_jax.simulation.setup import Simulation
 from pfr_jax.simulation.start import seed_keys
@@ -137,7 +137,10 @@ def test_the_server_receives_payloads_only(monkeypatch: pytest.MonkeyPatch, algo
         "rejected",
         "within",
     }
-    allowed = Payload | PayloadSum | CohortSum | ServerState | dict | int | np.dtype | None
+    allowed = (
+        *(Payload, PayloadSum, CohortSum, ServerState, Denominator),
+        *(dict, int, np.dtype, type(None)),
+    )
     assert all(isinstance(arg, allowed) or callable(arg) or hasattr(arg, "update") for arg in seen)
     shared = {
         "personalfr": {"decoder", "profile"},

@@ -183,6 +183,7 @@ def test_summary(runs):
         "bytes_down_total",
         "seconds",
         "peak_rss_bytes",
+        "peak_device_bytes",
     }
     sizes = [summary[name] for name in ("num_users", "num_items", "num_clients", "rounds")]
     assert sizes == [NUM_USERS, NUM_ITEMS, NUM_USERS, 8]
