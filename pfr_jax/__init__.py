@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from pfr_jax.evaluation.tasks import TASKS
     from pfr_jax.jax_setup import set_up_jax
     from pfr_jax.models.model import Model
+    from pfr_jax.recommend.loading import load_run
+    from pfr_jax.recommend.recommender import Recommender
     from pfr_jax.runs.experiment import train
     from pfr_jax.runs.trainer import Report
     from pfr_jax.simulation.loading import load_ratings
@@ -55,6 +57,8 @@ _HOMES = {
     "pfr_jax.evaluation.tasks": ("TASKS",),
     "pfr_jax.jax_setup": ("set_up_jax",),
     "pfr_jax.models.model": ("Model",),
+    "pfr_jax.recommend.loading": ("load_run",),
+    "pfr_jax.recommend.recommender": ("Recommender",),
     "pfr_jax.runs.experiment": ("train",),
     "pfr_jax.runs.trainer": ("Report",),
     "pfr_jax.simulation.loading": ("load_ratings",),
@@ -78,6 +82,7 @@ __all__ = [  # noqa: F822
     "PrivacyConfig",
     "Ratings",
     "ReadOptions",
+    "Recommender",
     "Report",
     "RoundRecord",
     "RunConfig",
@@ -91,6 +96,7 @@ __all__ = [  # noqa: F822
     "__version__",
     "load",
     "load_ratings",
+    "load_run",
     "prepare",
     "random_split",
     "set_up_jax",

@@ -11,6 +11,9 @@ from pfr_jax import programs
 
 PROGRAMS = {
     "run": "trains one federation and reports its figures",
+    "recommend": "shows what a trained run recommends, or writes everybody's lists",
+    "predict": "predicts ratings for the pairs of a file",
+    "export": "writes a run's model for other programs",
     "attack": "measures what the server learns from a run's uploads",
     "compare": "compares two runs user by user",
     "reproduce": "makes the paper's tables and plots",

@@ -1,6 +1,6 @@
 """Splitting ratings into train, validation and test."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -24,6 +24,11 @@ class Split:
     test: np.ndarray  # i64[...], to report on: nothing is chosen by it
     support: np.ndarray = field(default_factory=_no_rows)  # i64[...], what new users bring
     query: np.ndarray = field(default_factory=_no_rows)  # i64[...], to report on, for new users
+
+    def all_to_train_on(self) -> "Split":
+        """With the validation ratings among the training ratings."""
+        train = np.sort(np.concatenate([self.train, self.validation]))
+        return replace(self, train=train, validation=self.validation[:0])
 
 
 def random_split(

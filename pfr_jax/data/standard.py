@@ -43,6 +43,13 @@ class Standard:
         """The inverse: a model's outputs f64[n] for pairs -> targets, f64[n]."""
         return values * self.scale + self.center(user, item)
 
+    def of_new_user(self, target: np.ndarray, item: np.ndarray) -> float:
+        """The user's part for somebody with these targets f64[n] of items i[n], who trained not."""
+        if not self.user_shrinkage:
+            return self.mean
+        left = target - self.mean - self.item[item]
+        return self.mean + float(left.sum()) / (len(left) + self.user_shrinkage)
+
 
 def fit_standard(
     user: np.ndarray,

@@ -53,12 +53,7 @@ def evaluate(simulation: Simulation, state: FederationState, best: float, last: 
     reports = len(split.test) or len(split.query)
     if not len(split.validation) and not (last and reports):
         return NOTHING
-    scorer = make_scorer(
-        simulation.federation,
-        _with_clients(simulation, state),
-        simulation.population,
-        simulation.fallback,
-    )
+    scorer = scorer_of(simulation, state)
     shrinkage = simulation.config.run.model_shrinkage or 0.0
     found = dataclasses.replace(NOTHING, shrinkage=shrinkage)
     if len(split.validation):
@@ -84,6 +79,12 @@ def evaluate(simulation: Simulation, state: FederationState, best: float, last: 
         new_users={name: judged.figures for name, judged in new.items()},
         new_by_user={name: judged.by_user for name, judged in new.items()},
     )
+
+
+def scorer_of(simulation: Simulation, state: FederationState) -> Scorer:
+    """What scores the users of a federation in this state."""
+    clients = _with_clients(simulation, state)
+    return make_scorer(simulation.federation, clients, simulation.population, simulation.fallback)
 
 
 def _judge_validation(simulation: Simulation, scorer: Scorer) -> tuple[Judged, float]:

@@ -5,10 +5,11 @@ import numpy as np
 from pfr_jax.baselines import catalog
 from pfr_jax.baselines.effects import fit_baselines
 from pfr_jax.baselines.record import Stars
+from pfr_jax.data.table import Scale
 from pfr_jax.data.targets import explicit_targets
 from pfr_jax.evaluation.metrics import Figures, errors_by_user, rating_figures
 from pfr_jax.evaluation.scoring import Scorer
-from pfr_jax.evaluation.task import HeldOutPart, Judged, Task
+from pfr_jax.evaluation.task import HeldOutPart, Judged, ShownAs, Task
 from pfr_jax.models.losses import masked_squared_error
 
 
@@ -25,8 +26,12 @@ def squared_errors(part: HeldOutPart, outputs: np.ndarray) -> np.ndarray:
 
 
 def _on_scale(part: HeldOutPart, stars: np.ndarray) -> np.ndarray:
-    scale = part.ratings.scale
-    return np.clip(stars, scale.low, scale.high) if part.clip else stars
+    return clipped(stars, part.ratings.scale if part.clip else None)
+
+
+def clipped(stars: np.ndarray, scale: Scale | None) -> np.ndarray:
+    """See ``ShownAs.of``."""
+    return np.clip(stars, scale.low, scale.high) if scale else stars
 
 
 def judge_stars(part: HeldOutPart, stars: np.ndarray) -> Judged:
@@ -80,6 +85,7 @@ EXPLICIT = Task(
     references=("bias_only", "adaptive_bias", "item_mean", "user_mean"),
     squared_errors=squared_errors,
     usual_center="adaptive",
+    shown_as=ShownAs("predicted rating", clipped),
     milestone="bias_only",
     shown=(
         "rmse",

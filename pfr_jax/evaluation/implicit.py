@@ -1,7 +1,7 @@
 """Implicit feedback: whether a rating is positive, binary cross entropy, figures of rankings."""
 
 import numpy as np
-from scipy.special import logit
+from scipy.special import expit, logit
 
 from pfr_jax.baselines import catalog
 from pfr_jax.baselines.effects import item_scores
@@ -18,7 +18,7 @@ from pfr_jax.evaluation.ranking import (
     top_lists,
 )
 from pfr_jax.evaluation.scoring import Scorer, same_for_all
-from pfr_jax.evaluation.task import HeldOutPart, Judged, Task
+from pfr_jax.evaluation.task import HeldOutPart, Judged, ShownAs, Task
 from pfr_jax.models.losses import masked_cross_entropy
 
 
@@ -118,5 +118,6 @@ IMPLICIT = Task(
         "ndcg_full",
         "recall_full",
     ),
+    shown_as=ShownAs("chance to like it", lambda outputs, scale: expit(outputs)),
     kinds_of_users=kinds_of_users,
 )

@@ -15,7 +15,7 @@ from pfr_jax.data.table import Ratings
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.cold import BY_POPULARITY
 from pfr_jax.evaluation.implicit import IMPLICIT
-from pfr_jax.evaluation.task import Draws, Task
+from pfr_jax.evaluation.task import SCORES, Draws, Task
 from pfr_jax.models.losses import (
     Loss,
     choice_among_drawn,
@@ -73,6 +73,7 @@ RANKING = dataclasses.replace(
     examples=examples,
     draws_negatives=True,
     usual_center="global",
+    shown_as=SCORES,
     cold=BY_POPULARITY,
     headings={
         "ndcg_full": "full\nNDCG",

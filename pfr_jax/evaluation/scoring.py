@@ -54,6 +54,9 @@ class Scorer:
     output: Params  # item_kernel f[I, H], item_bias f[I]: the rows common to all clients
     own: tuple[OwnRows, ...]  # per bucket; empty where no decoder is private
     fallback: Fallback | None = None  # scores of cold pairs; None: no user or item is cold
+    # Where scores are compared as what they predict, and not judged one by one:
+    trust: jax.Array | None = None  # f[U], how much a model's score counts; None: all of it
+    offset: jax.Array | None = None  # f[I], what is added for an item; None: nothing
 
 
 def make_scorer(
@@ -209,9 +212,7 @@ def score_of_pairs(scorer: Scorer, user: jax.Array, item: jax.Array) -> jax.Arra
             correction += bias.at[slot, row].get(mode="clip")
             is_own = (slot >= 0) & (items.at[row].get(mode="clip") == item)
             score += jnp.where(is_own, correction, 0)
-        if scorer.fallback is None:
-            return score
-        return _or_fallback(scorer.fallback, score, user, item)
+        return _finished(scorer, score, user, item)
 
     return jax.lax.map(one, (user, item), batch_size=PAIRS_PER_BLOCK)
 
@@ -227,10 +228,17 @@ def score_of_users(scorer: Scorer, users: jax.Array) -> jax.Array:
         correction = jnp.where(slots[:, None] >= 0, correction, 0)
         items = take_slots(own.items, slots)
         scores = scores.at[jnp.arange(len(users))[:, None], items].add(correction, mode="drop")
-    if scorer.fallback is None:
-        return scores
     every_item = jnp.arange(scores.shape[1])[None, :]
-    return _or_fallback(scorer.fallback, scores, users[:, None], every_item)
+    return _finished(scorer, scores, users[:, None], every_item)
+
+
+def _finished(scorer: Scorer, score: jax.Array, user: jax.Array, item: jax.Array) -> jax.Array:
+    """A model's scores with all that the scorer makes of them. The shapes broadcast."""
+    if scorer.trust is not None:
+        score = score * scorer.trust[user]
+    if scorer.fallback is not None:
+        score = _or_fallback(scorer.fallback, score, user, item)
+    return score if scorer.offset is None else score + scorer.offset[item]
 
 
 def _or_fallback(

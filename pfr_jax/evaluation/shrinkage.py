@@ -17,9 +17,12 @@ CERTAINTY = 2.0  # standard errors by which a model must be better than the cent
 
 def shrunken(outputs: np.ndarray, ratings: np.ndarray, shrinkage: float) -> np.ndarray:
     """Model outputs f64[T] of users with so many training ratings i64[T], shrunk towards 0."""
-    if not shrinkage:
-        return outputs
-    return outputs * (ratings / (ratings + shrinkage))
+    return outputs * trust(ratings, shrinkage) if shrinkage else outputs
+
+
+def trust(ratings: np.ndarray, shrinkage: float) -> np.ndarray:
+    """What outputs for users with so many training ratings i64[n] are multiplied by, f64[n]."""
+    return ratings / (ratings + shrinkage) if shrinkage else np.ones(len(ratings))
 
 
 def best_shrinkage(squared_errors: Callable[[float], np.ndarray]) -> float:

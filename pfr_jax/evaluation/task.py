@@ -14,7 +14,7 @@ import numpy as np
 from pfr_jax.baselines.record import Baseline
 from pfr_jax.data.examples import Choices, Examples, Sampling, choices_of, observed
 from pfr_jax.data.standard import Center, Standard
-from pfr_jax.data.table import Ratings
+from pfr_jax.data.table import Ratings, Scale
 from pfr_jax.evaluation.cold import BY_MEANS, ColdRule
 from pfr_jax.evaluation.metrics import Figures
 from pfr_jax.evaluation.ranking import KindsOfUsers, RankingFigures
@@ -81,6 +81,23 @@ class Judged:
 
 
 @dataclass(frozen=True)
+class ShownAs:
+    """What people are shown of a model's outputs.
+
+    Attributes:
+      name: what it is, in words.
+      of: (outputs f64[T], turned back from what was standardised; the scale, or None where
+        predictions are not clipped) -> f64[T].
+    """
+
+    name: str
+    of: Callable[[np.ndarray, Scale | None], np.ndarray]
+
+
+SCORES = ShownAs("score", lambda outputs, scale: outputs)
+
+
+@dataclass(frozen=True)
 class Task:
     """A kind of feedback.
 
@@ -112,6 +129,7 @@ class Task:
         clients train on.
       draws_negatives: ``examples`` draws.
       cold: what scores users and items that nothing has trained.
+      shown_as: what people are shown of outputs.
       kinds_of_users: counts of users of a part that a reader should know; None: nothing to tell.
     """
 
@@ -137,6 +155,7 @@ class Task:
     usual_center: Center = "user"
     milestone: str | None = None
     cold: ColdRule = BY_MEANS
+    shown_as: ShownAs = SCORES
     kinds_of_users: Callable[[HeldOutPart], KindsOfUsers] | None = None
 
     @property

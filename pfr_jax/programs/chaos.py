@@ -3,10 +3,10 @@
     pfr chaos --kills=50 --damages=300
 
 A run that is killed again and again (SIGKILL, at random moments) and resumed must end as one that
-was left alone: the same SHA-256 of the server and of all clients; to the byte the same metrics log,
-per_user.csv and summary.json (but for times and memory); and no more than one checkpoint interval
-done twice. A damaged checkpoint must never be used: the one before it is, or the program stops and
-names the file.
+was left alone: the same SHA-256 of the server and of all clients, in the last round and in the one
+that was kept; to the byte the same metrics log, per_user.csv and summary.json (but for times and
+memory); and no more than one checkpoint interval done twice. A damaged checkpoint must never be
+used: the one before it is, or the program stops and names the file.
 """
 
 import json
@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from absl import flags
-from absl import logging as absl_logging
 
 from pfr_jax.errors import InputError
 from pfr_jax.programs.flags import one_line_errors
 from pfr_jax.runs.checkpoints import steps, store
+from pfr_jax.runs.kept import BEST
 
 _ALGORITHMS = flags.DEFINE_list("algorithms", ["personalfr", "fedavg"], "What is killed.")
 _KILLS = flags.DEFINE_integer("kills", 50, "SIGKILLs for each algorithm.", 0)
@@ -47,6 +47,7 @@ class End:
     """What a finished run left."""
 
     digest: str  # of server and clients
+    kept: str  # likewise of the selected round
     files: dict[str, bytes]  # what must be the same however often it was killed
 
     @classmethod
@@ -54,10 +55,13 @@ class End:
         last = steps.verified(steps.step_paths(folder / "checkpoints")[-1])
         files = {name: (folder / name).read_bytes() for name in ("metrics.jsonl", "per_user.csv")}
         files["summary.json"] = without_times((folder / "summary.json").read_text()).encode()
-        return cls(store.digest(last), files)
+        kept = steps.verified(steps.step_paths(folder / BEST)[-1])
+        return cls(store.digest(last), store.digest(kept), files)
 
     def check(self, alone: "End", place: Path) -> None:
         """Raises InputError for the first thing that is not as in a run that was left ``alone``."""
+        if self.kept != alone.kept:
+            raise InputError(f"{place}: another model was kept than by a run left alone")
         if self.digest != alone.digest:
             raise InputError(f"{place}: another end state than that of a run left alone")
         for name, content in self.files.items():
@@ -191,7 +195,6 @@ def damages(run: Path, folder: Path, draw: random.Random) -> None:
 
 def main(argv: Sequence[str]) -> None:
     del argv
-    absl_logging.set_verbosity(absl_logging.WARNING)
     with one_line_errors():
         folder, draw = Path(_FOLDER.value), random.Random(_SEED.value)
         shutil.rmtree(folder, ignore_errors=True)

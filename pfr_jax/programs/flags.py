@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from absl import flags
+from absl import logging as absl_logging
 
 import pfr_jax
 from pfr_jax import programs
@@ -71,6 +72,7 @@ def parse_flags(argv: Sequence[str], arguments: Sequence[str] = ()) -> Sequence[
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
     """Ends the program with one line and a non-zero status instead of a traceback."""
+    absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax logs every folder, and what it raises
     if signal.getsignal(signal.SIGINT) is programs.end_at_once:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # there is something to clear up
     before, sys.unraisablehook = sys.unraisablehook, _interrupt_again

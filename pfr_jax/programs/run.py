@@ -13,7 +13,6 @@ from pathlib import Path
 
 import jax
 from absl import flags
-from absl import logging as absl_logging
 from rich.console import Console
 
 from pfr_jax.config import Config
@@ -77,7 +76,6 @@ def _output_dir(config: Config) -> Path:
 
 def main(argv: Sequence[str]) -> None:
     del argv
-    absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax logs every folder, and what it raises
     with one_line_errors():
         config = config_from_flags(flags.FLAGS)
         if not _OUTPUT_DIR.value and (_RESUME.value or _NUM_PROCESSES.value != 1):

@@ -1,11 +1,9 @@
 """Runs from settings to reports, as ``pfr run`` and ``pfr_jax.train`` make them."""
 
-import dataclasses
 import time
 from pathlib import Path
 
 import jax
-import numpy as np
 from rich.console import Console
 from rich.text import Text
 
@@ -97,7 +95,7 @@ def train_alike(
     """
     started, config = time.perf_counter(), runs[0][0]
     versions = environment()
-    whole = [(one, ratings, _all_to_train_on(split)) for one, ratings, split in runs]
+    whole = [(one, ratings, split.all_to_train_on()) for one, ratings, split in runs]
     retrains = config.run.retrain and len(runs[0][2].validation) > 0
     simulations = prepare_alike(runs + whole if retrains else runs, chosen=chosen)
     data_seconds = (read_seconds + time.perf_counter() - started) / len(runs)
@@ -134,9 +132,3 @@ def train_alike(
         console.rule("all seeds")
         print_seeds(console, reports)
     return reports
-
-
-def _all_to_train_on(split: Split) -> Split:
-    """With the validation ratings among the training ratings."""
-    train = np.sort(np.concatenate([split.train, split.validation]))
-    return dataclasses.replace(split, train=train, validation=split.validation[:0])

@@ -8,7 +8,8 @@ timings.jsonl    seconds per evaluated round, apart because they never repeat
 attacks.jsonl    a figure of an attack per line, where --attack_every asks for them
 per_user.csv     a row per user, at the end
 summary.json     the run's figures, at the end
-checkpoints/     what the run can be resumed from (pfr_jax.checkpoint)
+checkpoints/     what the run can be resumed from (pfr_jax.runs.checkpoints)
+best/            the model that the figures are of (pfr_jax.runs.kept)
 """
 
 import contextlib
@@ -32,7 +33,7 @@ from pfr_jax.runs.checkpoints.identity import differing_ratings, differing_setti
 
 LOGS = ("metrics.jsonl", "timings.jsonl", "attacks.jsonl")
 FILES = ("config.json", *LOGS, "per_user.csv", "summary.json")
-FOLDERS = ("checkpoints", "checkpoints_retrained")
+FOLDERS = ("checkpoints", "checkpoints_retrained", "best")
 LOCK = ".lock"  # held while a process writes here
 AT_THE_END = ("per_user.csv", "summary.json")
 NOT_CHOSEN = ("environment", "ratings", "data")  # what config.json holds besides settings

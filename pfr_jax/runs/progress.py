@@ -93,6 +93,11 @@ class RunProgress:
         ):
             self.reached = self._reach(record.round)
 
+    def reports(self, record: RoundRecord) -> bool:
+        """Whether so far the run's figures are those of this round, which has just been added."""
+        reported = self.selected or self.last
+        return reported is not None and reported.round == record.round
+
     def select_anew(self) -> None:
         """Forgets what figures of earlier rounds decided: later ones are not comparable."""
         self.selected = self.reached = None

@@ -2,17 +2,14 @@
 
 import dataclasses
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 
 from pfr_jax.errors import InputError, Stopped
-from pfr_jax.evaluation.evaluate import (
-    Evaluation,
-    judge_baselines,
-)
+from pfr_jax.evaluation.evaluate import judge_baselines
 from pfr_jax.privacy.attacks.catalog import ATTACKS, attack, attacked_clients
 from pfr_jax.privacy.attacks.view import Watcher
 from pfr_jax.privacy.report import epsilon_spent
@@ -27,7 +24,9 @@ from pfr_jax.runs.baselines import (
 from pfr_jax.runs.checkpoints.schedule import Schedule, Stop
 from pfr_jax.runs.checkpoints.store import Checkpoints, Saved
 from pfr_jax.runs.display import display
-from pfr_jax.runs.folder import RunFolder, flat_figures
+from pfr_jax.runs.folder import RunFolder
+from pfr_jax.runs.kept import KeptModel
+from pfr_jax.runs.logs import log_round
 from pfr_jax.runs.progress import Reported, RunProgress, Totals
 from pfr_jax.runs.summary import Outcome, References, Retrained, per_user, summary
 from pfr_jax.simulation.ledger import Traffic
@@ -73,7 +72,9 @@ def trained(
     split = simulation.split
     to_reach = over_all(judge_baselines(simulation, split.train, split.validation, split.train))
     rounds = simulation.config.run.rounds
-    first = Training(simulation, folder, console, "checkpoints", rounds, data_seconds)
+    first = Training(
+        simulation, folder, console, "checkpoints", rounds, data_seconds, keeps=again is None
+    )
     if first.saved is None:
         folder.begin(settings)
     else:
@@ -128,11 +129,13 @@ class Training:
         rounds: int,
         data_seconds: float = 0.0,
         logs: bool = True,
+        keeps: bool = True,
     ) -> None:
         """Finds the last checkpoint in the folder ``name``, if the run is to be resumed.
 
         ``logs``: rounds are logged in the run's folder, and it is an error if the checkpoint is of
-        no use for so many ``rounds``; otherwise they begin again.
+        no use for so many ``rounds``; otherwise they begin again. ``keeps``: its model is the one
+        that is kept.
         """
         run = simulation.config.run
         seconds = {"data": data_seconds} | dict.fromkeys(
@@ -142,10 +145,12 @@ class Training:
         self.progress = RunProgress(simulation, Totals(Traffic(), seconds, clients))
         self._simulation, self._folder, self._logs = simulation, folder, logs
         self._console, self._rounds = console, rounds
-        self._checkpoints = None
+        self._checkpoints, self._kept = None, None
         if run.checkpoints:
             place = folder.path / name
             self._checkpoints = Checkpoints(place, simulation, run.keep_checkpoints)
+            if keeps:
+                self._kept = KeptModel(folder.path, simulation, place, retrained=not logs)
             if folder.resume:
                 self.saved = self._checkpoints.latest(console.print)
         if self.saved and (why := self._no_use(self.saved)):
@@ -181,11 +186,17 @@ class Training:
         return ", ".join(f"--{n} was {saved.settings[n]}, is {settings[n]}" for n in changed)
 
     def run(self, what: str, to_reach: Baselines) -> None:
-        """All rounds that are left. Raises Stopped if asked to stop before."""
-        done, rounds = self.saved.round if self.saved else 0, self._rounds
-        if done >= rounds:
-            return
-        begin = None
+        """All rounds that are left; then the selected one is kept. Raises Stopped if asked to."""
+        done = self.saved.round if self.saved else 0
+        if done < self._rounds:
+            self._run(what, to_reach, done)
+        if self._kept and (reported := self.progress.selected or self.progress.last):
+            started = time.perf_counter()
+            self._kept.finish(reported, self._console)
+            self.progress.totals.seconds["checkpoint"] += time.perf_counter() - started
+
+    def _run(self, what: str, to_reach: Baselines, done: int) -> None:
+        rounds, begin = self._rounds, None
         if self.saved and self._checkpoints:
             self._console.print(f"Going on after round {done}.")
             state = self._checkpoints.restore(self.saved)
@@ -205,11 +216,13 @@ class Training:
                 self.progress.add(record, reference)
                 if record.evaluation and self._logs:
                     spent = epsilon_spent(self._simulation.plan, record.round)
-                    _log(self._folder, record, self.progress.totals, spent)
+                    log_round(self._folder, record, self.progress.totals, spent)
                 found = record.evaluation.validation if record.evaluation else None
                 show(record, getattr(found, task.figure) if found else None)
                 if attacker:
                     self._attack(attacker, record)
+                if self._kept and self.progress.reports(record):
+                    self.progress.totals.seconds["checkpoint"] += self._kept.offer(record, rounds)
                 if self._checkpoints:
                     self._checkpoint(record, schedule)
 
@@ -250,41 +263,3 @@ def _as_selected(again: Simulation, selected: Reported) -> Simulation:
     config = again.config
     run = dataclasses.replace(config.run, model_shrinkage=selected.evaluation.shrinkage)
     return dataclasses.replace(again, config=dataclasses.replace(config, run=run))
-
-
-def _log(
-    folder: RunFolder, record: RoundRecord, totals: Totals, spent: dict[str, float | None]
-) -> None:
-    evaluation = record.evaluation
-    assert evaluation is not None
-    folder.append_line(
-        "metrics.jsonl",
-        {
-            "round": record.round,
-            "loss": record.loss,
-            "learning_rate": record.learning_rate,
-            "model_shrinkage": evaluation.shrinkage,
-            **spent,
-            **flat_figures("validation", evaluation.validation),
-            **flat_figures("validation_warm", evaluation.validation_warm),
-            **flat_figures("test", evaluation.test),
-            **flat_figures("test_warm", evaluation.test_warm),
-            **_new_user_figures(evaluation),
-            "clients": record.taken,
-            **{f"clients_{what}": count for what, count in asdict(record.faults).items()},
-            "payload_bytes_up": record.traffic.payload_up,
-            "index_bytes_up": record.traffic.index_up,
-            "payload_bytes_down": record.traffic.payload_down,
-            "bytes_up_total": totals.traffic.up,
-            "bytes_down_total": totals.traffic.down,
-        },
-    )
-    folder.append_line("timings.jsonl", {"round": record.round, **totals.seconds})
-
-
-def _new_user_figures(evaluation: Evaluation) -> dict[str, float]:
-    return {
-        name: value
-        for encoder, figures in evaluation.new_users.items()
-        for name, value in flat_figures(f"new_users_{encoder}", figures).items()
-    }

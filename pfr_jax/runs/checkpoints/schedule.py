@@ -78,11 +78,17 @@ class Schedule:
             due = self._cost <= SHARE_AT_THE_END * (now - self._began)
         else:
             due = now - self._since >= max(LEAST_SECONDS, self._cost * (1 / SHARE - 1))
-        asked = np.array([due, self._stop.signal], np.int32)
-        if jax.process_count() > 1:
-            asked = np.asarray(multihost_utils.process_allgather(asked)).max(axis=0)
-        return bool(asked[0] or asked[1]), int(asked[1])
+        asked = agreed(due, self._stop.signal)
+        return bool(asked[0] or asked[1]), asked[1]
 
     def written(self, seconds: float) -> None:
         """A checkpoint has just been written, in so many seconds."""
         self._cost, self._since = seconds, time.perf_counter()
+
+
+def agreed(*numbers: int) -> list[int]:
+    """The largest of each number (from 0 on) over all processes, so that all go on alike."""
+    own = np.array(numbers, np.int32)
+    if jax.process_count() > 1:
+        own = np.asarray(multihost_utils.process_allgather(own)).max(axis=0)
+    return [int(number) for number in own]

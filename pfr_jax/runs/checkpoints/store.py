@@ -140,28 +140,30 @@ class Checkpoints:
         self._newest = steps.unverified(steps.step_path(self.folder, round))
         self._rounds, self._entries = now, entries
 
-    def latest(self, tell: Callable[[str], None]) -> Saved | None:
+    def latest(self, tell: Callable[[str], None], up_to: int | None = None) -> Saved | None:
         """The newest good step; None if there is none at all. Damaged ones are told of.
+
+        ``up_to``: of those up to this round.
 
         Raises InputError if all are damaged, or if the step is of another run.
         """
         if jax.process_index() == 0:
             steps.remove_partial(self.folder)
-        step = self._agreed(tell)
+        step = self._agreed(tell, up_to)
         if step is None:
             return None
         if different := differences(step.content["identity"], self._identity):
             raise InputError(f"{step.path} is of another run: {'; '.join(different)}")
         return Saved(step, step.common())
 
-    def _agreed(self, tell: Callable[[str], None]) -> Step | None:
+    def _agreed(self, tell: Callable[[str], None], up_to: int | None) -> Step | None:
         """``newest_good``; with several processes, what the first of them finds."""
         if jax.process_count() == 1:
-            return newest_good(self.folder, tell)
+            return newest_good(self.folder, tell, up_to)
         found, step, error = -1, None, None
         if jax.process_index() == 0:
             try:
-                step = newest_good(self.folder, tell)
+                step = newest_good(self.folder, tell, up_to)
                 found = step.round if step else -1
             except InputError as damage:
                 found, error = -2, damage
@@ -196,13 +198,14 @@ class Checkpoints:
         return state
 
 
-def newest_good(folder: Path, tell: Callable[[str], None]) -> Step | None:
-    """The newest step that is not damaged; None if there is no step at all.
+def newest_good(folder: Path, tell: Callable[[str], None], up_to: int | None = None) -> Step | None:
+    """The newest step (of those ``up_to`` a round) that is not damaged; None if there is none.
 
     Raises InputError if all are damaged.
     """
     damage: DamagedStep | None = None
-    for path in reversed(steps.step_paths(folder)):
+    last = steps.step_path(folder, up_to).name if up_to is not None else "~"
+    for path in reversed([path for path in steps.step_paths(folder) if path.name <= last]):
         try:
             return steps.verified(path)
         except DamagedStep as error:
