@@ -55,7 +55,7 @@ def small_config(**changes: object) -> Config:
         "rounds": 3,
         "cohort_fraction": 0.6,
         "block_size": 4,
-        "max_buckets": 2,
+        "max_buckets": 1,  # of two everything is compiled twice
         "clip_predictions": False,
         "num_devices": 1,
         "dropout": 0.5,
@@ -85,6 +85,11 @@ def small_config(**changes: object) -> Config:
 
 def small_simulation(dtype: type = np.float32, **changes: object) -> Simulation:
     return simulation_of(small_config(**changes), ragged_ratings(), dtype)
+
+
+def of_two_buckets(dtype: type = np.float32, **changes: object) -> Simulation:
+    """Where it may matter that clients of different sizes lie in different stacks."""
+    return small_simulation(dtype, **{"max_buckets": 2, **changes})
 
 
 def simulation_of(config: Config, ratings: Ratings, dtype: type = np.float32) -> Simulation:

@@ -13,11 +13,11 @@ from federations import (
     client_state,
     everything,
     leaves_by_name,
+    of_two_buckets,
     ragged_ratings,
     run_rounds,
     simulation_of,
     small_config,
-    small_simulation,
 )
 
 from pfr_jax.aggregation import PayloadSum
@@ -31,7 +31,7 @@ from pfr_jax.simulation.start import seed_keys
 
 @pytest.fixture(scope="module")
 def simulation() -> Simulation:
-    return small_simulation()
+    return of_two_buckets()
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_blocks_and_padding_change_nothing(
 ) -> None:
     cohorts = [COHORT, COHORT[::2]]
     expected = run_rounds(simulation, cohorts, step)
-    other = small_simulation(**changes)
+    other = of_two_buckets(**changes)
     state = run_rounds(other, cohorts)
     start = initial_state(simulation)
     assert_same_change(state.server.shared, expected.server.shared, start.server.shared)
@@ -121,7 +121,7 @@ def test_the_server_receives_payloads_only(monkeypatch: pytest.MonkeyPatch, algo
             return original(*args)
 
         monkeypatch.setattr(federated, name, spy)
-    simulation = small_simulation(algorithm=algorithm, max_buckets=1, user_profile=True)
+    simulation = of_two_buckets(algorithm=algorithm, max_buckets=1, user_profile=True)
     state = initial_state(simulation)
     cohort = simulation.population.cohort(COHORT, simulation.federation.block_sizes)
     jax.eval_shape(

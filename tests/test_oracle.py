@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from federations import leaves_by_name, small_simulation, unpacked
+from federations import leaves_by_name, of_two_buckets, unpacked
 from oracle import Client, Settings, is_shared, run_round
 
 from pfr_jax.evaluation.implicit import IMPLICIT
@@ -142,7 +142,7 @@ def test_change_of_every_leaf(case: dict[str, Any], dtype: type) -> None:
 
 
 def check_change_of_every_leaf(case: dict[str, Any], dtype: type, tolerance: float) -> None:
-    simulation = small_simulation(dtype, **case)
+    simulation = of_two_buckets(dtype, **case)
     settings = oracle_settings(simulation)
     clients = oracle_clients(simulation)
     start = dict(clients[0].weights)

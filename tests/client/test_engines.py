@@ -110,12 +110,18 @@ def test_both_engines_agree(changes: dict[str, Any]) -> None:
     ids=str,
 )
 def test_members_go_with_everything(changes: dict[str, Any]) -> None:
-    both_agree(**{"shared_momentum": "carry", **changes})
+    both_agree(**{"shared_momentum": "carry", "max_buckets": 2, **changes})
 
 
 @pytest.mark.parametrize("loss", ["bce", "multinomial", "bpr"])
 def test_both_engines_agree_on_what_rankings_minimise(loss: str) -> None:
-    changes = {"feedback": "ranking", "ranking_loss": loss, "negatives": 2, "center": "global"}
+    changes = {
+        "feedback": "ranking",
+        "ranking_loss": loss,
+        "negatives": 2,
+        "center": "global",
+        "max_buckets": 2,
+    }
     with jax.enable_x64(True):
         _, one = after_rounds(np.float64, engine="factored", input_offset=1.5, **changes)
         _, other = after_rounds(np.float64, engine="active_rows", input_offset=1.5, **changes)

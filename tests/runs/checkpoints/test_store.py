@@ -11,10 +11,10 @@ import pytest
 from federations import (
     assert_same_change,
     everything,
+    of_two_buckets,
     ragged_ratings,
     simulation_of,
     small_config,
-    small_simulation,
 )
 
 from pfr_jax.errors import InputError
@@ -77,7 +77,7 @@ SETTINGS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_the_same_bits(tmp_path: Path, settings: dict[str, Any]) -> None:
-    simulation = small_simulation(rounds=4, cohort_fraction=0.3, **settings)
+    simulation = of_two_buckets(rounds=4, cohort_fraction=0.3, **settings)
     alone = save_all(tmp_path / "alone", simulation, 4)
     save_all(tmp_path / "cut", simulation, 2)
     end = go_on(tmp_path / "cut", simulation, 4)
@@ -91,11 +91,11 @@ def test_the_same_bits(tmp_path: Path, settings: dict[str, Any]) -> None:
 )
 def test_on_another_number_of_devices(tmp_path: Path, before: int, after: int, memory: str) -> None:
     settings: dict[str, Any] = {"engine": "factored", "rounds": 4, "shared_momentum": "carry"}
-    old = small_simulation(num_devices=before, **settings)
+    old = of_two_buckets(num_devices=before, **settings)
     start = copied(old, initial_state(old))
     expected = save_all(tmp_path, old, 4)
     forget(tmp_path, 3, 4)
-    new = small_simulation(num_devices=after, state_memory=memory, **settings)
+    new = of_two_buckets(num_devices=after, state_memory=memory, **settings)
     saved = Checkpoints(tmp_path, new, 9).latest(pytest.fail)
     assert saved and saved.round == 2
     restored = everything(new, Checkpoints(tmp_path, new, 9).restore(saved))
@@ -108,7 +108,7 @@ def test_on_another_number_of_devices(tmp_path: Path, before: int, after: int, m
 
 
 def test_only_clients_that_changed_are_written_where_that_pays(tmp_path: Path) -> None:
-    simulation = small_simulation(rounds=8, cohort_fraction=0.5, shared_momentum="carry")
+    simulation = of_two_buckets(rounds=8, cohort_fraction=0.5, shared_momentum="carry")
     save_all(tmp_path, simulation, 8)
     borrowed = []
     for path in steps.step_paths(tmp_path):
@@ -126,7 +126,7 @@ def test_only_clients_that_changed_are_written_where_that_pays(tmp_path: Path) -
 
 def test_slices_are_small_and_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut finely or coarsely, it is the same state."""
-    simulation, found = small_simulation(rounds=2), []
+    simulation, found = of_two_buckets(rounds=2), []
     for size in (1, 2_000, 10**9):
         monkeypatch.setattr(clients, "SLICE_BYTES", size)
         save_all(tmp_path / str(size), simulation, 2)
@@ -137,7 +137,7 @@ def test_slices_are_small_and_packed(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_the_last_ones_are_kept_and_what_they_need(tmp_path: Path) -> None:
-    simulation = small_simulation(rounds=6, cohort_fraction=0.25)
+    simulation = of_two_buckets(rounds=6, cohort_fraction=0.25)
     save_all(tmp_path, simulation, 6, keep=2)
     assert [int(path.name[-8:]) for path in steps.step_paths(tmp_path)] == [5, 6]
     for path in steps.step_paths(tmp_path):
@@ -151,7 +151,7 @@ def test_the_last_ones_are_kept_and_what_they_need(tmp_path: Path) -> None:
 
 
 def test_a_step_in_the_making_is_cleared_away(tmp_path: Path) -> None:
-    simulation = small_simulation(rounds=2)
+    simulation = of_two_buckets(rounds=2)
     save_all(tmp_path, simulation, 1)
     (tmp_path / "round_00000002.partial" / "common").mkdir(parents=True)
     assert Checkpoints(tmp_path, simulation, 2).latest(pytest.fail)
@@ -159,7 +159,7 @@ def test_a_step_in_the_making_is_cleared_away(tmp_path: Path) -> None:
 
 
 def test_after_a_damaged_step_the_one_before_is_used_and_kept(tmp_path: Path) -> None:
-    simulation = small_simulation(rounds=5, cohort_fraction=1.0)
+    simulation = of_two_buckets(rounds=5, cohort_fraction=1.0)
     expected = save_all(tmp_path, simulation, 4)
     target = next(path for path in (tmp_path / "round_00000004").rglob("d/*") if path.is_file())
     target.write_bytes(target.read_bytes()[:-1])
@@ -175,7 +175,7 @@ def test_after_a_damaged_step_the_one_before_is_used_and_kept(tmp_path: Path) ->
 
 
 def test_nothing_good_is_an_error_and_nothing_at_all_is_not(tmp_path: Path) -> None:
-    simulation = small_simulation(rounds=1)
+    simulation = of_two_buckets(rounds=1)
     assert Checkpoints(tmp_path / "none", simulation, 2).latest(pytest.fail) is None
     save_all(tmp_path, simulation, 1)
     (tmp_path / "round_00000001" / "step.json").write_text("{}")
@@ -197,9 +197,9 @@ def test_nothing_good_is_an_error_and_nothing_at_all_is_not(tmp_path: Path) -> N
     ids=str,
 )
 def test_another_run_is_refused(tmp_path: Path, changes: dict[str, Any], named: str) -> None:
-    save_all(tmp_path, small_simulation(rounds=1), 1)
+    save_all(tmp_path, of_two_buckets(rounds=1), 1)
     with pytest.raises(InputError) as error:
-        Checkpoints(tmp_path, small_simulation(**{"rounds": 1, **changes}), 2).latest(pytest.fail)
+        Checkpoints(tmp_path, of_two_buckets(**{"rounds": 1, **changes}), 2).latest(pytest.fail)
     assert named in str(error.value) and "round_00000001" in str(error.value)
 
 
@@ -214,13 +214,13 @@ def test_other_ratings_are_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_kept_of_it_may_change(tmp_path: Path) -> None:
-    save_all(tmp_path, small_simulation(rounds=1), 1)
-    other = small_simulation(rounds=1, block_size=2, num_devices=2, checkpoint_every=7, top_k=3)
+    save_all(tmp_path, of_two_buckets(rounds=1), 1)
+    other = of_two_buckets(rounds=1, block_size=2, num_devices=2, checkpoint_every=7, top_k=3)
     assert Checkpoints(tmp_path, other, 2).latest(pytest.fail)
 
 
 def test_content_comes_back(tmp_path: Path) -> None:
-    simulation = small_simulation(rounds=1)
+    simulation = of_two_buckets(rounds=1)
     record = next(simulate(simulation))
     content = {"figure": 0.1 + 0.2, "nothing": float("inf"), "text": "ü"}
     Checkpoints(tmp_path, simulation, 2).save(1, record.state, content, NOTE)
@@ -231,7 +231,7 @@ def test_content_comes_back(tmp_path: Path) -> None:
 def test_a_step_that_cannot_be_written_leaves_the_last_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    simulation = small_simulation(rounds=2)
+    simulation = of_two_buckets(rounds=2)
     save_all(tmp_path, simulation, 1)
 
     def full(*args: Any) -> None:
@@ -247,6 +247,6 @@ def test_a_step_that_cannot_be_written_leaves_the_last_one(
 
 def test_step_json_is_plain(tmp_path: Path) -> None:
     """Anybody can read what a checkpoint is of."""
-    save_all(tmp_path, small_simulation(rounds=1), 1)
+    save_all(tmp_path, of_two_buckets(rounds=1), 1)
     content = json.loads((tmp_path / "round_00000001" / "step.json").read_text())
     assert content["round"] == 1 and content["identity"]["settings"]["rounds"] == 1
