@@ -21,7 +21,7 @@ from pfr_jax.config.settings import require
 # what is kept of a client: a run may be resumed with others.
 MAY_CHANGE = frozenset(
     "data_dir download num_devices block_size state_memory memory_limit "
-    "checkpoints checkpoint_every keep_checkpoints baselines".split()
+    "checkpoints checkpoint_every keep_checkpoints tensorboard baselines".split()
 )
 # Settings that say where the ratings are and how their file is read. A run may be resumed with
 # others, as long as they give the same ratings: those are compared.

@@ -73,6 +73,9 @@ class RunConfig:
         "tenth of the run's time.",
     )
     keep_checkpoints: int = option(2, "How many of them are kept, the last ones.")
+    tensorboard: bool = option(
+        False, "Write the figures of evaluated rounds as TensorBoard events, too (tensorboard/)."
+    )
     top_k: int = option(
         10,
         "Implicit feedback and ranking: length of the lists that figures look at (paper: 10).",

@@ -47,8 +47,8 @@ def display(console: Console, what: str, heading: str, done: int, rounds: int) -
 
 def _columns(width: int, what: str, heading: str, rounds: int) -> list[ProgressColumn]:
     """A narrow terminal gets the figures without bar and time, on two lines if need be."""
-    figures = f"loss {{task.fields[loss]}}  {heading} {{task.fields[validation]}}"
-    longest = f"{what} {rounds}/{rounds}  loss 0.0000  {heading} 0.0000  ETA 0:00:00"
+    figures = f"loss {{task.fields[loss]}}  validation {heading} {{task.fields[validation]}}"
+    longest = f"{what} {rounds}/{rounds}  loss 0.0000  validation {heading} 0.0000  ETA 0:00:00"
     if len(longest) + LEAST_BAR + 1 > width:
         text = f"{{task.description}} {{task.completed}}/{{task.total}}  {figures}"
         return [TextColumn(text, table_column=Column(overflow="fold"))]

@@ -9,6 +9,7 @@ attacks.jsonl    a figure of an attack per line, where --attack_every asks for t
 per_user.csv     a row per user, at the end
 summary.json     the run's figures, at the end
 checkpoints/     what the run can be resumed from (pfr_jax.runs.checkpoints)
+tensorboard/     the log's figures once more, where --tensorboard asks for them
 best/            the model that the figures are of (pfr_jax.runs.kept)
 """
 
@@ -33,7 +34,7 @@ from pfr_jax.runs.checkpoints.identity import differing_ratings, differing_setti
 
 LOGS = ("metrics.jsonl", "timings.jsonl", "attacks.jsonl")
 FILES = ("config.json", *LOGS, "per_user.csv", "summary.json")
-FOLDERS = ("checkpoints", "checkpoints_retrained", "best")
+FOLDERS = ("checkpoints", "checkpoints_retrained", "best", "tensorboard")
 LOCK = ".lock"  # held while a process writes here
 AT_THE_END = ("per_user.csv", "summary.json")
 NOT_CHOSEN = ("environment", "ratings", "data")  # what config.json holds besides settings

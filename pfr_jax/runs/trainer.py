@@ -1,5 +1,6 @@
 """A prepared simulation trained, logged and reported."""
 
+import contextlib
 import dataclasses
 import time
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from pfr_jax.runs.kept import KeptModel
 from pfr_jax.runs.logs import log_round
 from pfr_jax.runs.progress import Reported, RunProgress, Totals
 from pfr_jax.runs.summary import Outcome, References, Retrained, per_user, summary
+from pfr_jax.runs.tensorboard import Events
 from pfr_jax.simulation.ledger import Traffic
 from pfr_jax.simulation.loop import simulate
 from pfr_jax.simulation.records import Begin, RoundRecord
@@ -207,8 +209,11 @@ class Training:
             attacker = Watcher(self._simulation, begin.state if begin else None)
         reference = to_reach[task.to_reach(to_reach)] if to_reach else None
         watch = display(self._console, what, task.heading, done, rounds)
+        events: Any = contextlib.nullcontext()
+        if run.tensorboard and self._logs and self._folder.writes:
+            events = Events(self._folder.path, done)
         # Without checkpoints nothing is gained by going on to the end of a round.
-        with Stop(active=run.checkpoints) as stop, watch as show:
+        with Stop(active=run.checkpoints) as stop, events as tracked, watch as show:
             cost = self._checkpoints.expected_seconds if self._checkpoints else 0.0
             schedule = Schedule(run.checkpoint_every, stop, cost)
             for record in simulate(self._simulation, rounds, begin):
@@ -216,7 +221,9 @@ class Training:
                 self.progress.add(record, reference)
                 if record.evaluation and self._logs:
                     spent = epsilon_spent(self._simulation.plan, record.round)
-                    log_round(self._folder, record, self.progress.totals, spent)
+                    line = log_round(self._folder, record, self.progress.totals, spent)
+                    if tracked:
+                        tracked.add(line)
                 found = record.evaluation.validation if record.evaluation else None
                 show(record, getattr(found, task.figure) if found else None)
                 if attacker:
