@@ -1,19 +1,24 @@
 """Searches settings on validation splits.
 
     pfr search --system=personalfr
+    pfr search --system=fedavg --dataset=my.csv --trials=100 --output_dir=runs/search
 
-Every system is searched with the same number of trials over the same kind of space. A trial
-changes one or two settings of the best one so far; its figure is the mean over the
-seeds (each with a split of its own) of the best validation figure less that of bias-only on the
-same split. The test split is never looked at. ``DATASET_SYSTEM_trials.csv`` has a row per trial;
-an interrupted search goes on where it was, and draws what it would have drawn.
+Settings are drawn by optuna's tree-structured Parzen estimator; the first trial has those that the
+space begins with. A trial's figure is the mean over the seeds (each with a split of its own) of the
+best validation figure less that of bias-only on the same split. The test split is never looked at.
+
+Trials are kept in ``DATASET_SYSTEM.sqlite3``: an interrupted search goes on where it was, and the
+same command started several times searches together. ``DATASET_SYSTEM_trials.csv`` has a row per
+trial.
 """
 
 import dataclasses
 import json
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -36,29 +41,8 @@ _SYSTEM = flags.DEFINE_enum(
 _TRIALS = flags.DEFINE_integer("trials", 40, "Trials, those of earlier calls included.", 1)
 _SEEDS = flags.DEFINE_integer("num_seeds", 2, "Seeds 0, 1, ... of training and split.", 1)
 _ROUNDS = flags.DEFINE_integer("rounds", 300, "Communication rounds; joint: a third, as epochs.", 1)
-_OUTPUT_DIR = flags.DEFINE_string("output_dir", "experiments/results", "Where the CSV goes.")
-
-
-def draw(
-    space: Space,
-    best: Settings | None,
-    trial: int,
-    rng: np.random.Generator,
-) -> Settings:
-    """The settings of the next trial."""
-    first = {name: values[0] for name, values in space.items()}
-    if best is None:
-        return first
-    best = first | best  # a search may go on in a larger space
-    if trial % 2:  # one setting after the other
-        changed = [list(space)[trial // 2 % len(space)]]
-    else:
-        changed = list(rng.choice(list(space), 2, replace=False))
-    fresh = {}
-    for name in changed:
-        others = [value for value in space[name] if value != best[name]]
-        fresh[name] = others[int(rng.integers(len(others)))]
-    return {**best, **fresh}
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", "runs/search", "Where trials are kept.")
+FIGURE = "validation_less_bias_only"
 
 
 def config_of(system: System, settings: Settings, seed: int) -> Config:
@@ -109,29 +93,87 @@ def try_out(system: System, settings: Settings) -> list[float]:
 
 
 def search() -> None:
-    system = SYSTEMS[_SYSTEM.value]
-    space = system.space
-    path = Path(_OUTPUT_DIR.value) / f"{_DATASET.value}_{system.name}_trials.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rows = pd.read_csv(path).to_dict("records") if path.is_file() else []
-    best, lowest = None, float("inf")
-    for trial in range(_TRIALS.value):
-        if trial < len(rows):
-            row = rows[trial]
-        else:
-            begun = time.perf_counter()
-            settings = draw(space, best, trial, np.random.default_rng([trial, len(space)]))
-            figures = try_out(system, settings)
-            row = {"trial": trial, "validation_less_bias_only": float(np.mean(figures))}
-            row |= {f"seed_{seed}": figure for seed, figure in enumerate(figures)}
-            row |= {"seconds": time.perf_counter() - begun, "settings": json.dumps(settings)}
-            rows.append(row)
-            pd.DataFrame(rows).to_csv(path, index=False, float_format="%.6g")
-            print(f"{trial}: {row['validation_less_bias_only']:+.4f} {row['settings']}", flush=True)
-        if row["validation_less_bias_only"] < lowest:
-            best, lowest = json.loads(row["settings"]), row["validation_less_bias_only"]
-            best["hidden_sizes"] = tuple(best["hidden_sizes"])
-    print(f"best: {lowest:+.4f} {json.dumps(best)}")
+    """All trials that are left. Raises InputError if they cannot be kept."""
+    optuna = _optuna()
+    system, folder = SYSTEMS[_SYSTEM.value], Path(_OUTPUT_DIR.value).expanduser()
+    name = f"{Path(_DATASET.value).stem}_{system.name}"
+    storage, table = folder / f"{name}.sqlite3", folder / f"{name}_trials.csv"
+    if table.exists() and not storage.exists():
+        raise InputError(f"{table} is of another search; name another --output_dir")
+    folder.mkdir(parents=True, exist_ok=True)
+    study = optuna.create_study(
+        storage=f"sqlite:///{storage}", study_name=name, load_if_exists=True
+    )
+    done = optuna.trial.TrialState.COMPLETE
+    _same_search(study)
+    if not study.get_trials(deepcopy=False):
+        study.enqueue_trial({name: as_choice(values[0]) for name, values in system.space.items()})
+    while (number := len(study.get_trials(deepcopy=False, states=(done,)))) < _TRIALS.value:
+        # Anew, so that what is drawn does not depend on how often the search was interrupted.
+        study.sampler = optuna.samplers.TPESampler(seed=number, multivariate=True)
+        trial = study.ask()
+        settings = drawn(system.space, trial)
+        begun = time.perf_counter()
+        figures = try_out(system, settings)
+        mean = float(np.mean(figures))
+        trial.set_user_attr("seeds", figures)
+        trial.set_user_attr("seconds", time.perf_counter() - begun)
+        trial.set_user_attr("settings", settings)
+        study.tell(trial, mean if math.isfinite(mean) else math.inf)
+        write_trials(study.get_trials(deepcopy=False, states=(done,)), table)
+        print(f"{trial.number}: {mean:+.4f} {json.dumps(settings)}", flush=True)
+    best = study.best_trial
+    print(f"best: {best.value:+.4f} {json.dumps(best.user_attrs['settings'])}")
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError:
+        raise InputError("pfr search needs optuna: pip install 'pfr_jax[search]'") from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+def _same_search(study: Any) -> None:
+    """Raises InputError if the study's trials are not comparable with those of this command."""
+    now = {"seeds": _SEEDS.value, "rounds": _ROUNDS.value}
+    for name, value in now.items():
+        before = study.user_attrs.get(name, value)
+        if before != value:
+            raise InputError(
+                f"the trials in --output_dir={_OUTPUT_DIR.value} are of {before} {name}, these of "
+                f"{value}; name another --output_dir"
+            )
+        study.set_user_attr(name, value)
+
+
+def as_choice(value: Any) -> Any:
+    """A setting's value as optuna keeps it: a number, a text or a truth value."""
+    return json.dumps(value) if isinstance(value, tuple) else value
+
+
+def drawn(space: Space, trial: Any) -> Settings:
+    """The settings of an optuna trial."""
+    settings = {}
+    for name, values in space.items():
+        choice = trial.suggest_categorical(name, [as_choice(value) for value in values])
+        settings[name] = next(value for value in values if as_choice(value) == choice)
+    return settings
+
+
+def write_trials(trials: Sequence[Any], path: Path) -> None:
+    """A row per trial; the file is there whole or as it was."""
+    rows = [
+        {"trial": trial.number, FIGURE: trial.value}
+        | {f"seed_{seed}": figure for seed, figure in enumerate(trial.user_attrs["seeds"])}
+        | {"seconds": trial.user_attrs["seconds"]}
+        | {"settings": json.dumps(trial.user_attrs["settings"])}
+        for trial in trials
+    ]
+    partial = path.with_name(f"{path.name}.partial")
+    pd.DataFrame(rows).to_csv(partial, index=False, float_format="%.6g")
+    partial.replace(path)
 
 
 def main(argv: Sequence[str]) -> None:

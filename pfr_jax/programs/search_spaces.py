@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Settings = dict[str, Any]
-# Setting -> values, from which one is drawn. The first ones are where the search begins.
+# Setting -> values, from which one is drawn. The first trial has the first ones.
 Space = dict[str, Sequence[Any]]
 
 
@@ -54,7 +54,7 @@ OF_FACTORS: Space = {  # a model without an encoder
     "private_rate_factor": (1.0, 0.5, 2.0, 3.0, 5.0, 10.0),
 }
 
-# The trials that are kept were made so, and a search goes on where it was.
+# The trials in experiments/results were made so.
 AS_TUNED: dict[str, Any] = {
     "standardize": False,
     "weighting": "clients",
