@@ -7,11 +7,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from absl.testing import flagsaver
 
 from pfr_jax.errors import InputError
-from pfr_jax.programs import search
-from pfr_jax.programs.search_spaces import SYSTEMS, System
+from pfr_jax.programs.search_spaces import System
+from pfr_jax.programs.trials import FIGURE, Search
 
 SPACE = {"momentum": (0.9, 0.0, 0.5), "hidden_sizes": ((8, 4), (4,)), "center": ("user", "global")}
 
@@ -26,23 +25,17 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """The settings of every trial."""
     found: list[dict[str, Any]] = []
 
-    def try_out(system: System, settings: dict[str, Any]) -> list[float]:
+    def try_out(self: Search, system: System, settings: dict[str, Any]) -> list[float]:
         assert isinstance(settings["hidden_sizes"], tuple)
         found.append(settings)
         return [figure(settings) + 0.1, figure(settings) - 0.1]
 
-    monkeypatch.setattr(search, "try_out", try_out)
-    monkeypatch.setitem(SYSTEMS, "personalfr", System("personalfr", SPACE, {}))
-    if not search.flags.FLAGS.is_parsed():
-        search.flags.FLAGS(["search"])
+    monkeypatch.setattr(Search, "try_out", try_out)
     return found
 
 
-def run(folder: Path, trials: int, **others: Any) -> None:
-    with flagsaver.flagsaver(
-        trials=trials, output_dir=str(folder), dataset="some/my.csv", **others
-    ):
-        search.search()
+def run(folder: Path, trials: int, seeds: int = 2) -> None:
+    Search("some/my.csv", "", seeds, 300, folder).run(System("personalfr", SPACE, {}), trials)
 
 
 def test_a_search_goes_on_as_if_never_interrupted(
@@ -62,14 +55,14 @@ def test_a_search_goes_on_as_if_never_interrupted(
         settings["momentum"] for settings in whole
     ]
     lowest = min(x for x in map(figure, whole) if not math.isnan(x))
-    assert rows[search.FIGURE].min() == pytest.approx(lowest)
+    assert rows[FIGURE].min() == pytest.approx(lowest)
     assert f"best: {lowest:+.4f}" in capsys.readouterr().out
 
 
 def test_what_cannot_be_gone_on_with(tried: list[dict[str, Any]], tmp_path: Path) -> None:
     run(tmp_path, 1)
     with pytest.raises(InputError, match="are of 2 seeds, these of 3"):
-        run(tmp_path, 2, num_seeds=3)
+        run(tmp_path, 2, seeds=3)
     (tmp_path / "my_personalfr.sqlite3").unlink()
     with pytest.raises(InputError, match="is of another search"):
         run(tmp_path, 2)
