@@ -16,19 +16,19 @@ pytestmark = pytest.mark.slow
 COHORTS = [COHORT, np.array([0, 1, 2, 5, 6, 12]), COHORT]
 
 
-@pytest.mark.parametrize("num_devices", [2, 4, 8])
 @pytest.mark.parametrize(
-    "changes",
+    ("num_devices", "changes"),
     [
-        {},
-        {"shared_momentum": "carry"},
-        {"engine": "active_rows", "client_optimizer": "adagrad"},
-        {"algorithm": "fedavg", "num_clients": 5},
-        {"algorithm": "local"},
+        (2, {"max_buckets": 2}),
+        (8, {}),
+        (4, {"shared_momentum": "carry"}),
+        (4, {"engine": "active_rows", "client_optimizer": "adagrad"}),
+        (2, {"algorithm": "fedavg", "num_clients": 5}),
+        (8, {"algorithm": "local"}),
     ],
     ids=str,
 )
-def test_devices_change_nothing(changes: dict[str, Any], num_devices: int) -> None:
+def test_devices_change_nothing(num_devices: int, changes: dict[str, Any]) -> None:
     cohorts = [np.arange(5)[:3]] * 2 if "num_clients" in changes else COHORTS
     one, many = (small_simulation(num_devices=devices, **changes) for devices in (1, num_devices))
     start = everything(one, initial_state(one))
@@ -88,7 +88,7 @@ def test_a_deterministic_sum_gives_the_same_bits_on_any_devices_and_blocks(
 ) -> None:
     """The losses, the server and every client, after a whole run."""
     found = []
-    for devices, block in ((1, 4), (2, 4), (4, 7), (8, 1)):
+    for devices, block in ((1, 4), (4, 7), (8, 1)):
         simulation = small_simulation(
             deterministic_sum=True, num_devices=devices, block_size=block, **changes
         )

@@ -58,10 +58,11 @@ def finish(running: list[subprocess.Popen[str]]) -> list[tuple[int, str]]:
             one.kill()
 
 
-def end(folder: Path) -> tuple[str, str]:
-    step = store.newest_good(folder / "checkpoints", pytest.fail)
-    assert step
-    return store.digest(step), (folder / "metrics.jsonl").read_text()
+def end(folder: Path) -> tuple[str, str, str]:
+    """The end state, the model that is kept, and the log."""
+    steps = [store.newest_good(folder / name, pytest.fail) for name in ("checkpoints", "best")]
+    last, kept = (store.digest(step) for step in steps if step)
+    return last, kept, (folder / "metrics.jsonl").read_text()
 
 
 @pytest.mark.parametrize("upload", [(), DP], ids=["plain", "dp"])

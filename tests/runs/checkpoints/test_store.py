@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,21 @@ def save_all(place: Path, simulation: Simulation, rounds: int, keep: int = 9) ->
         checkpoints.save(record.round, record.state, {"loss": record.loss}, NOTE)
         found.append(copied(simulation, record.state))
     return found
+
+
+@pytest.fixture(scope="module")
+def one_round(tmp_path_factory: pytest.TempPathFactory) -> tuple[Simulation, Path]:
+    """A run of a round and its checkpoints; compiling it takes longer than all tests of it."""
+    simulation, place = of_two_buckets(rounds=1), tmp_path_factory.mktemp("one_round")
+    save_all(place, simulation, 1)
+    return simulation, place
+
+
+@pytest.fixture
+def saved(one_round: tuple[Simulation, Path], tmp_path: Path) -> Simulation:
+    """The same, its checkpoints in ``tmp_path``."""
+    shutil.copytree(one_round[1], tmp_path, dirs_exist_ok=True)
+    return one_round[0]
 
 
 def go_on(place: Path, simulation: Simulation, rounds: int) -> Any:
@@ -150,11 +166,9 @@ def test_the_last_ones_are_kept_and_what_they_need(tmp_path: Path) -> None:
     assert needed == {path.resolve() for path in tmp_path.glob("*/clients_*")}
 
 
-def test_a_step_in_the_making_is_cleared_away(tmp_path: Path) -> None:
-    simulation = of_two_buckets(rounds=2)
-    save_all(tmp_path, simulation, 1)
+def test_a_step_in_the_making_is_cleared_away(tmp_path: Path, saved: Simulation) -> None:
     (tmp_path / "round_00000002.partial" / "common").mkdir(parents=True)
-    assert Checkpoints(tmp_path, simulation, 2).latest(pytest.fail)
+    assert Checkpoints(tmp_path, saved, 2).latest(pytest.fail)
     assert not list(tmp_path.glob("*.partial"))
 
 
@@ -174,13 +188,13 @@ def test_after_a_damaged_step_the_one_before_is_used_and_kept(tmp_path: Path) ->
     assert Checkpoints(tmp_path, simulation, 1).latest(pytest.fail)
 
 
-def test_nothing_good_is_an_error_and_nothing_at_all_is_not(tmp_path: Path) -> None:
-    simulation = of_two_buckets(rounds=1)
-    assert Checkpoints(tmp_path / "none", simulation, 2).latest(pytest.fail) is None
-    save_all(tmp_path, simulation, 1)
+def test_nothing_good_is_an_error_and_nothing_at_all_is_not(
+    tmp_path: Path, saved: Simulation
+) -> None:
+    assert Checkpoints(tmp_path / "none", saved, 2).latest(pytest.fail) is None
     (tmp_path / "round_00000001" / "step.json").write_text("{}")
     with pytest.raises(InputError, match=r"no checkpoint can be used.*step\.json"):
-        Checkpoints(tmp_path, simulation, 2).latest(lambda text: None)
+        Checkpoints(tmp_path, saved, 2).latest(lambda text: None)
 
 
 @pytest.mark.parametrize(
@@ -196,8 +210,8 @@ def test_nothing_good_is_an_error_and_nothing_at_all_is_not(tmp_path: Path) -> N
     ],
     ids=str,
 )
+@pytest.mark.usefixtures("saved")
 def test_another_run_is_refused(tmp_path: Path, changes: dict[str, Any], named: str) -> None:
-    save_all(tmp_path, of_two_buckets(rounds=1), 1)
     with pytest.raises(InputError) as error:
         Checkpoints(tmp_path, of_two_buckets(**{"rounds": 1, **changes}), 2).latest(pytest.fail)
     assert named in str(error.value) and "round_00000001" in str(error.value)
@@ -213,14 +227,14 @@ def test_other_ratings_are_refused(tmp_path: Path) -> None:
         Checkpoints(tmp_path, other, 2).latest(pytest.fail)
 
 
+@pytest.mark.usefixtures("saved")
 def test_what_is_kept_of_it_may_change(tmp_path: Path) -> None:
-    save_all(tmp_path, of_two_buckets(rounds=1), 1)
     other = of_two_buckets(rounds=1, block_size=2, num_devices=2, checkpoint_every=7, top_k=3)
     assert Checkpoints(tmp_path, other, 2).latest(pytest.fail)
 
 
-def test_content_comes_back(tmp_path: Path) -> None:
-    simulation = of_two_buckets(rounds=1)
+def test_content_comes_back(tmp_path: Path, one_round: tuple[Simulation, Path]) -> None:
+    simulation = one_round[0]
     record = next(simulate(simulation))
     content = {"figure": 0.1 + 0.2, "nothing": float("inf"), "text": "ü"}
     Checkpoints(tmp_path, simulation, 2).save(1, record.state, content, NOTE)
@@ -245,8 +259,8 @@ def test_a_step_that_cannot_be_written_leaves_the_last_one(
     assert not list(tmp_path.glob("*.partial"))
 
 
+@pytest.mark.usefixtures("saved")
 def test_step_json_is_plain(tmp_path: Path) -> None:
     """Anybody can read what a checkpoint is of."""
-    save_all(tmp_path, of_two_buckets(rounds=1), 1)
     content = json.loads((tmp_path / "round_00000001" / "step.json").read_text())
     assert content["round"] == 1 and content["identity"]["settings"]["rounds"] == 1
