@@ -19,6 +19,7 @@ PROGRAMS = {
     "reproduce": "makes the paper's tables and plots",
     "search": "searches settings on validation splits",
     "benchmark": "measures throughput against PyTorch (from the repository)",
+    "split": "writes the parts of a split, for other tools or to be read again",
     "synthesize": "writes synthetic ratings in the format of a known data set",
     "compile-check": "compiles all programs for accelerators that are not here",
     "chaos": "kills runs and damages checkpoints, and sees what becomes of them",

@@ -79,8 +79,17 @@ class DataConfig:
         "Deal the users at random to this many clients; 0: one client per user (joint: one that "
         "holds all).",
     )
+    split: Literal["random", "user", "temporal", "leave_one_out"] = option(
+        "random",
+        "How ratings are held out: at random; at random, the same shares of every user's; the "
+        "newest of all (temporal); or each user's newest for the test and the one before it for "
+        "validation (leave_one_out). The last two need the times of ratings: MovieLens has them, a "
+        "file of one's own names their column fourth in --columns.",
+    )
     validation_fraction: float = option(
-        0.05, "Share of all ratings held out for validation (the paper: 0)."
+        0.05,
+        "Share of all ratings held out for validation (the paper: 0). --split=leave_one_out: 0, or "
+        "whatever for one of each user's.",
     )
     test_fraction: float = option(0.10, "Share of all ratings held out for the test (paper: 0.1).")
     validation_file: str = option(
@@ -91,7 +100,7 @@ class DataConfig:
     test_file: str = option(
         "",
         "Path of test ratings of one's own. With --validation_file or --test_file nothing is "
-        "split at random.",
+        "split by the program.",
     )
     holdout_users: float = option(
         0.0,

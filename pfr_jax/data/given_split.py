@@ -1,8 +1,9 @@
-"""Splits that come with the data, as files of their own: MovieLens-100K's u1.base and u1.test."""
+"""Splits as files of their own: those that come with the data, as u1.base and u1.test, and ours."""
 
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from pfr_jax.data.formats import ReadOptions, read_files
 from pfr_jax.data.splits import Split
@@ -10,7 +11,7 @@ from pfr_jax.data.table import Ratings
 from pfr_jax.errors import InputError
 
 
-def read_premade(
+def read_given_split(
     train: str | Path,
     validation: str | Path | None,
     test: str | Path | None,
@@ -37,3 +38,46 @@ def read_premade(
         validation=empty if validation is None else next(rows),
         test=empty if test is None else next(rows),
     )
+
+
+def write_split(ratings: Ratings, split: Split, folder: Path) -> dict[Path, int]:
+    """Writes train.csv, validation.csv and test.csv.
+
+    Args:
+      ratings: the table.
+      split: of its rows; parts without any are left out.
+      folder: for the files, which have the columns user, item and rating (user and item alone where
+        every row is a choice). It is made.
+
+    Returns:
+      The files that were written, and how many ratings each has.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = {}
+    for name, rows in _parts(split).items():
+        path = folder / f"{name}.csv"
+        columns = {
+            "user": ratings.user_ids[ratings.user[rows]],
+            "item": ratings.item_ids[ratings.item[rows]],
+        }
+        if ratings.rated:
+            columns["rating"] = ratings.rating[rows]
+        pd.DataFrame(columns).to_csv(path, index=False)
+        written[path] = len(rows)
+    return written
+
+
+def flags_to_read(ratings: Ratings, split: Split, folder: Path) -> list[str]:
+    """What tells ``pfr run`` to take the parts that ``write_split`` wrote."""
+    flags = {"train": "dataset", "validation": "validation_file", "test": "test_file"}
+    given = [f"--{flags[name]}={folder / name}.csv" for name in _parts(split)]
+    scale = ratings.scale
+    if ratings.rated:
+        bounds = [scale.low, scale.high, *([scale.step] if scale.step else [])]
+        given.append(f"--scale={','.join(f'{bound:g}' for bound in bounds)}")
+    return given
+
+
+def _parts(split: Split) -> dict[str, np.ndarray]:
+    parts = {"train": split.train, "validation": split.validation, "test": split.test}
+    return {name: rows for name, rows in parts.items() if len(rows)}

@@ -193,7 +193,10 @@ def load(
         return generate(PRESETS[dataset], seed)
     source = SOURCES[dataset]
     known = dataclasses.replace(
-        source.options, duplicates=options.duplicates, rating_range=options.rating_range
+        source.options,
+        duplicates=options.duplicates,
+        rating_range=options.rating_range,
+        times=options.times,
     )
     data_dir = expanded(data_dir) if data_dir else data_directory()
     return _load_source(source, known, data_dir, download, user_profile)

@@ -55,6 +55,13 @@ def random_split(
       >>> (split.test == random_split(10, 0.3, 0.2, seed=0).test).all()
       np.True_
     """
+    num_test, num_validation = _sizes(num_ratings, validation_fraction, test_fraction)
+    order = seeding.permutation(num_ratings, seeding.Stream.SPLIT, seed)
+    return _cut(order, num_test, num_validation)
+
+
+def _sizes(num_ratings: int, validation_fraction: float, test_fraction: float) -> tuple[int, int]:
+    """Of the test and the validation part. Raises InputError as ``random_split`` says."""
     fractions = {"--validation_fraction": validation_fraction, "--test_fraction": test_fraction}
     for flag, fraction in fractions.items():
         if not 0 <= fraction < 1:
@@ -66,9 +73,91 @@ def random_split(
             f"--validation_fraction={validation_fraction} and --test_fraction={test_fraction} "
             f"leave none of {num_ratings:,} ratings to train on; lower one of them"
         )
-    order = seeding.permutation(num_ratings, seeding.Stream.SPLIT, seed)
+    return num_test, num_validation
+
+
+def _cut(order: np.ndarray, num_test: int, num_validation: int) -> Split:
+    """The first rows of ``order`` to the test, the next to validation."""
     test, validation, train = np.split(order, [num_test, num_test + num_validation])
     return Split(np.sort(train), np.sort(validation), np.sort(test))
+
+
+def temporal_split(time: np.ndarray, validation_fraction: float, test_fraction: float) -> Split:
+    """The newest ratings of all are for the test, those before them for validation.
+
+    Args:
+      time: [N], when each rating was made; of ratings made at once the later row counts as newer.
+      validation_fraction: share of all ratings, in [0, 1); the size is rounded.
+      test_fraction: likewise.
+
+    Returns:
+      The rows of each part, ascending. Users and items may be without a training rating.
+    """
+    num_test, num_validation = _sizes(len(time), validation_fraction, test_fraction)
+    order = np.argsort(time, kind="stable")[::-1]
+    return _cut(order, num_test, num_validation)
+
+
+def leave_one_out_split(
+    user: np.ndarray, time: np.ndarray, validation: bool = True, test: bool = True
+) -> Split:
+    """Each user's newest rating is for the test, the one before it for validation.
+
+    Args:
+      user: i[N], whose rating.
+      time: [N], when each was made; of ratings made at once the later row counts as newer.
+      validation: False: there is no such part.
+      test: likewise.
+
+    Returns:
+      The rows of each part, ascending. Users with fewer than three ratings only train.
+    """
+    order = np.lexsort((time, user))
+    from_newest, count = _places(user, order)
+    enough = count[user] >= 3
+    is_test = enough & (from_newest == 0) if test else np.zeros(len(user), bool)
+    place = int(test)
+    is_validation = enough & (from_newest == place) if validation else np.zeros(len(user), bool)
+    return _of_masks(is_validation, is_test)
+
+
+def user_split(
+    user: np.ndarray, validation_fraction: float, test_fraction: float, seed: int
+) -> Split:
+    """As ``random_split``, each user's ratings by themselves: the same shares of everybody's.
+
+    Args:
+      user: i[N], whose rating.
+      validation_fraction: share of each user's ratings, in [0, 1); numbers are rounded, and at
+        least one rating is left to train on.
+      test_fraction: likewise.
+      seed: of the split alone.
+
+    Returns:
+      The rows of each part, ascending.
+    """
+    _sizes(len(user), validation_fraction, test_fraction)
+    order = seeding.permutation(len(user), seeding.Stream.SPLIT, seed)
+    place, count = _places(user, order[np.argsort(user[order], kind="stable")])
+    most = count[user] - 1
+    num_test = np.minimum(np.rint(count * test_fraction)[user], most)
+    num_held = np.minimum(num_test + np.rint(count * validation_fraction)[user], most)
+    return _of_masks((place >= num_test) & (place < num_held), place < num_test)
+
+
+def _places(user: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where each rating stands among its user's in ``order`` (users ascending), counted from the
+    last one, i64[N]; and how many ratings each user has, i64[U].
+    """
+    count = np.bincount(user)
+    place = np.empty(len(user), np.int64)
+    place[order] = np.repeat(np.cumsum(count), count) - 1 - np.arange(len(user))
+    return place, count
+
+
+def _of_masks(is_validation: np.ndarray, is_test: np.ndarray) -> Split:
+    train = np.flatnonzero(~(is_validation | is_test))
+    return Split(train, np.flatnonzero(is_validation), np.flatnonzero(is_test))
 
 
 def choose_new_users(num_users: int, fraction: float, seed: int) -> np.ndarray:

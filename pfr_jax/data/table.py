@@ -70,6 +70,7 @@ class Ratings:
     notes: tuple[str, ...] = ()  # what was found out or done while reading, in sentences
     rated: bool = True  # False: user and item alone were given; every row is a choice, a 1
     removed: dict[str, int] = field(default_factory=dict)  # why -> how many ratings
+    time: np.ndarray | None = None  # [N], when each was made; kept where a split wants it
 
     @classmethod
     def from_columns(
@@ -144,6 +145,7 @@ class Ratings:
             user_ids=user_ids,
             item_ids=item_ids,
             expected=None if self.expected is None else self.expected[rows],
+            time=None if self.time is None else self.time[rows],
             profile=None if self.profile is None else self.profile[users],
         )
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pfr_jax.algorithms import AlgorithmSpec
 from pfr_jax.client.compressors import Compressor
-from pfr_jax.data.splits import Split, random_split
+from pfr_jax.data.splits import Split
 from pfr_jax.data.table import Ratings
 from pfr_jax.errors import InputError
 from pfr_jax.recommend.recommender import Recommender
@@ -12,7 +12,7 @@ from pfr_jax.runs.checkpoints.store import Checkpoints, newest_good
 from pfr_jax.runs.kept import BEST
 from pfr_jax.runs.settings import config_of
 from pfr_jax.simulation.chosen import MakeModel
-from pfr_jax.simulation.loading import load_ratings
+from pfr_jax.simulation.loading import load_ratings, split_ratings
 from pfr_jax.simulation.setup import prepare
 
 
@@ -53,9 +53,7 @@ def load_run(
     if ratings is None:
         ratings, split = load_ratings(config.data)
     elif split is None:
-        data = config.data
-        fractions = data.validation_fraction, data.test_fraction
-        split = random_split(len(ratings), *fractions, data.split_seed)
+        split = split_ratings(config.data, ratings)
     assert split is not None
     kept = step.content["content"]
     if kept["retrained"]:

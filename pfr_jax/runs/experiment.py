@@ -10,7 +10,7 @@ from rich.text import Text
 from pfr_jax.algorithms import AlgorithmSpec
 from pfr_jax.client.compressors import Compressor
 from pfr_jax.config import Config
-from pfr_jax.data.splits import Split, random_split
+from pfr_jax.data.splits import Split
 from pfr_jax.data.table import Ratings
 from pfr_jax.errors import InputError
 from pfr_jax.report.console import engine_facts, print_costs, print_results, print_seeds
@@ -22,7 +22,7 @@ from pfr_jax.runs.folder import RunFolder
 from pfr_jax.runs.trainer import Report, trained
 from pfr_jax.simulation import memory
 from pfr_jax.simulation.chosen import Chosen, MakeModel, choose
-from pfr_jax.simulation.loading import load_ratings
+from pfr_jax.simulation.loading import load_ratings, split_ratings
 from pfr_jax.simulation.setup import prepare_alike
 
 Run = tuple[Config, Ratings, Split]
@@ -69,9 +69,7 @@ def train(
     if ratings is None:
         ratings, split = load_ratings(config.data)
     elif split is None:
-        data = config.data
-        fractions = data.validation_fraction, data.test_fraction
-        split = random_split(len(ratings), *fractions, data.split_seed)
+        split = split_ratings(config.data, ratings)
     folder = RunFolder(Path(output_dir).expanduser(), overwrite, resume, jax.process_index() == 0)
     try:
         chosen = choose(config, spec, model, compressor)

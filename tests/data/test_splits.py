@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pfr_jax.data.splits import random_split
+from pfr_jax.data.splits import (
+    Split,
+    leave_one_out_split,
+    random_split,
+    temporal_split,
+    user_split,
+)
 from pfr_jax.errors import InputError
 from pfr_jax.seeding import Stream, permutation
 
@@ -87,3 +93,57 @@ def test_fractions_outside_the_range_are_refused_by_their_flag(fraction):
         random_split(100, fraction, 0.1, seed=0)
     with pytest.raises(InputError, match="--test_fraction"):
         random_split(100, 0.1, fraction, seed=0)
+
+
+USERS = np.array([0, 1, 0, 0, 1, 0, 2, 2, 2])
+TIMES = np.array([5, 9, 1, 7, 8, 7, 2, 6, 3])
+
+
+def parts_of(split: Split) -> list[list[int]]:
+    return [part.tolist() for part in (split.train, split.validation, split.test)]
+
+
+def test_the_newest_of_all_by_hand():
+    split = temporal_split(TIMES, validation_fraction=0.34, test_fraction=0.23)
+    assert parts_of(split) == [[0, 2, 6, 8], [3, 5, 7], [1, 4]]
+
+
+def test_each_users_newest_by_hand():
+    """User 0 rated rows 3 and 5 at once; user 1 has too few."""
+    assert parts_of(leave_one_out_split(USERS, TIMES)) == [[0, 1, 2, 4, 6], [3, 8], [5, 7]]
+    only_test = leave_one_out_split(USERS, TIMES, validation=False)
+    assert parts_of(only_test) == [[0, 1, 2, 3, 4, 6, 8], [], [5, 7]]
+    only_validation = leave_one_out_split(USERS, TIMES, test=False)
+    assert parts_of(only_validation) == [[0, 1, 2, 3, 4, 6, 8], [5, 7], []]
+
+
+TABLES = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 9)), min_size=8, max_size=60)
+
+
+@given(TABLES, st.floats(0, 0.4), st.floats(0, 0.4), st.integers(0, 2**40))
+def test_every_split_holds_every_rating_once(table, validation, test, seed):
+    user, time = np.array(table).T
+    for split in (
+        temporal_split(time, validation, test),
+        leave_one_out_split(user, time),
+        user_split(user, validation, test, seed),
+    ):
+        whole = np.concatenate([split.train, split.validation, split.test])
+        assert np.sort(whole).tolist() == list(range(len(user)))
+    newest = temporal_split(time, validation, test)
+    assert max(time[newest.train]) <= min([*time[newest.validation], *time[newest.test]], default=9)
+    assert max(time[newest.validation], default=0) <= min(time[newest.test], default=9)
+
+
+@given(TABLES, st.floats(0, 0.45), st.floats(0, 0.45), st.integers(0, 2**40))
+def test_every_user_has_its_share(table, validation, test, seed):
+    user = np.array(table)[:, 0]
+    split = user_split(user, validation, test, seed)
+    count = np.bincount(user)
+    held = np.bincount(user[split.test], minlength=len(count))
+    most = np.maximum(count - 1, 0)
+    assert held.tolist() == np.minimum(np.rint(count * test), most).tolist()
+    left = np.bincount(user[split.train], minlength=len(count))
+    assert (left[count > 0] >= 1).all()
+    again = user_split(user, validation, test, seed)
+    assert parts_of(again) == parts_of(split)

@@ -48,6 +48,14 @@ class _File:
     def item(self) -> pa.DictionaryArray:
         return _take(self.columns.item, self.rows)
 
+    def times(self) -> np.ndarray | None:
+        """When each was made, i64[n] or f64[n]; None where nothing is known of it."""
+        found = repeats.times(self.columns)
+        if found is None:
+            return None
+        numbers = found.astype(np.int64) if found.dtype.kind == "M" else found
+        return numbers if self.rows is None else numbers[self.rows]
+
     def place(self, row: int) -> str:
         return self.columns.place(row if self.rows is None else int(self.rows[row]))
 
@@ -106,6 +114,10 @@ def read_files(
     ratings = replace(
         ratings, scale_inferred=inferred, notes=tuple(notes), removed=removed, rated=rated
     )
+    if options.times:
+        times = [time for file in files if (time := file.times()) is not None]
+        if len(times) == len(files):
+            ratings = replace(ratings, time=np.concatenate(times))
     if len(files) > 1:
         _check_overlap(ratings, files)
     return ratings, [len(file.stars) for file in files]
@@ -168,10 +180,9 @@ def _removals(removed: dict[str, int], options: ReadOptions, by_time: bool) -> l
 def _read(path: Path, options: ReadOptions) -> TextColumns:
     if not is_file(path):
         raise InputError(f"{path}: no such file")
-    with_time = options.duplicates in ("first", "last")
     if stream.suffix(path) in SUFFIXES:
-        return read_table(path, options, with_time)
-    return read_text(path, options, with_time)
+        return read_table(path, options, options.with_time)
+    return read_text(path, options, options.with_time)
 
 
 def _settle(columns: TextColumns, options: ReadOptions) -> _File:

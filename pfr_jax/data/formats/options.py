@@ -51,6 +51,7 @@ class ReadOptions:
     rating_range: tuple[float, float] | None = None  # ratings outside are dropped, and counted
     unrated: float | None = None  # a mark that is no rating; dropped, and counted
     duplicates: Duplicates = "error"  # what becomes of an item that a user rates again
+    times: bool = False  # keep when each rating was made, where the file says so
     layout: FixedLayout | None = None  # demands what is known of a public data set's file
 
     def __post_init__(self) -> None:
@@ -73,6 +74,11 @@ class ReadOptions:
     def speaks_of_ratings(self) -> bool:
         """Something is said about ratings, so that there must be some in the file."""
         return any((self.layout, self.scale, self.rating_range, self.unrated is not None))
+
+    @property
+    def with_time(self) -> bool:
+        """The times of ratings are read."""
+        return self.times or self.duplicates in ("first", "last")
 
     @property
     def rule(self) -> RatingRule:
