@@ -13,15 +13,24 @@ import pytest
 
 from pfr_jax.population.devices import PATIENCE
 
-# Without the emitters of fusions a tiny round compiles in half the time (4.8 s for 8.5 s).
-FLAGS = f"--{PATIENCE}=600 --xla_cpu_use_fusion_emitters=false "
-os.environ["XLA_FLAGS"] = FLAGS + os.environ.get("XLA_FLAGS", "")
+os.environ["XLA_FLAGS"] = f"--{PATIENCE}=600 " + os.environ.get("XLA_FLAGS", "")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_debug_key_reuse", True)
 # Tests compile many programs and run each of them a few times on tiny models.
 jax.config.update("jax_disable_most_optimizations", True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Quick tests do without XLA's emitters of fusions: a tiny round compiles in half the time.
+
+    Its last bits then depend on what else is in the program. Tests that compare the bits of
+    different programs are slow ones, which are compiled as a user's programs are.
+    """
+    if "not slow" in config.getoption("markexpr"):
+        os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
+
 
 # No timed tests: a busy machine must not fail a property.
 hypothesis.settings.register_profile(

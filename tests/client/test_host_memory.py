@@ -37,13 +37,11 @@ def test_the_place_changes_no_bit(num_devices: int, changes: dict[str, Any]) -> 
             **SETTINGS, **changes, num_devices=num_devices, state_memory=place
         )
         records = list(simulate(simulation))
-        found.append([(r.loss, r.evaluation.test) for r in records])
+        found.append([(r.loss, r.evaluation and r.evaluation.test) for r in records])
         state = _after_rounds(simulation, 3)
         assert isinstance(state.clients[0].rounds, np.ndarray) == (place == "host")
         found.append(everything(simulation, state))
-    for (loss, figures), (same_loss, others) in zip(found[0], found[2], strict=True):
-        assert loss == same_loss
-        assert dataclasses.astuple(figures) == pytest.approx(dataclasses.astuple(others), rel=1e-6)
+    assert found[0] == found[2]
     jax.tree.map(np.testing.assert_array_equal, found[1], found[3])
 
 

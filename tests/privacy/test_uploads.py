@@ -181,7 +181,8 @@ def test_a_round_of_nobody_is_noise() -> None:
     assert len(record.clients) == 0 and (before[name] != after[name]).all()
 
 
-@pytest.mark.parametrize("deterministic", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("deterministic", [True, False])
 def test_many_devices_draw_the_same_noise(deterministic: bool) -> None:
     settings = {**DP, "deterministic_sum": deterministic, "bias_weight": 1.0, "hidden_weight": 1.0}
     ends = []

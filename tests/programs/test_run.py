@@ -122,7 +122,7 @@ def runs(place) -> dict[str, Finished]:
 def test_a_run_leaves_its_five_files(runs):
     done = runs["first"]
     assert (done.status, done.err) == (0, "")
-    assert visible(done.folder) == {*FILES, "checkpoints"} - {"attacks.jsonl"}
+    assert visible(done.folder) == {*FILES, "checkpoints", "best"} - {"attacks.jsonl"}
     assert str(done.folder) in done.out
     config = done.json("config.json")
     assert config["hidden_sizes"] == [8, 4] and config["rounds"] == 8
@@ -447,6 +447,9 @@ def test_ctrl_c_at_any_moment(place, seconds):
     finally:
         process.kill()
         process.wait()
+    if process.returncode == -signal.SIGINT:  # a busy machine: Python itself was not yet there
+        assert err == "" and not folder.exists()
+        return
     assert process.returncode == 130
     assert err.count("\n") == 1 and err.startswith(("interrupted; ", "stopped after round ")), err
 
