@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import fields
 
 import pytest
 from rich.console import Console
@@ -10,8 +11,9 @@ from pfr_jax.evaluation.implicit import IMPLICIT
 from pfr_jax.evaluation.ranking import RankingFigures
 from pfr_jax.report.tables import facts_table, results_table
 
+FIGURES = fields(RankingFigures)
 RESULTS = {
-    name: RankingFigures(*(0.1234 + 0.01 * row + 0.1 * column for column in range(9)))
+    name: RankingFigures(*(0.1234 + 0.01 * row + 0.1 * column for column in range(len(FIGURES))))
     for row, name in enumerate(
         (
             "personalfr, round 20000 (last, selected on validation)",
