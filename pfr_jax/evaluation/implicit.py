@@ -95,7 +95,7 @@ IMPLICIT = Task(
     centralised=catalog.CHOICES,
     judge_baseline=judge_baseline,
     figures=RankingFigures,
-    headings={  # coverage is in the files only
+    headings={  # precision, full MAP and what lists are made up of are in the files only
         "ndcg_heldout": "held-out\nNDCG",
         "ndcg_heldout_mixed": "mixed\nNDCG",
         "map_heldout": "held-out\nMAP",

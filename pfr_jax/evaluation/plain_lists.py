@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from pfr_jax.baselines.record import Scores
+from pfr_jax.evaluation.listed import Popularity
 from pfr_jax.evaluation.ranking import HeldOut, TopLists
 
 USERS_PER_BLOCK = 256
@@ -50,7 +51,7 @@ def lists_and_scores(
         listed = np.isin(block, ranked)
         top = _best(found[listed], k)
         lists[np.searchsorted(ranked, block[listed]), : top.shape[1]] = top
-    return TopLists(ranked, lists, num_users, num_items), of_pairs
+    return TopLists(ranked, lists, num_users, Popularity.of(seen, num_items)), of_pairs
 
 
 def _best(scores: np.ndarray, k: int) -> np.ndarray:

@@ -19,15 +19,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pfr_jax.evaluation.listed import Popularity, make_up
 from pfr_jax.evaluation.scoring import Scorer, score_of_users
 
 USERS_PER_BLOCK = 128
-BY_USER = ("ndcg_heldout", "map_heldout", "ndcg_full", "recall_full", "hr_full", "mrr_full")
+OF_HELD_OUT = ("ndcg", "map")  # the others say little where all that is ranked was rated
+OF_ALL = ("ndcg", "recall", "hr", "mrr", "precision", "map")
+BY_USER = (*(f"{name}_heldout" for name in OF_HELD_OUT), *(f"{name}_full" for name in OF_ALL))
 
 
 @dataclass(frozen=True)
 class RankingFigures:
-    """Means over the users with held-out positives, in [0, 1], of lists cut at k."""
+    """Means over the users with held-out positives, of lists cut at k.
+
+    All are in [0, 1] but ``novelty_full``, which is in bits. With h_r = 1 where the item at rank r
+    is a held-out positive, else 0, and p held-out positives, a user's precision is
+    sum_r h_r / k, and its average precision sum_r h_r (h_1 + ... + h_r) / r / min(k, p). Figures
+    of what is listed, whether or not it is liked, are of the same users' lists: see ``make_up``.
+    """
 
     ndcg_heldout: float
     map_heldout: float
@@ -37,7 +46,12 @@ class RankingFigures:
     recall_full: float
     hr_full: float  # share of the users with any hit
     mrr_full: float  # 1 / rank of the first hit, 0 without one
+    precision_full: float
+    map_full: float
     coverage_full: float  # share of all items that are on anybody's list
+    gini_full: float  # of how often each item is listed; 0: all alike, 1: always the same
+    novelty_full: float  # mean -log2 of the share of users who have seen a listed item
+    popularity_full: float  # mean over users of the mean such share on their lists
 
 
 @dataclass(frozen=True)
@@ -84,7 +98,7 @@ class TopLists:
     users: np.ndarray  # i64[n], ascending
     items: np.ndarray  # i64[n, k], best first, -1 for none
     num_users: int  # U
-    num_items: int  # I
+    popularity: Popularity  # of the I items, among the seen ratings
 
 
 def rank_held_out(
@@ -109,19 +123,19 @@ def top_lists(
     num_users, num_items = len(scorer.hidden), len(scorer.output["item_bias"])
     users = np.unique(held_out.user[held_out.positive]).astype(np.int64)
     items = top_items(scorer, users, *seen, k) if len(users) else np.empty((0, k), np.int64)
-    return TopLists(users, items, num_users, num_items)
+    return TopLists(users, items, num_users, Popularity.of(seen, num_items))
 
 
 def figures_of_lists(
     held_out: HeldOut, score: np.ndarray, lists: TopLists
 ) -> tuple[RankingFigures, dict[str, np.ndarray]]:
     """As ``rank_held_out``; ``held_out`` may be a part of what the ``lists`` were made for."""
-    num_users, num_items = lists.num_users, lists.num_items
+    num_users, num_items = lists.num_users, len(lists.popularity.counts)
     positives, low = held_out.counts(num_users)
     users = np.flatnonzero(positives)
+    by_user = {name: np.full(num_users, np.nan) for name in BY_USER}
     if not len(users):
         nothing = dict.fromkeys(RankingFigures.__dataclass_fields__, float("nan"))
-        by_user = {name: np.full(num_users, np.nan) for name in BY_USER}
         return RankingFigures(**nothing), by_user
     top = lists.items[np.searchsorted(lists.users, users)]
     listed = _hits_of_held_out(held_out, score, users, top.shape[1])
@@ -130,23 +144,16 @@ def figures_of_lists(
     relevant = user.astype(np.int64) * num_items + item
     hits = (top >= 0) & np.isin(users[:, None] * num_items + top, relevant)
     of_all = list_figures(hits, positives[users])
-    figures = {
-        "ndcg_heldout": of_held_out["ndcg"],
-        "map_heldout": of_held_out["map"],
-        "ndcg_full": of_all["ndcg"],
-        "recall_full": of_all["recall"],
-        "hr_full": of_all["hr"],
-        "mrr_full": of_all["mrr"],
-    }
+    figures = {f"{name}_heldout": of_held_out[name] for name in OF_HELD_OUT}
+    figures |= {f"{name}_full": of_all[name] for name in OF_ALL}
     means = {name: float(values.mean()) for name, values in figures.items()}
     mixed = low[users] > 0
     for name in ("ndcg_heldout", "map_heldout"):
         means[f"{name}_mixed"] = float(figures[name][mixed].mean()) if mixed.any() else np.nan
-    by_user = {name: np.full(num_users, np.nan) for name in BY_USER}
     for name, values in figures.items():
         by_user[name][users] = values
-    coverage = len(np.unique(top[top >= 0])) / num_items
-    return RankingFigures(**means, coverage_full=coverage), by_user
+    means |= {f"{name}_full": value for name, value in make_up(top, lists.popularity).items()}
+    return RankingFigures(**means), by_user
 
 
 def list_figures(hits: np.ndarray, positives: np.ndarray) -> dict[str, np.ndarray]:
@@ -165,6 +172,7 @@ def list_figures(hits: np.ndarray, positives: np.ndarray) -> dict[str, np.ndarra
         "recall": hits.sum(axis=1) / positives,
         "hr": hits.any(axis=1).astype(np.float64),
         "mrr": 1 / first,
+        "precision": hits.mean(axis=1),
     }
 
 

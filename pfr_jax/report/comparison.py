@@ -1,59 +1,131 @@
-"""Two runs compared user by user."""
+"""Runs on one split compared user by user, a pair at a time.
 
+Legend: n users, those who have the figure in both runs of a pair; m comparisons.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import wilcoxon
+from scipy.stats import bootstrap, wilcoxon
 
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.task import Task
-from pfr_jax.evaluation.tasks import TASKS
 
 SUFFIXES = ("_retrained", "", "_last")  # of figures in per_user.csv, the one that counts first
+CONFIDENCE = 0.95
+RESAMPLES = 2000  # of the users; for 70,000 of them it takes a few seconds
+BATCH = 1_000_000  # users that are drawn at a time
+
+
+@dataclass(frozen=True)
+class RunTable:
+    """What is compared of a run."""
+
+    name: str
+    task: Task
+    users: pd.DataFrame  # per_user.csv
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The second run against the first, over the users who have the figure in both."""
+    """One run against another, over the users who have the figure in both."""
 
-    figure: str
-    users: int
-    better: float  # share of these users for whom the second run is better
+    run: str
+    other: str
+    users: int  # n
+    better: float  # share of these users for whom the run is better than the other
     worse: float
-    mean_difference: float  # second less first
-    median_difference: float
-    p_value: float  # two-sided Wilcoxon signed-rank test: differences are symmetric about 0
+    mean_difference: float  # run less other
+    interval: tuple[float, float]  # of the mean difference, see ``mean_interval``
+    p_value: float  # see ``signed_rank_p``
+    p_holm: float  # the same, for all comparisons that were made together: see ``holm``
     by_decile: tuple[float, ...]  # mean difference by training ratings, least active users first
 
 
-def compare(first: pd.DataFrame, second: pd.DataFrame) -> Comparison:
-    """Arguments are tables like per_user.csv, of runs on one split."""
-    task, columns = _common_task(first, second)
-    both = first.merge(second, on="user", suffixes=("_first", "_second"), validate="1:1")
-    same = both["test_ratings_first"] == both["test_ratings_second"]
-    if len(both) != len(first) or len(both) != len(second) or not same.all():
-        raise InputError("the runs have different users or test ratings; compare runs of one split")
-    names = [
-        column if column in both else f"{column}{which}"
-        for column, which in zip(columns, ("_first", "_second"), strict=True)
-    ]
-    difference = (both[names[1]] - both[names[0]]).to_numpy(float)
-    has = np.isfinite(difference)
-    activity, difference = both["train_ratings_first"].to_numpy()[has], difference[has]
-    if not len(difference):
-        raise InputError("no user has test figures in both runs")
-    gain = difference if task.higher_is_better else -difference
-    return Comparison(
-        figure=task.figure,
-        users=len(difference),
-        better=float((gain > 0).mean()),
-        worse=float((gain < 0).mean()),
-        mean_difference=float(difference.mean()),
-        median_difference=float(np.median(difference)),
-        p_value=float(wilcoxon(difference).pvalue) if difference.any() else 1.0,
-        by_decile=decile_means(activity, difference),
+def compare(runs: Sequence[RunTable], reference: str | None = None) -> tuple[Comparison, ...]:
+    """Compares every pair of runs by their task's figure, or all with one of them.
+
+    Args:
+      runs: at least two, of one split.
+      reference: name of the run that all others are compared with; None: each run is compared
+        with those before it.
+
+    Raises:
+      InputError: too few runs, an unknown reference, runs that cannot be compared.
+    """
+    figures = _figures_of_users(runs)
+    activity = runs[0].users.set_index("user")["train_ratings"]
+    pairs = _pairs([run.name for run in runs], reference)
+    differences = [(figures[run] - figures[other]).dropna() for other, run in pairs]
+    for pair, difference in zip(pairs, differences, strict=True):
+        if difference.empty:
+            raise InputError(f"{' and '.join(pair)} have test figures of no user in common")
+    p_values = np.array([signed_rank_p(one.to_numpy()) for one in differences])
+    gain = 1 if runs[0].task.higher_is_better else -1
+    return tuple(
+        Comparison(
+            run=run,
+            other=other,
+            users=len(difference),
+            better=float((gain * difference > 0).mean()),
+            worse=float((gain * difference < 0).mean()),
+            mean_difference=float(difference.mean()),
+            interval=mean_interval(difference.to_numpy()),
+            p_value=float(p_value),
+            p_holm=float(p_holm),
+            by_decile=decile_means(activity[difference.index].to_numpy(), difference.to_numpy()),
+        )
+        for (other, run), difference, p_value, p_holm in zip(
+            pairs, differences, p_values, holm(p_values), strict=True
+        )
     )
+
+
+def signed_rank_p(difference: np.ndarray) -> float:
+    """Two-sided Wilcoxon signed-rank test that differences f64[n] are symmetric about 0.
+
+    Users without a difference say nothing of its direction and are left out; 1 if all are.
+    """
+    return float(wilcoxon(difference).pvalue) if difference.any() else 1.0
+
+
+def mean_interval(values: np.ndarray) -> tuple[float, float]:
+    """95 % confidence interval of the mean of values f64[n], by bootstrap over users.
+
+    It has the percentiles of the means of as many users, drawn with replacement RESAMPLES times,
+    always the same ones. NaN, NaN for a single user, who does not tell how users differ.
+    """
+    if len(values) < 2:
+        return float("nan"), float("nan")
+    found = bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        batch=max(1, BATCH // len(values)),
+        vectorized=True,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        random_state=np.random.default_rng(0),
+    )
+    low, high = found.confidence_interval
+    return float(low), float(high)
+
+
+def holm(p_values: np.ndarray) -> np.ndarray:
+    """Holm's step-down correction of p f64[m]: below a level with that chance for any false one.
+
+    The i-th smallest becomes (m - i + 1) times itself, at least what the one before it became, and
+    at most 1.
+    """
+    order = np.argsort(p_values, kind="stable")
+    stepped = np.arange(len(p_values), 0, -1) * p_values[order]
+    corrected = np.empty(len(p_values))
+    corrected[order] = np.minimum(np.maximum.accumulate(stepped), 1)
+    return corrected
 
 
 def decile_means(activity: np.ndarray, values: np.ndarray) -> tuple[float, ...]:
@@ -62,15 +134,53 @@ def decile_means(activity: np.ndarray, values: np.ndarray) -> tuple[float, ...]:
     return tuple(float(part.mean()) for part in np.array_split(values[order], 10) if len(part))
 
 
-def _common_task(first: pd.DataFrame, second: pd.DataFrame) -> tuple[Task, list[str]]:
-    """The task of both, and its figure's column in each: retrained, selected or last."""
-    for task in TASKS.values():
-        found = [
-            next((c for s in SUFFIXES if (c := f"test_{task.figure}{s}") in table), None)
-            for table in (first, second)
-        ]
-        if all(found):
-            return task, [str(column) for column in found]
-    raise InputError(
-        f"the runs have no test figure in common: one of each of {' and '.join(TASKS)} feedback?"
-    )
+def names_of(folders: Sequence[Path]) -> list[str]:
+    """What to call each run: its folder's name, and as many folders above as tell it from others.
+
+    Raises InputError where a folder is there twice.
+    """
+    paths = [folder.expanduser().resolve() for folder in folders]
+    if again := [path for path in paths if paths.count(path) > 1]:
+        raise InputError(f"{again[0]} is named twice; compare different runs")
+    ends = [
+        [str(Path(*path.parts[-depth:])) for depth in range(1, len(path.parts) + 1)]
+        for path in paths
+    ]
+    taken = [end for one in ends for end in one]
+    return [next((end for end in one if taken.count(end) == 1), one[-1]) for one in ends]
+
+
+def _pairs(names: Sequence[str], reference: str | None) -> list[tuple[str, str]]:
+    """The comparisons to make, each as (the other run, the run that is compared with it)."""
+    if len(names) < 2:
+        raise InputError("name the folders of at least two runs to compare")
+    if reference is None:
+        return list(combinations(names, 2))
+    if reference not in names:
+        raise InputError(f"--reference={reference}: want one of {', '.join(names)}")
+    return [(reference, name) for name in names if name != reference]
+
+
+def _figures_of_users(runs: Sequence[RunTable]) -> pd.DataFrame:
+    """The task's figure of every user (rows, by label) in every run (columns, by name), f64."""
+    figures = {}
+    for run in runs:
+        _check_comparable(runs[0], run)
+        names = [f"test_{run.task.figure}{suffix}" for suffix in SUFFIXES]
+        column = next((name for name in names if name in run.users), None)
+        if column is None:
+            raise InputError(f"{run.name} has no test figures of users")
+        figures[run.name] = run.users.set_index("user")[column].astype(float)
+    return pd.DataFrame(figures)
+
+
+def _check_comparable(first: RunTable, run: RunTable) -> None:
+    """Raises InputError, with both names, where the runs are not of one task and split."""
+    both = f"{first.name} and {run.name}"
+    if run.task.name != first.task.name:
+        raise InputError(
+            f"{both} are of {first.task.name} and {run.task.name} feedback; compare runs of one"
+        )
+    tested = (one.users.set_index("user")["test_ratings"].sort_index() for one in (first, run))
+    if not next(tested).equals(next(tested)):
+        raise InputError(f"{both} have different users or test ratings; compare runs of one split")

@@ -12,6 +12,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from pfr_jax.evaluation.task import AnyFigures
+from pfr_jax.report.comparison import Comparison
 
 
 class Fitted:
@@ -128,3 +129,41 @@ def attacks_table(rows: Sequence[Mapping[str, Any]]) -> Fitted:
         figures = f"{row['value']:.3f}", f"{row['chance']:.3f}", str(row["clients"])
         table.add_row(row["attack"], str(row["round"]), row["figure"], *figures)
     return Fitted("What the server learns", table)
+
+
+def comparisons_table(title: str, comparisons: Sequence[Comparison]) -> Fitted:
+    """A row per comparison: who with whom, over how many users, how much, and how surely."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
+    table.add_column("run", overflow="fold")
+    table.add_column("less", overflow="fold")
+    for heading in ("users\nin both", "better", "worse", "mean\ndifference"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in ("95 %\nfrom", "\nto", "\np", "Holm's\np"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for one in comparisons:
+        table.add_row(
+            Text(one.run),  # a name is no markup
+            Text(one.other),
+            f"{one.users:,}",
+            f"{one.better:.1%}",
+            f"{one.worse:.1%}",
+            *(_difference(value) for value in (one.mean_difference, *one.interval)),
+            f"{one.p_value:.2g}",
+            f"{one.p_holm:.2g}",
+        )
+    return Fitted(title, table)
+
+
+def deciles_table(title: str, comparisons: Sequence[Comparison]) -> Fitted:
+    """Mean differences of each comparison, in one line where it fits."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(overflow="fold")
+    table.add_column(overflow="fold")
+    for one in comparisons:
+        means = " ".join(f"{value:+.3f}" for value in one.by_decile)
+        table.add_row(Text(f"{one.run} less {one.other}"), means)
+    return Fitted(title, table)
+
+
+def _difference(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:+.4f}"

@@ -1,11 +1,13 @@
 """Ranking figures against trec_eval (by ir-measures), by hand, and at chance."""
 
+from dataclasses import asdict
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ir_measures import AP, RR, R, Success, calc, nDCG
+from ir_measures import AP, RR, P, R, Success, calc, nDCG
 
 from pfr_jax.evaluation import ranking
 from pfr_jax.evaluation.implicit import IMPLICIT
@@ -20,7 +22,7 @@ from pfr_jax.evaluation.ranking import (
 )
 from pfr_jax.evaluation.scoring import Scorer, same_for_all
 
-MEASURES = {"ndcg": nDCG, "map": AP, "recall": R, "hr": Success}
+MEASURES = {"ndcg": nDCG, "map": AP, "recall": R, "hr": Success, "precision": P}
 
 
 def scorer_of(scores: np.ndarray) -> Scorer:
@@ -81,6 +83,7 @@ def test_figures_equal_trec_evals_own(seed: int, k: int, block: int) -> None:
             scorer_of(scores), held_out, scores[user, item], np.nonzero(state == 1), k
         )
     positives = {u: set(np.flatnonzero(state[u] == 3)) for u in range(num_users)}
+    compared = set()
     candidates = {"heldout": state >= 2, "full": state != 1}
     for protocol, allowed in candidates.items():
         run = {u: {i: scores[u, i] for i in np.flatnonzero(allowed[u])} for u in range(num_users)}
@@ -89,11 +92,13 @@ def test_figures_equal_trec_evals_own(seed: int, k: int, block: int) -> None:
                 continue
             values = by_user[f"{figure}_{protocol}"]
             assert np.isnan(values).tolist() == [not positives[u] for u in range(num_users)]
+            compared.add(f"{figure}_{protocol}")
             for u, value in expected.items():
                 assert values[u] == pytest.approx(value, abs=1e-9), (figure, protocol, u)
             if expected:
                 mean = getattr(means, f"{figure}_{protocol}")
                 assert mean == pytest.approx(np.mean(list(expected.values())))
+    assert compared == set(by_user)
     mixed = [u for u in range(num_users) if (state[u] == 3).any() and (state[u] == 2).any()]
     for figure in ("ndcg_heldout", "map_heldout"):
         mean = by_user[figure][mixed].mean() if mixed else np.nan
@@ -109,6 +114,7 @@ def test_lists_by_hand() -> None:
     assert figures["recall"] == pytest.approx([1, 0, 3 / 5])
     assert figures["hr"].tolist() == [1, 0, 1]
     assert figures["mrr"].tolist() == [1, 0, 1]
+    assert figures["precision"] == pytest.approx([2 / 3, 0, 1])
 
 
 # Held out: user 0 positives only, user 1 a positive below a low rating, user 2 a low rating only.
@@ -160,11 +166,24 @@ def test_coverage_counts_every_listed_item_once() -> None:
     assert figures.coverage_full == 2 / 4
 
 
+def test_what_lists_are_made_up_of_is_told_by_seen_ratings_of_everybody() -> None:
+    """User 2 has no list but has seen item 1; items 0 and 1 are listed twice, 2 and 3 never."""
+    held_out = HeldOut(np.array([0, 1]), np.array([3, 0]), np.array([True, True]))
+    scorer = same_for_all(np.array([3.0, 2.0, 1.0, 0.0]), 3)
+    seen = np.array([2, 2]), np.array([1, 3])
+    figures, _ = rank_held_out(scorer, held_out, np.zeros(2), seen, k=2)
+    assert (figures.precision_full, figures.map_full) == (1 / 4, 1 / 2)
+    assert figures.gini_full == 1 / 2  # (1 * 2 + 3 * 2) / (4 * 4)
+    assert figures.popularity_full == 1 / 2  # item 0: nobody; item 1: the one user who saw any
+    assert figures.novelty_full == 1 / 2  # item 0: half a user, a bit; item 1: none
+
+
 def test_without_any_positive_there_are_no_figures() -> None:
     held_out = HeldOut(np.array([0]), np.array([1]), np.array([False]))
     nobody = np.array([], int), np.array([], int)
     figures, by_user = rank_held_out(same_for_all(np.zeros(3), 2), held_out, np.zeros(1), nobody, 2)
     assert np.isnan(IMPLICIT.criterion(figures)) and np.isnan(by_user["hr_full"]).all()
+    assert all(np.isnan(value) for value in asdict(figures).values())
 
 
 def test_permuted_scores_rank_at_chance() -> None:

@@ -1,29 +1,13 @@
 """The command ``pfr``: programs by name, help by topic."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from absl import flags
+from commands import pfr
 
 from pfr_jax.cli import PROGRAMS
 from pfr_jax.config import Config
-
-ROOT = Path(__file__).parents[2]
-
-
-def pfr(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """As the command, from a folder that holds nothing of the repository."""
-    return subprocess.run(
-        [sys.executable, "-m", "pfr_jax", *arguments],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "COLUMNS": "80"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
 
 
 def test_without_a_program_all_are_listed(tmp_path: Path) -> None:

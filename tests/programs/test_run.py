@@ -22,7 +22,11 @@ ENVIRONMENT = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "JAX_PLATFORM
 FAST = ["--hidden_sizes=8,4", "--rounds=4", "--eval_every=2", "--max_buckets=1", "--local_epochs=1"]
 FIGURES = {"rmse", "rmse_per_user", "mae"}
 RANKING = {f"{name}_heldout{kind}" for name in ("ndcg", "map") for kind in ("", "_mixed")} | {
-    f"{name}_full" for name in ("ndcg", "recall", "hr", "mrr", "coverage")
+    f"{name}_full"
+    for name in (
+        *("ndcg", "recall", "hr", "mrr", "precision", "map"),
+        *("coverage", "gini", "novelty", "popularity"),
+    )
 }
 SIMPLE = {"global_mean", "user_mean", "item_mean", "bias_only", "adaptive_bias"}
 NUM_USERS, NUM_ITEMS = 40, 30

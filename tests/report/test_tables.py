@@ -2,16 +2,19 @@
 
 import io
 import re
+from dataclasses import fields
 
 import pytest
 from rich.console import Console
 
 from pfr_jax.evaluation.implicit import IMPLICIT
 from pfr_jax.evaluation.ranking import RankingFigures
-from pfr_jax.report.tables import facts_table, results_table
+from pfr_jax.report.comparison import Comparison
+from pfr_jax.report.tables import comparisons_table, deciles_table, facts_table, results_table
 
+FIGURES = fields(RankingFigures)
 RESULTS = {
-    name: RankingFigures(*(0.1234 + 0.01 * row + 0.1 * column for column in range(9)))
+    name: RankingFigures(*(0.1234 + 0.01 * row + 0.1 * column for column in range(len(FIGURES))))
     for row, name in enumerate(
         (
             "personalfr, round 20000 (last, selected on validation)",
@@ -69,3 +72,25 @@ def test_facts(width: int) -> None:
     assert "0.1234" in text.split() and "10,000,054" in text.split()
     assert "…" not in text and text.count("rows") == 4
     assert "x86_64-with-glibc2.36" in text or "glibc2.36" in folded
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+@pytest.mark.parametrize("name", ["mine", "[red]_with/a_name_that_is_longer_than_forty_characters"])
+def test_comparisons(width: int, name: str) -> None:
+    """Names stay as they are, in brackets too; a single user has no interval."""
+    deciles = tuple(0.001 * n for n in range(10))
+    some = Comparison(
+        name, "fedavg", 69_878, 0.512, 0.431, -0.0123, (-0.0211, -0.0035), 2e-19, 6e-19, deciles
+    )
+    one = Comparison("local", name, 1, 1.0, 0.0, -0.5, (float("nan"),) * 2, 1.0, 1.0, (-0.5,))
+    text = shown(width, comparisons_table("Test RMSE of users, lower is better", [some, one]))
+    figures = "69,878 51.2% 43.1% -0.0123 -0.0211 -0.0035 2e-19 6e-19 100.0% -0.5000".split()
+    assert set(figures) <= set(text.split())
+    below = shown(width, deciles_table("Mean difference by decile", [some, one]))
+    assert [f"+{value:.3f}" for value in deciles] == re.findall(r"\+0\.\d+", below)
+    if len(name) < width // 8:
+        assert {name, "fedavg", "local"} <= set(text.split()) & set(below.split())
+    else:
+        assert name in re.sub(r"\s|─", "", below) or width >= 80
+    assert "…" not in text + below
+    assert ("────" in text) == (width >= 80 and name == "mine" or width == 200)
