@@ -54,7 +54,8 @@ def config_from_flags(values: flags.FlagValues) -> Config:
 def parse_flags(argv: Sequence[str], arguments: Sequence[str] = ()) -> Sequence[str]:
     """absl's parser, but a bad flag ends in one line on stderr and status 1.
 
-    ``arguments`` are the names of what may stand beside the flags.
+    ``arguments`` are the names of what may stand beside the flags; with "..." among them, any
+    number may.
     """
     try:
         given = with_flagfiles(argv[1:])
@@ -62,7 +63,7 @@ def parse_flags(argv: Sequence[str], arguments: Sequence[str] = ()) -> Sequence[
         rest = flags.FLAGS([argv[0], *given])
     except (flags.Error, ValueError) as error:
         sys.exit(f"error: {_in_our_words(error)}")
-    if len(rest) > 1 + len(arguments):
+    if "..." not in arguments and len(rest) > 1 + len(arguments):
         sys.exit(
             f"error: {rest[1 + len(arguments)]!r} is not a flag; settings are given as --name=value"
         )

@@ -27,8 +27,42 @@ class Comparison:
     by_decile: tuple[float, ...]  # mean difference by training ratings, least active users first
 
 
+@dataclass(frozen=True)
+class Differences:
+    """The second run less the first, of every user who has the figure in both."""
+
+    task: Task
+    activity: np.ndarray  # i64[n], training ratings
+    values: np.ndarray  # f64[n]
+
+
 def compare(first: pd.DataFrame, second: pd.DataFrame) -> Comparison:
     """Arguments are tables like per_user.csv, of runs on one split."""
+    found = differences(first, second)
+    difference = found.values
+    gain = difference if found.task.higher_is_better else -difference
+    return Comparison(
+        figure=found.task.figure,
+        users=len(difference),
+        better=float((gain > 0).mean()),
+        worse=float((gain < 0).mean()),
+        mean_difference=float(difference.mean()),
+        median_difference=float(np.median(difference)),
+        p_value=float(wilcoxon(difference).pvalue) if difference.any() else 1.0,
+        by_decile=decile_means(found.activity, difference),
+    )
+
+
+def differences(first: pd.DataFrame, second: pd.DataFrame) -> Differences:
+    """What ``compare`` compares.
+
+    Args:
+      first: a table like per_user.csv.
+      second: likewise, of a run on the same split.
+
+    Raises:
+      InputError: the runs have other users, other test ratings or no test figure in common.
+    """
     task, columns = _common_task(first, second)
     both = first.merge(second, on="user", suffixes=("_first", "_second"), validate="1:1")
     same = both["test_ratings_first"] == both["test_ratings_second"]
@@ -43,17 +77,7 @@ def compare(first: pd.DataFrame, second: pd.DataFrame) -> Comparison:
     activity, difference = both["train_ratings_first"].to_numpy()[has], difference[has]
     if not len(difference):
         raise InputError("no user has test figures in both runs")
-    gain = difference if task.higher_is_better else -difference
-    return Comparison(
-        figure=task.figure,
-        users=len(difference),
-        better=float((gain > 0).mean()),
-        worse=float((gain < 0).mean()),
-        mean_difference=float(difference.mean()),
-        median_difference=float(np.median(difference)),
-        p_value=float(wilcoxon(difference).pvalue) if difference.any() else 1.0,
-        by_decile=decile_means(activity, difference),
-    )
+    return Differences(task, activity, difference)
 
 
 def decile_means(activity: np.ndarray, values: np.ndarray) -> tuple[float, ...]:
@@ -62,13 +86,15 @@ def decile_means(activity: np.ndarray, values: np.ndarray) -> tuple[float, ...]:
     return tuple(float(part.mean()) for part in np.array_split(values[order], 10) if len(part))
 
 
+def figure_column(table: pd.DataFrame, task: Task) -> str | None:
+    """The column of per_user.csv with the task's test figure; None: nobody was tested."""
+    return next((c for s in SUFFIXES if (c := f"test_{task.figure}{s}") in table), None)
+
+
 def _common_task(first: pd.DataFrame, second: pd.DataFrame) -> tuple[Task, list[str]]:
     """The task of both, and its figure's column in each: retrained, selected or last."""
     for task in TASKS.values():
-        found = [
-            next((c for s in SUFFIXES if (c := f"test_{task.figure}{s}") in table), None)
-            for table in (first, second)
-        ]
+        found = [figure_column(table, task) for table in (first, second)]
         if all(found):
             return task, [str(column) for column in found]
     raise InputError(
