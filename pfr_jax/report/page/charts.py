@@ -178,5 +178,6 @@ def distribution_traces(groups: Sequence[Group]) -> list[dict[str, Any]]:
         percent = 100 * np.histogram(figures, edges)[0] / len(figures)
         steps = line(group, middles, percent.tolist())
         steps["line"] |= {"shape": "hvh"}
-        traces.append(steps | {"mode": "lines"})
+        steps["marker"] |= {"size": 5}
+        traces.append(steps)
     return traces

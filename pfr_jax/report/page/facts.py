@@ -16,9 +16,12 @@ def what_ran(runs: Sequence[FinishedRun]) -> Section:
     summaries = [run.summary for run in runs]
     facts = {
         what: [str(summary[name]) for summary in summaries]
-        for what, name in (("data set", "dataset"), ("algorithm", "algorithm"))
+        for what, name in (
+            ("data set", "dataset"),
+            ("algorithm", "algorithm"),
+            ("task", "feedback"),
+        )
     }
-    facts["task"] = [f"{summary['feedback']} feedback" for summary in summaries]
     for what, name in (
         *(("users", "num_users"), ("items", "num_items"), ("clients", "num_clients")),
         *(("clients asked per round", "cohort_size"), ("rounds", "rounds")),
@@ -65,7 +68,7 @@ def privacy_section(runs: Sequence[FinishedRun]) -> Section:
     notes = [f"{', '.join(names)}: {text}" for text, names in said.items()]
     tables = [_attacks(run) for run in runs if run.attacks]
     sentence = "What the server learns of clients from what it is sent."
-    if not tables:
+    if not tables and any(run.summary["privacy"] for run in runs):
         notes.append("These runs were not attacked; pfr attack RUN does it.")
     return Section("privacy", "What the server sees", sentence, tuple(notes), tables=tuple(tables))
 

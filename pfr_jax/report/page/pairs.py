@@ -84,7 +84,7 @@ def pairs_section(runs: Sequence[FinishedRun]) -> Section:
     table = Table("Differences between runs, over users", headings, rows)
     title = f"mean difference of a user's test {task.heading}, with 95% confidence interval"
     shown = layout(title, "", height=200 + 40 * len(pairs), showlegend=False)
-    shown["xaxis"]["zeroline"] = True
+    shown["xaxis"] |= {"zeroline": True, "rangemode": "tozero"}
     shown["yaxis"] |= {"automargin": True, "autorange": "reversed"}
     says = "Mean differences between runs with their confidence intervals, as in the table."
     chart = Chart("pairs", says, [_trace(pair) for pair in pairs], shown)
