@@ -18,6 +18,7 @@ from pfr_jax.programs.flags import parse_flags
 from pfr_jax.report.colours import LOOKS
 from pfr_jax.report.page.build import page, write_page
 from pfr_jax.report.page.finished import group_runs, read_runs
+from pfr_jax.report.page.lists import lists_of
 from pfr_jax.report.page.pairs import interval_of_mean, pairs_of
 
 EVIL = "</script><b>&"
@@ -241,6 +242,40 @@ def lists(titles: list[str]) -> dict[str, Any]:
     users["8"] = {"seen": 2, "liked": [[0, 3.0]], "recommended": [[1, 2.5]]}
     known = {"run": "one", "round": 20, "predicts": "predicted rating", "total": 2}
     return {**known, "titles": titles, "users": users}
+
+
+class Model:
+    """What ``lists_of`` asks of a recommender: two users, three items."""
+
+    round, predicts = 20, "predicted rating"
+    user_ids, item_ids = np.array([7, 8]), np.array([10, 20, 30])
+
+    def recommend_all(self, k: int) -> pd.DataFrame:
+        columns = {"user": [7, 7, 8], "rank": [1, 2, 1], "item": [30, 10, 20]}
+        return pd.DataFrame({**columns, "prediction": [4.5, 4.25, 3.0]})
+
+    def seen(self, user: int) -> pd.DataFrame:
+        known = {7: {"item": [20], "rating": [5.0]}, 8: {"item": [10, 30], "rating": [2.0, 1.0]}}
+        return pd.DataFrame(known[user])
+
+
+def test_lists_are_those_of_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Items are rows of the titles; where there are too many users, the page says so."""
+    monkeypatch.setattr("pfr_jax.report.page.lists.load_run", lambda folder: Model())
+    (tmp_path / "titles.csv").write_text(f"id,title\n10,Heat\n30,{EVIL}\n")
+    (run,) = read_runs([write_run(tmp_path / "one")])
+    found = lists_of(run, tmp_path / "titles.csv")
+    assert found["titles"] == ["Heat", "20", EVIL]
+    best = {"seen": 1, "liked": [(1, 5.0)], "recommended": [(2, 4.5), (0, 4.25)]}
+    assert found["users"]["7"] == best
+    assert found["users"]["8"]["liked"] == [(0, 2.0), (2, 1.0)]
+    assert lists_of(run, None)["titles"] == ["10", "20", "30"]
+    assert "are here" not in page([run], [found])
+    monkeypatch.setattr("pfr_jax.report.page.lists.MOST_USERS", 1)
+    monkeypatch.setattr("pfr_jax.report.page.build.MOST_USERS", 1)
+    fewer = lists_of(run, None)
+    assert list(fewer["users"]) == ["7"]
+    assert "Of one, the first 1 of 2 users are here." in page([run], [fewer])
 
 
 def test_what_comes_from_files_is_escaped(tmp_path: Path) -> None:
