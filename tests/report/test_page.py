@@ -330,6 +330,9 @@ def test_errors_name_the_folder(tmp_path: Path) -> None:
     ranking = write_run(tmp_path / "ranking", summary={"feedback": "ranking"})
     with pytest.raises(InputError, match="explicit and ranking feedback"):
         read_runs([run, ranking])
+    (old := write_run(tmp_path / "old") / "summary.json").write_text('{"baselines": {}}')
+    with pytest.raises(InputError, match="another version of this program"):
+        read_runs([old.parent])
     (run / "metrics.jsonl").write_text("{")
     with pytest.raises(InputError, match=r"metrics.jsonl: is not a line of JSON"):
         read_runs([run])

@@ -15,6 +15,11 @@ from pfr_jax.evaluation.tasks import TASKS
 from pfr_jax.report.colours import Look, look_of
 from pfr_jax.runs.folder import NOT_CHOSEN
 
+# What summary.json of this version always has, and earlier ones may lack.
+NEEDED = (
+    *("baselines", "baselines_validation", "centralised_baselines", "clients_not_taken"),
+    *("cohort_size", "num_clients", "privacy", "reached", "seconds", "selected_round", "test_last"),
+)
 SEEDS = ("seed", "split_seed")
 DASHES = ("solid", "dash", "dot", "dashdot")  # of groups with the same algorithm
 
@@ -87,6 +92,11 @@ def _read(folder: Path, name: str) -> FinishedRun:
             f"--output_dir={folder} with its flags goes on with it"
         )
     summary, config = _json(folder / "summary.json"), _json(folder / "config.json")
+    if missing := [name for name in NEEDED if name not in summary]:
+        raise InputError(
+            f"{folder / 'summary.json'} has no {', '.join(missing)}: the run was made by another "
+            "version of this program"
+        )
     if summary["feedback"] not in TASKS:
         raise InputError(f"{folder}: {summary['feedback']} is no task of this package")
     return FinishedRun(
