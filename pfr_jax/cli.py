@@ -15,6 +15,7 @@ PROGRAMS = {
     "predict": "predicts ratings for the pairs of a file",
     "export": "writes a run's model for other programs",
     "attack": "measures what the server learns from a run's uploads",
+    "report": "makes a page about one or several finished runs",
     "compare": "compares runs user by user",
     "reproduce": "makes the paper's tables and plots",
     "search": "searches settings on validation splits",

@@ -166,8 +166,7 @@ def _figures_of_users(runs: Sequence[RunTable]) -> pd.DataFrame:
     figures = {}
     for run in runs:
         _check_comparable(runs[0], run)
-        names = [f"test_{run.task.figure}{suffix}" for suffix in SUFFIXES]
-        column = next((name for name in names if name in run.users), None)
+        column = figure_column(run.users, run.task)
         if column is None:
             raise InputError(f"{run.name} has no test figures of users")
         figures[run.name] = run.users.set_index("user")[column].astype(float)
@@ -184,3 +183,9 @@ def _check_comparable(first: RunTable, run: RunTable) -> None:
     tested = (one.users.set_index("user")["test_ratings"].sort_index() for one in (first, run))
     if not next(tested).equals(next(tested)):
         raise InputError(f"{both} have different users or test ratings; compare runs of one split")
+
+
+def figure_column(table: pd.DataFrame, task: Task) -> str | None:
+    """The column of per_user.csv with the task's test figure; None: nobody was tested."""
+    names = [f"test_{task.figure}{suffix}" for suffix in SUFFIXES]
+    return next((name for name in names if name in table), None)

@@ -24,8 +24,7 @@ def table_figures(summary: dict[str, Any], task: Task) -> dict[str, Any]:
 
     The ``_last_`` figure is of the last round in any case.
     """
-    figures = summary.get("test_retrained") or summary["test"] or summary["test_last"]
-    baselines = summary.get("baselines_retrained") or summary["baselines"]
+    figures, baselines = reported(summary)
     last, baselines_last = summary["test_last"], summary["baselines"]
     return {
         "round": summary["selected_round"] or summary["rounds"],
@@ -45,6 +44,16 @@ def table_figures(summary: dict[str, Any], task: Task) -> dict[str, Any]:
         **(summary["client_costs"] or {}),
         "train_seconds": summary["seconds"]["train"],
     }
+
+
+def reported(summary: dict[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """A run's test figures and those of baselines fitted to the same ratings.
+
+    They are those of the second training where there was one, else of the round selected on
+    validation, else of the last; {} without test ratings.
+    """
+    figures = summary.get("test_retrained") or summary["test"] or summary["test_last"] or {}
+    return figures, summary.get("baselines_retrained") or summary["baselines"]
 
 
 def baseline_figures(summary: dict[str, Any], task: Task) -> dict[str, dict[str, Any]]:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from pfr_jax.evaluation.task import Task
-from pfr_jax.report.comparison import SUFFIXES, decile_means
+from pfr_jax.report.comparison import decile_means, figure_column
 
 matplotlib.use("agg")
 plt.rcParams.update({"figure.figsize": (6.4, 4.0), "figure.dpi": 150, "axes.grid": True})
@@ -52,11 +52,11 @@ class Runs:
 
     def users(self) -> tuple[np.ndarray, np.ndarray]:
         """Training ratings and test figure of every user who has one, all seeds' together."""
-        figure = self.task.figure
         activity, values = [], []
         for folder in self.folders:
             table = pd.read_csv(folder / "per_user.csv")
-            column = next(c for s in SUFFIXES if (c := f"test_{figure}{s}") in table)
+            column = figure_column(table, self.task)
+            assert column is not None
             has = table[column].notna()
             activity.append(table["train_ratings"][has].to_numpy())
             values.append(table[column][has].to_numpy())

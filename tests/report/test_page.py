@@ -1,0 +1,397 @@
+"""A page about runs whose files are written by hand."""
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pfr_jax.algorithms import ALGORITHMS
+from pfr_jax.config import Config
+from pfr_jax.errors import InputError
+from pfr_jax.programs.flags import parse_flags
+from pfr_jax.report.colours import LOOKS
+from pfr_jax.report.page.build import page, write_page
+from pfr_jax.report.page.finished import group_runs, read_runs
+from pfr_jax.report.page.lists import lists_of
+from pfr_jax.report.page.pairs import pairs_of
+
+EVIL = "</script><b>&"
+USERS = 20
+
+
+def figures(rmse: float) -> dict[str, float]:
+    return {"rmse": rmse, "rmse_per_user": rmse - 0.03, "mae": rmse - 0.2}
+
+
+def write_run(
+    folder: Path,
+    rmse: float = 0.9,
+    algorithm: str = "personalfr",
+    errors: np.ndarray | None = None,
+    split_seed: int = 0,
+    summary: dict[str, Any] | None = None,
+    **settings: Any,
+) -> Path:
+    """A finished run's files, shaped as the real ones.
+
+    Args:
+      folder: is made.
+      rmse: on test ratings; 0.1 less on validation ratings in round 20, equal in round 10.
+      algorithm: its name.
+      errors: f64[USERS], of each user; all are ``rmse`` by default.
+      split_seed: also the number of test ratings of each user, less 1.
+      summary: what else stands in summary.json.
+      settings: flags that are not the default.
+    """
+    folder.mkdir(parents=True)
+    chosen = {n: v for section in vars(Config()).values() for n, v in vars(section).items()}
+    chosen |= {"algorithm": algorithm, "split_seed": split_seed, **settings}
+    config = {**chosen, "ratings": {"sha256": "0"}, "data": {}, "environment": {"python": "3"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    simple = {"bias_only": figures(0.95), "adaptive_bias": figures(0.94), "global_mean": figures(1)}
+    content = {
+        **{"algorithm": algorithm, "dataset": "tiny", "feedback": "explicit"},
+        **{"num_users": USERS, "num_items": 1234, "num_clients": 10, "cohort_size": 5},
+        **{"rounds": 20, "selected_round": 20},
+        "validation": figures(rmse - 0.1),
+        "test": figures(rmse),
+        "test_last": figures(rmse),
+        "test_over_users": {"rmse": {"users": USERS, "mean": 0.87654, "p05": 0.5, "p95": 1.5}},
+        "baselines": {**simple, "item_knn": figures(0.92)},
+        "centralised_baselines": {"item_knn": {"damping": 0.5}},
+        "baselines_validation": simple,
+        "clients_not_taken": {"dropped": 17, "late": 0},
+        **{"bytes_up_total": 4_000_000, "bytes_down_total": 6_000_000},
+        "reached": {
+            **{"round": 10, "bytes_up": 1_230_000, "bytes_down": 4_560_000},
+            **{"bytes_per_client": 579_000.0, "whole_bytes_per_client": 7_890_000.0},
+        },
+        "privacy": {"upload": "plain", "server_sees": ["the rows of items"]},
+        "seconds": {"train": 12.3},
+        **(summary or {}),
+    }
+    (folder / "summary.json").write_text(json.dumps(content))
+    lines = [
+        {
+            "round": round,
+            "validation_rmse": value,
+            "bytes_up_total": 2_000_000 * part,
+            "bytes_down_total": 3_000_000 * part,
+        }
+        for part, (round, value) in enumerate(((10, rmse), (20, rmse - 0.1)), 1)
+    ]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    columns = {
+        "user": np.arange(USERS),
+        "train_ratings": np.arange(USERS) + 5,
+        "test_ratings": split_seed + 1,
+        "test_rmse": np.full(USERS, rmse) if errors is None else errors,
+    }
+    pd.DataFrame(columns).to_csv(folder / "per_user.csv", index=False)
+    return folder
+
+
+class Rows(HTMLParser):
+    """Tables of a page: caption -> first cell of a row -> the other cells."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tables: dict[str, dict[str, list[str]]] = {}
+        self.row: list[str] | None = None
+        self.caption = self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        if tag == "tr":
+            self.row = []
+        self.text = ""
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "caption":
+            self.caption = self.text
+        elif tag in ("td", "th") and self.row is not None:
+            self.row.append(self.text)
+        elif tag == "tr" and self.row:
+            self.tables.setdefault(self.caption, {})[self.row[0]] = self.row[1:]
+        self.text = ""
+
+
+def tables_of(html: str) -> dict[str, dict[str, list[str]]]:
+    return Rows(html.partition("<script")[0]).tables
+
+
+def inlined(html: str, name: str) -> Any:
+    """What the page's script reads."""
+    found = re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', html, re.S)
+    assert found
+    return json.loads(found[1])
+
+
+def test_figures_of_one_run_are_those_of_its_files(tmp_path: Path) -> None:
+    html = page(read_runs([write_run(tmp_path / "one")]))
+    tables = tables_of(html)
+    shown = tables["Test figures of one and of baselines"]
+    assert shown["one: personalfr"] == ["0.9000", "-0.0400", "0.8700", "0.7000"]
+    assert shown["bias only"] == ["0.9500", "+0.0100", "0.9200", "0.7500"]
+    assert shown["item-kNN, centralised"] == ["0.9200", "-0.0200", "0.8900", "0.7200"]
+    ran = tables["What ran"]
+    assert (ran["items"], ran["round selected on validation"]) == (["1,234"], ["20"])
+    reached = tables["Bytes until the simple baseline was reached"]
+    assert (reached["round"], reached["bytes per client until then"]) == (["10"], ["579 kB"])
+    assert tables["Updates not taken"]["dropped"] == ["17"]
+    assert tables["RMSE over users"]["one"] == ["20", "0.8765", "0.5000", "1.5000"]
+    assert tables["All settings"]["--split_seed"][0] == "0"
+    assert "The server sees the rows of items." in html
+    assert "Settings that differ" not in tables and 'id="comparison"' not in html
+
+
+def test_curves_deciles_and_distribution_by_hand(tmp_path: Path) -> None:
+    """In rounds 10 and 20 each of 10 clients has 0.5 and 1 MB; two users make a tenth."""
+    errors = np.arange(USERS) / 10
+    charts = inlined(page(read_runs([write_run(tmp_path / "one", errors=errors)])), "charts")
+    by_round, level = charts["curve-round"]["traces"]
+    assert (by_round["x"], by_round["y"]) == ([10, 20], pytest.approx([0.9, 0.8]))
+    assert charts["curve-megabytes"]["traces"][0]["x"] == [0.5, 1]
+    assert level["y"] == [0.95, 0.95] and level["name"] == "bias only, to be reached"
+    title = charts["curve-round"]["layout"]["yaxis"]["title"]["text"]
+    assert title == "RMSE on validation ratings (lower is better)"
+    (tenths,) = charts["activity"]["traces"]
+    assert tenths["y"] == pytest.approx([0.05 + 0.2 * n for n in range(10)])
+    (spread,) = charts["distribution"]["traces"]
+    assert sum(spread["y"]) == pytest.approx(100)
+
+
+def test_runs_that_differ_by_seeds_are_a_group(tmp_path: Path) -> None:
+    """0.9 and 0.8 have the mean 0.85 and the deviation 0.1 / sqrt(2)."""
+    runs = read_runs(
+        [
+            write_run(tmp_path / "a", 0.9),
+            write_run(tmp_path / "b", 0.8, seed=1, split_seed=1),
+            write_run(tmp_path / "c", 0.7, algorithm="fedavg"),
+        ]
+    )
+    groups = group_runs(runs)
+    assert [(g.name, len(g.runs)) for g in groups] == [("personalfr", 2), ("fedavg", 1)]
+    html = page(runs)
+    tables = tables_of(html)
+    mean = tables["Runs that differ by their seeds alone: mean (standard deviation)"]
+    assert list(mean) == ["", "personalfr"]
+    runs_of_it, rmse, less, *_ = mean["personalfr"]
+    assert (runs_of_it, rmse, less) == ("2", "0.8500 (0.0707)", "-0.0900 (0.0707)")
+    assert tables["Test figures of the runs"]["b"][-2:] == ["1", "1"]
+    assert tables["RMSE of baselines on each run's test ratings"]["bias only"] == ["0.9500"] * 3
+    band, line, other, _ = inlined(html, "charts")["curve-round"]["traces"]
+    assert line["y"] == pytest.approx([0.85, 0.75])
+    assert band["x"] == [10, 20, 20, 10] and band["y"] == pytest.approx([0.9, 0.8, 0.7, 0.8])
+    assert other["line"]["color"] == LOOKS["fedavg"].colour
+    differ = tables["Settings that differ"]
+    assert differ["--algorithm"] == ["personalfr", "personalfr", "fedavg"]
+    assert set(differ) == {"", "--algorithm", "--seed", "--split_seed"}
+
+
+def test_groups_of_one_algorithm_are_told_apart(tmp_path: Path) -> None:
+    runs = read_runs([write_run(tmp_path / "a"), write_run(tmp_path / "b", local_epochs=9)])
+    groups = group_runs(runs)
+    assert [group.name for group in groups] == ["personalfr (a)", "personalfr (b)"]
+    assert groups[0].dash != groups[1].dash
+
+
+def test_runs_of_one_split_are_compared_user_by_user(tmp_path: Path) -> None:
+    """The second is better by 0.1 for 15 users, worse by 0.1 for 5: the mean is -0.05."""
+    second = np.where(np.arange(USERS) < 15, 0.8, 1.0)
+    runs = read_runs(
+        [
+            write_run(tmp_path / "a"),
+            write_run(tmp_path / "b", algorithm="fedavg", errors=second),
+            write_run(tmp_path / "c", split_seed=1),
+        ]
+    )
+    (pair,) = pairs_of(runs)
+    (lowest, highest), difference = pair.found.interval, pair.found.mean_difference
+    assert pair.name == "b less a" and difference == pytest.approx(-0.05)
+    assert -0.1 <= lowest < difference < highest < 0
+    users, mean, low, high, better, worse = tables_of(page(runs))[
+        "Differences between runs, over users"
+    ]["b less a"]
+    assert (users, mean, better, worse) == ("20", "-0.0500", "75.0%", "25.0%")
+    assert (low, high) == (f"{lowest:+.4f}", f"{highest:+.4f}")
+
+
+def lists(titles: list[str]) -> dict[str, Any]:
+    """As ``lists_of`` gives them."""
+    users = {"7": {"seen": 1, "liked": [[1, 5.0]], "recommended": [[0, 4.5]]}}
+    users["8"] = {"seen": 2, "liked": [[0, 3.0]], "recommended": [[1, 2.5]]}
+    known = {"run": "one", "round": 20, "predicts": "predicted rating", "total": 2}
+    return {**known, "titles": titles, "users": users}
+
+
+class Model:
+    """What ``lists_of`` asks of a recommender: two users, three items."""
+
+    round, predicts = 20, "predicted rating"
+    user_ids, item_ids = np.array([7, 8]), np.array([10, 20, 30])
+
+    def recommend_all(self, k: int) -> pd.DataFrame:
+        columns = {"user": [7, 7, 8], "rank": [1, 2, 1], "item": [30, 10, 20]}
+        return pd.DataFrame({**columns, "prediction": [4.5, 4.25, 3.0]})
+
+    def seen(self, user: int) -> pd.DataFrame:
+        known = {7: {"item": [20], "rating": [5.0]}, 8: {"item": [10, 30], "rating": [2.0, 1.0]}}
+        return pd.DataFrame(known[user])
+
+
+def test_lists_are_those_of_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Items are rows of the titles; where there are too many users, the page says so."""
+    monkeypatch.setattr("pfr_jax.report.page.lists.load_run", lambda folder: Model())
+    (tmp_path / "titles.csv").write_text(f"id,title\n10,Heat\n30,{EVIL}\n")
+    (run,) = read_runs([write_run(tmp_path / "one")])
+    found = lists_of(run, tmp_path / "titles.csv")
+    assert found["titles"] == ["Heat", "20", EVIL]
+    best = {"seen": 1, "liked": [(1, 5.0)], "recommended": [(2, 4.5), (0, 4.25)]}
+    assert found["users"]["7"] == best
+    assert found["users"]["8"]["liked"] == [(0, 2.0), (2, 1.0)]
+    assert lists_of(run, None)["titles"] == ["10", "20", "30"]
+    assert "are here" not in page([run], [found])
+    monkeypatch.setattr("pfr_jax.report.page.lists.MOST_USERS", 1)
+    monkeypatch.setattr("pfr_jax.report.page.build.MOST_USERS", 1)
+    fewer = lists_of(run, None)
+    assert list(fewer["users"]) == ["7"]
+    assert "Of one, the first 1 of 2 users are here." in page([run], [fewer])
+
+
+def test_what_comes_from_files_is_escaped(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "<i>one", summary={"dataset": EVIL}, data_dir=EVIL)
+    html = page(read_runs([folder]), [lists([EVIL, "plain"])])
+    assert EVIL not in html and "<i>" not in html
+    assert tables_of(html)["What ran"]["data set"] == [EVIL]
+    assert inlined(html, "lists")[0]["titles"][0] == EVIL
+    assert html.count("</script") == 4
+    traces = inlined(page(read_runs([folder, write_run(tmp_path / "two")])), "charts")["pairs"]
+    assert traces["traces"][0]["name"] == "two less &lt;i&gt;one"  # Plotly knows some tags
+
+
+def test_attacks_and_epsilon_are_shown(tmp_path: Path) -> None:
+    spent = {"epsilon": 3.21, "delta": 1e-5, "rounds": 20, "relation": "one client more or less"}
+    spent |= {"sampler": "fixed", "accountant": "pld", "rate": 1.0}
+    privacy = {"upload": "dp", "server_sees": ["a noised sum"], **spent}
+    folder = write_run(tmp_path / "one", summary={"privacy": privacy})
+    row = {"round": 0, "attack": "items of a client", "figure": "precision", "value": 0.75}
+    (folder / "attacks.json").write_text(json.dumps([{**row, "chance": 0.1, "clients": 9}]))
+    html = page(read_runs([folder]))
+    assert "A client pays epsilon 3.21 at delta 1e-05" in html
+    shown = tables_of(html)["Attacks on one"]["items of a client"]
+    assert shown == ["precision", "0.7500", "0.1000", "0", "9"]
+
+
+def test_run_without_validation_test_ratings_or_uploads(tmp_path: Path) -> None:
+    """Every section stands and says that there is nothing."""
+    nothing = {"selected_round": None, "validation": None, "test": None, "test_last": None}
+    nothing |= {"baselines": {}, "baselines_validation": {}, "centralised_baselines": {}}
+    nothing |= {"reached": None, "privacy": None, "test_over_users": {}}
+    folder = write_run(tmp_path / "one", summary=nothing)
+    (folder / "metrics.jsonl").write_text('{"round": 20, "bytes_up_total": 0}\n')
+    users = pd.read_csv(folder / "per_user.csv").drop(columns="test_rmse")
+    users.to_csv(folder / "per_user.csv", index=False)
+    html = page(read_runs([folder]))
+    for text in ("no test ratings", "so there are no curves", "No user has a test figure"):
+        assert text in html
+    assert inlined(html, "charts") == {}
+
+
+def test_errors_name_the_folder(tmp_path: Path) -> None:
+    unfinished = write_run(tmp_path / "unfinished")
+    (unfinished / "summary.json").unlink()
+    with pytest.raises(InputError, match=rf"{unfinished} has no summary.json: the run has not fin"):
+        read_runs([unfinished])
+    with pytest.raises(InputError, match="there is no such folder"):
+        read_runs([tmp_path / "nowhere"])
+    run = write_run(tmp_path / "run")
+    with pytest.raises(InputError, match="named twice"):
+        read_runs([run, run])
+    ranking = write_run(tmp_path / "ranking", summary={"feedback": "ranking"})
+    with pytest.raises(InputError, match="explicit and ranking feedback"):
+        read_runs([run, ranking])
+    (old := write_run(tmp_path / "old") / "summary.json").write_text('{"baselines": {}}')
+    with pytest.raises(InputError, match="another version of this program"):
+        read_runs([old.parent])
+    (run / "metrics.jsonl").write_text("{")
+    with pytest.raises(InputError, match=r"metrics.jsonl: is not a line of JSON"):
+        read_runs([run])
+
+
+def test_folders_of_one_name_are_called_by_their_paths(tmp_path: Path) -> None:
+    runs = read_runs([write_run(tmp_path / "a" / "run"), write_run(tmp_path / "b" / "run")])
+    assert [run.name for run in runs] == [str(tmp_path / "a" / "run"), str(tmp_path / "b" / "run")]
+
+
+def test_every_algorithm_has_a_look_of_its_own() -> None:
+    assert set(LOOKS) == set(ALGORITHMS)
+    assert len(set(LOOKS.values())) == len(LOOKS)
+
+
+def test_any_number_of_runs_may_stand_beside_the_flags() -> None:
+    assert parse_flags(["pfr report", "a", "b", "c"], ("RUN", "..."))[1:] == ["a", "b", "c"]
+    with pytest.raises(SystemExit, match="'b' is not a flag"):
+        parse_flags(["pfr attack", "a", "b"], ("RUN",))
+
+
+@pytest.fixture
+def browser() -> Any:
+    """Headless chromium; the test is skipped where it or playwright is not installed."""
+    api = pytest.importorskip("playwright.sync_api")
+    if not (path := shutil.which("chromium")):
+        pytest.skip("there is no chromium")
+    with api.sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [400, 1400])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page_in_a_browser(tmp_path: Path, browser: Any, width: int, scheme: str) -> None:
+    """Plots are drawn, fields work by keyboard, nothing is wider than the window or asked for."""
+    runs = [write_run(tmp_path / "one"), write_run(tmp_path / "two", algorithm="fedavg")]
+    runs.append(write_run(tmp_path / "three", seed=1))
+    write_page(page(read_runs(runs), [lists([EVIL, "plain"])]), tmp_path / "page.html")
+    shown = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    faults: list[str] = []
+    shown.on("console", lambda message: faults.append(message.text))
+    shown.on("pageerror", lambda error: faults.append(str(error)))
+    shown.on("request", lambda request: faults.append(request.url))
+    shown.goto(f"file://{tmp_path}/page.html")
+    faults.remove(f"file://{tmp_path}/page.html")
+    # Two curves of a band, two lines and the baseline; 2 lines twice; 3 pairs.
+    shown.wait_for_selector("#chart-pairs .trace")
+    assert shown.locator(".scatterlayer .trace").count() == 2 * 4 + 2 * 2 + 3
+    assert shown.evaluate("document.documentElement.scrollWidth") <= width
+    shown.keyboard.press("Tab")
+    assert shown.evaluate("document.activeElement.className") == "skip"
+    rows = shown.locator("#settings-table-2 tbody tr:visible")
+    total = rows.count()
+    shown.get_by_label("Show settings with").focus()
+    shown.keyboard.type("split_seed")
+    assert 0 < rows.count() < total
+    field = shown.get_by_label("User", exact=True)
+    assert field.input_value() == "7"
+    assert shown.locator("#recommended li").inner_text().endswith(EVIL)
+    field.focus()
+    shown.keyboard.press("Control+A")
+    shown.keyboard.type("8")
+    assert "plain" in shown.locator("#recommended li").inner_text()
+    shown.keyboard.press("Tab")
+    shown.keyboard.press("Enter")
+    assert field.input_value() == "7"
+    shown.set_viewport_size({"width": 700, "height": 900})
+    wide = shown.evaluate("document.querySelector('#chart-pairs').clientWidth")
+    drawn = shown.locator("#chart-pairs .main-svg").first
+    pytest.importorskip("playwright.sync_api").expect(drawn).to_have_attribute("width", str(wide))
+    assert faults == []
