@@ -141,7 +141,7 @@ def names_of(folders: Sequence[Path]) -> list[str]:
     """
     paths = [folder.expanduser().resolve() for folder in folders]
     if again := [path for path in paths if paths.count(path) > 1]:
-        raise InputError(f"{again[0]} is named twice; compare different runs")
+        raise InputError(f"{again[0]} is named twice; name every run once")
     ends = [
         [str(Path(*path.parts[-depth:])) for depth in range(1, len(path.parts) + 1)]
         for path in paths

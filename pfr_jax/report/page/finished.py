@@ -13,6 +13,7 @@ from pfr_jax.errors import InputError
 from pfr_jax.evaluation.task import Task
 from pfr_jax.evaluation.tasks import TASKS
 from pfr_jax.report.colours import Look, look_of
+from pfr_jax.report.comparison import names_of
 from pfr_jax.runs.folder import NOT_CHOSEN
 
 # What summary.json of this version always has, and earlier ones may lack.
@@ -62,19 +63,14 @@ def read_runs(folders: Sequence[Path]) -> list[FinishedRun]:
       folders: at least one; runs of one task.
 
     Returns:
-      The runs, each with a name of its own: the folder's last part, or its whole path.
+      The runs, each with a name of its own.
 
     Raises:
       InputError: a folder is named twice, holds no finished run or files that cannot be read, or
         the runs' figures are not the same ones.
     """
-    last_parts = Counter(folder.resolve().name for folder in folders)
-    if len({folder.resolve() for folder in folders}) < len(folders):
-        raise InputError("a folder is named twice; name every run once")
-    runs = [
-        _read(folder, name if last_parts[name := folder.resolve().name] == 1 else str(folder))
-        for folder in folders
-    ]
+    names = names_of(folders)
+    runs = [_read(folder, name) for folder, name in zip(folders, names, strict=True)]
     if len(tasks := {run.task.name for run in runs}) > 1:
         raise InputError(
             f"the runs are of {' and '.join(sorted(tasks))} feedback, whose figures do not "
