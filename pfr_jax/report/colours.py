@@ -10,6 +10,16 @@ from dataclasses import dataclass
 ORANGE, SKY, GREEN = "#E69F00", "#56B4E9", "#009E73"
 BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 GREY = "#808080"
+PLAIN_MARKERS = {
+    "circle": "o",
+    "square": "s",
+    "diamond": "D",
+    "triangle-up": "^",
+    "triangle-down": "v",
+    "cross": "P",
+    "x": "X",
+    "star": "*",
+}
 
 
 @dataclass(frozen=True)
@@ -18,6 +28,16 @@ class Look:
 
     colour: str  # as in CSS, #RRGGBB
     marker: str  # as Plotly calls it
+
+    @property
+    def plain_marker(self) -> str:
+        """As Matplotlib calls it; an open one is the same with an empty face."""
+        return PLAIN_MARKERS[self.marker.removesuffix("-open")]
+
+    @property
+    def hollow(self) -> bool:
+        """The marker is an outline."""
+        return self.marker.endswith("-open")
 
 
 LOOKS = {

@@ -49,8 +49,9 @@ def test_a_row_per_run_and_plots(place: Path) -> None:
     tuned = table[table["system"].str.contains("tuned")]
     assert tuned["resident_bytes"].notna().sum() == 3  # but for joint, who has no clients
     for plot in ("curves", "bytes", "ratio", "users", "activity"):
-        content = (place / "out" / f"synthetic_paper_recipes_explicit_{plot}.png").read_bytes()
-        assert content.startswith(b"\x89PNG")
+        name = place / "out" / f"synthetic_paper_recipes_explicit_{plot}.png"
+        assert name.read_bytes().startswith(b"\x89PNG")
+        assert "<svg" in name.with_suffix(".svg").read_text()
     assert (
         "| personalfr, tuned |"
         in (place / "out" / "synthetic_paper_recipes_explicit_table.md").read_text()
