@@ -82,7 +82,7 @@ def test_one_user_cannot_change_anothers_private_state(simulation: Simulation, s
     turned = dataclasses.replace(
         ratings, rating=np.where(mine, 6 - ratings.rating, ratings.rating).astype(np.float32)
     )
-    other = simulation_of(small_config(), turned)
+    other = simulation_of(small_config(max_buckets=2), turned)
     one, two = run_rounds(simulation, [COHORT], step), run_rounds(other, [COHORT], step)
     for client in (c for c in range(13) if c != 3):
         chex.assert_trees_all_equal(

@@ -6,7 +6,14 @@ import chex
 import jax
 import numpy as np
 import pytest
-from federations import client_state, ragged_ratings, simulation_of, small_config, small_simulation
+from federations import (
+    client_state,
+    of_two_buckets,
+    ragged_ratings,
+    simulation_of,
+    small_config,
+    small_simulation,
+)
 
 from pfr_jax.data.splits import random_split
 from pfr_jax.evaluation.evaluate import adapt
@@ -71,7 +78,7 @@ def test_adaptation_fits_what_new_users_bring() -> None:
     """The loss on their own ratings falls with the epochs of adaptation."""
 
     def loss(epochs: int) -> float:
-        simulation = small_simulation(adaptation_epochs=epochs, dropout=0.0, **HELD_OUT)
+        simulation = of_two_buckets(adaptation_epochs=epochs, dropout=0.0, **HELD_OUT)
         state = initial_state(simulation)
         population = simulation.population
         clients = np.unique(population.client_of_user[simulation.new_users])
