@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from federations import leaves_by_name, of_two_buckets, unpacked
+from federations import leaves_by_name, of_two_buckets, small_simulation, unpacked
 from oracle import Client, Settings, is_shared, run_round
 
 from pfr_jax.evaluation.implicit import IMPLICIT
@@ -133,7 +133,7 @@ def assert_close(actual: np.ndarray, expected: np.ndarray, tolerance: float, wha
 
 @pytest.mark.parametrize(
     ("case", "dtype"),
-    [(case, np.float64) for case in CASES] + [(case, np.float32) for case in CASES[:8]],
+    [(case, np.float64) for case in CASES] + [(case, np.float32) for case in CASES[:6]],
     ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else None,
 )
 def test_change_of_every_leaf(case: dict[str, Any], dtype: type) -> None:
@@ -142,7 +142,9 @@ def test_change_of_every_leaf(case: dict[str, Any], dtype: type) -> None:
 
 
 def check_change_of_every_leaf(case: dict[str, Any], dtype: type, tolerance: float) -> None:
-    simulation = of_two_buckets(dtype, **case)
+    # That two buckets do what one does, float64 shows; of float32 the rounding is looked at.
+    make = of_two_buckets if dtype is np.float64 else small_simulation
+    simulation = make(dtype, **case)
     settings = oracle_settings(simulation)
     clients = oracle_clients(simulation)
     start = dict(clients[0].weights)

@@ -89,7 +89,7 @@ def both_agree(**changes: Any) -> None:
             assert difference <= 1e-9 * scale + 1e-15, (owner, name)
 
 
-@settings(max_examples=12, derandomize=True)
+@settings(max_examples=8, derandomize=True)
 @given(SETTINGS)
 def test_both_engines_agree(changes: dict[str, Any]) -> None:
     both_agree(**changes)
