@@ -14,6 +14,7 @@ from pfr_jax.data.synthetic import PRESETS
 from pfr_jax.evaluation.evaluate import make_scorer
 from pfr_jax.programs.ahead_of_time.parts import PARTS
 from pfr_jax.programs.ahead_of_time.shapes import Users, bare_simulation, users_like
+from pfr_jax.simulation.layout import jitted_round
 from pfr_jax.simulation.loop import initial_state, key_of_round
 from pfr_jax.simulation.participation import sample_cohort
 from pfr_jax.simulation.setup import Simulation, prepare
@@ -70,11 +71,14 @@ def test_a_round_is_compiled_for_what_it_is_given(changes: dict[str, Any]) -> No
 @pytest.mark.slow
 @pytest.mark.parametrize("changes", [{"num_devices": 3}, {"num_devices": 2, "members": 2}], ids=str)
 def test_and_it_is_the_program_that_runs(changes: dict[str, Any]) -> None:
-    """On one device the texts would differ in what they say of places."""
+    """On an accelerator. On one device the texts would differ in what they say of places."""
     real, bare = both(**changes)
     program = PARTS["round"](bare)
-    jitted = jax.jit(real.algorithm.round, donate_argnums=0)
-    given = jitted.lower(*arguments_of_round(real)).as_text()
+    shapes = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding),
+        arguments_of_round(real),
+    )
+    given = jitted_round(real.algorithm.round, shapes).lower(*shapes).as_text()
     assert program.function.lower(*program.arguments).as_text() == given
 
 
