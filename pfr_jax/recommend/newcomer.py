@@ -112,6 +112,7 @@ class Welcome:
             user_ids=np.zeros(1, np.int64),
             expected=None,
             profile=None,
+            time=None,
         )
         target = simulation.task.targets(own, config.data.implicit_threshold)
         # Popularity is a sum over clients that a newcomer is not sent.

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from pfr_jax.errors import InputError
@@ -32,15 +31,8 @@ class Events:
                 self._writer.add_scalar(tag_of(name), value, line["round"])
         self._writer.flush()
 
-    def __enter__(self) -> "Events":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """All has been written."""
         self._writer.close()
 
 

@@ -211,7 +211,7 @@ class Training:
         watch = display(self._console, what, task.heading, done, rounds)
         events: Any = contextlib.nullcontext()
         if run.tensorboard and self._logs and self._folder.writes:
-            events = Events(self._folder.path, done)
+            events = contextlib.closing(Events(self._folder.path, done))
         # Without checkpoints nothing is gained by going on to the end of a round.
         with Stop(active=run.checkpoints) as stop, events as tracked, watch as show:
             cost = self._checkpoints.expected_seconds if self._checkpoints else 0.0
