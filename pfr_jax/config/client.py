@@ -111,7 +111,8 @@ class ClientConfig:
     max_buckets: int = option(
         0,
         "Most block shapes (lengths that clients are padded to) to compile; at least one for "
-        "each number of minibatches that clients have. 0: 4, or 6 from 10,000 users on.",
+        "each number of minibatches that clients have. 0: up to 6, as many as save more than they "
+        "take to compile.",
     )
 
     def __post_init__(self) -> None:

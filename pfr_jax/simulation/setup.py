@@ -13,7 +13,7 @@ import numpy as np
 from pfr_jax.algorithms import AlgorithmSpec
 from pfr_jax.algorithms.federated import Algorithm, Federation
 from pfr_jax.client.compressors import Compressor
-from pfr_jax.config import ClientConfig, Config
+from pfr_jax.config import Config
 from pfr_jax.data.examples import Examples
 from pfr_jax.data.splits import Split
 from pfr_jax.data.standard import Standard
@@ -123,9 +123,9 @@ def prepare_alike(
     chosen = chosen or choose(runs[0][0])
     spec = chosen.algorithm
     dealt = [deal(spec, *run) for run in runs]
-    client, ratings = dealt[0].config.client, dealt[0].ratings
-    most = most_buckets(client, ratings.num_users)
-    layout = common_layout([one.sizes for one in dealt], client.batch_size, most)
+    client = dealt[0].config.client
+    sizes = [one.sizes for one in dealt]
+    layout = common_layout(sizes, client.batch_size, client.max_buckets)
     new = [one.sizes_of_newcomers for one in dealt if len(one.split.support)]
     layouts = layout, common_layout(new, client.batch_size, BUCKETS_OF_NEWCOMERS) if new else None
     simulations: list[Simulation] = []
@@ -140,11 +140,6 @@ def prepare_alike(
         )
         simulations.append(_assemble(one, layouts, dtype, chosen, next(alike, None)))
     return simulations
-
-
-def most_buckets(client: ClientConfig, num_users: int) -> int:
-    """--max_buckets, or what suits so many users."""
-    return client.max_buckets or (4 if num_users < 10_000 else 6)
 
 
 def _assemble(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pfr_jax.population.buckets import ROW_EQUIVALENT, bucket_lengths
+from pfr_jax.population.buckets import ROW_EQUIVALENT, Sizes, bucket_lengths, common_layout
 
 # Few distinct multiples of 8, so that all subsets of them can be tried.
 LENGTHS = st.lists(st.integers(0, 70), min_size=1, max_size=40)
@@ -22,16 +22,17 @@ def work(lengths: list[int], choice: tuple[int, ...]) -> float:
     return total
 
 
-@given(lengths=LENGTHS, max_buckets=st.integers(1, 5))
-def test_no_choice_of_multiples_of_8_makes_less_work(lengths, max_buckets):
-    chosen = bucket_lengths(np.array(lengths), max_buckets)
+@given(lengths=LENGTHS, max_buckets=st.integers(1, 5), price=st.sampled_from([0, 30, 500]))
+def test_no_choice_of_multiples_of_8_makes_less_work(lengths, max_buckets, price):
+    """The price of every shape but the first included."""
+    chosen = bucket_lengths(np.array(lengths), max_buckets, price)
     candidates = range(8, 8 * 9 + 1, 8)
     least = min(
-        work(lengths, choice)
+        work(lengths, choice) + price * (size - 1)
         for size in range(1, max_buckets + 1)
         for choice in itertools.combinations(candidates, size)
     )
-    assert work(lengths, tuple(chosen.tolist())) == least
+    assert work(lengths, tuple(chosen.tolist())) + price * (len(chosen) - 1) == least
 
 
 @given(lengths=st.lists(st.integers(0, 5000), min_size=1, max_size=60), most=st.integers(1, 7))
@@ -72,3 +73,12 @@ def test_the_order_of_the_clients_does_not_matter(lengths, most, seed):
 )
 def test_by_hand(lengths, most, expected):
     assert bucket_lengths(np.array(lengths), most).tolist() == expected
+
+
+@pytest.mark.parametrize(("users", "expected"), [(50, [800]), (2000, [40, 800])])
+def test_no_more_buckets_than_save_what_they_take_to_compile(users, expected):
+    """Nine users of ten have 40 rows: a second shape saves 684 rows each."""
+    rows = np.where(np.arange(users) % 10, 40, 800)
+    layout = common_layout([Sizes(rows, np.ones(users, np.int64))] * 2, 10, 0)
+    assert [shape.rows for shape in layout] == expected
+    assert [shape.rows for shape in common_layout([Sizes(rows, rows * 0 + 1)], 10, 4)] == [40, 800]

@@ -28,7 +28,6 @@ from pfr_jax.simulation.releases import plan_of
 from pfr_jax.simulation.setup import (
     BUCKETS_OF_NEWCOMERS,
     Simulation,
-    most_buckets,
     programs_of,
 )
 
@@ -112,14 +111,13 @@ def bare_simulation(config: Config, users: Users, mesh: Mesh) -> Simulation:
       InputError: the settings do not go together.
     """
     chosen, task = choose(config), choose_task(config.data)
-    most = most_buckets(config.client, len(users.rows))
 
     def population_of(there: np.ndarray, trainable: np.ndarray, max_buckets: int) -> Population:
         sizes = Sizes(np.where(there, users.rows, 0), there.astype(np.int64))
         layout = common_layout([sizes], config.client.batch_size, max_buckets)
         return bare_population(sizes, layout, trainable, mesh)
 
-    population = population_of(np.ones_like(users.new), ~users.new, most)
+    population = population_of(np.ones_like(users.new), ~users.new, config.client.max_buckets)
     newcomers = None
     if users.new.any():
         newcomers = population_of(users.new, users.new, BUCKETS_OF_NEWCOMERS)
