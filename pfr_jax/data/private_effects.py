@@ -121,7 +121,7 @@ def private_standard(
         shrinkage = MEAN_SHRINKAGE
         of_user += shrunken_mean(user, stars - mean - of_item[item], num_users, shrinkage)
     middle = (scale.low + scale.high) / 2
-    public = divisor, middle + unit * mean, shrinkage
+    public = divisor, middle + unit * mean, shrinkage, center == "bias"
     return PrivateStandard(Standard(middle + unit * of_user, unit * of_item, *public), raters)
 
 

@@ -30,6 +30,7 @@ class Standard:
     # which a user's part is shrunk towards it
     mean: float = 0.0
     user_shrinkage: float = 0.0
+    item_effects: bool = False  # whether items have effects, or all have part 0
 
     def center(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         """What is subtracted from the targets of pairs i[n], i[n]: f64[n]."""
@@ -89,7 +90,7 @@ def fit_standard(
         effects = EFFECTS[center](*train, num_users, num_items)
         of_item, shrinkage = effects.item, effects.user_shrinkage
         of_user = of_user + effects.of_users(user, residual - of_item[item])
-    plain = Standard(of_user, of_item, 1.0, mean, shrinkage)
+    plain = Standard(of_user, of_item, 1.0, mean, shrinkage, center in EFFECTS)
     if not scaled:
         return plain
     left = plain.values(target, user, item)[trained]

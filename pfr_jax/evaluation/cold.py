@@ -97,7 +97,7 @@ def fit_fallback(
     of_user = mean + shrunken_mean(user, residual, num_users, USER_SHRINKAGE)
     if not adds_center:
         return Fallback(cold_user, cold_item, link(of_user), link(of_item))
-    if standard.item.any():  # the centre has effects, and knows how far to trust them
+    if standard.item_effects:  # the centre knows how far to trust them
         return Fallback(cold_user, cold_item, np.zeros(num_users), np.zeros(num_items))
     users, items = np.arange(num_users), np.arange(num_items)
     # Of a cold user or item nothing is known: one number for all of them.
