@@ -79,9 +79,9 @@ def print_results(console: Console, report: Report) -> None:
     if isinstance(floor, Figures) and selected and isinstance(selected.test, Figures):
         bias_only = task.criterion(references.test["bias_only"])
         closed = (bias_only - selected.test.rmse) / (bias_only - floor.rmse)
-        if closed > 0:
-            gap = "the gap between bias-only and the noise floor"
-            console.print(f"{closed:.0%} of {gap} is closed.")
+        gap = "the gap between bias-only and the noise floor"
+        found = f"{closed:.0%} of {gap} is closed"
+        console.print(f"{found if closed > 0 else f'Nothing of {gap} is closed'}.")
 
 
 def print_seeds(console: Console, reports: list[Report]) -> None:
