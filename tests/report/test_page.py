@@ -15,7 +15,6 @@ from pfr_jax.report.colours import LOOKS
 from pfr_jax.report.page.build import page
 from pfr_jax.report.page.finished import group_runs, read_runs
 from pfr_jax.report.page.lists import lists_of
-from pfr_jax.report.page.pairs import pairs_of
 
 
 def test_figures_of_one_run_are_those_of_its_files(tmp_path: Path) -> None:
@@ -85,27 +84,6 @@ def test_groups_of_one_algorithm_are_told_apart(tmp_path: Path) -> None:
     groups = group_runs(runs)
     assert [group.name for group in groups] == ["personalfr (a)", "personalfr (b)"]
     assert groups[0].dash != groups[1].dash
-
-
-def test_runs_of_one_split_are_compared_user_by_user(tmp_path: Path) -> None:
-    """The second is better by 0.1 for 15 users, worse by 0.1 for 5: the mean is -0.05."""
-    second = np.where(np.arange(USERS) < 15, 0.8, 1.0)
-    runs = read_runs(
-        [
-            write_run(tmp_path / "a"),
-            write_run(tmp_path / "b", algorithm="fedavg", errors=second),
-            write_run(tmp_path / "c", split_seed=1),
-        ]
-    )
-    (pair,) = pairs_of(runs)
-    (lowest, highest), difference = pair.found.interval, pair.found.mean_difference
-    assert pair.name == "b less a" and difference == pytest.approx(-0.05)
-    assert -0.1 <= lowest < difference < highest < 0
-    users, mean, low, high, better, worse = tables_of(page(runs))[
-        "Differences between runs, over users"
-    ]["b less a"]
-    assert (users, mean, better, worse) == ("20", "-0.0500", "75.0%", "25.0%")
-    assert (low, high) == (f"{lowest:+.4f}", f"{highest:+.4f}")
 
 
 class Model:

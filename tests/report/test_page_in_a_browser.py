@@ -40,9 +40,9 @@ def test_it_works(
     shown.on("request", lambda request: faults.append(request.url))
     shown.goto(f"file://{tmp_path}/page.html")
     faults.remove(f"file://{tmp_path}/page.html")
-    # Two curves of a band, two lines and the baseline; 2 lines twice; 3 pairs.
-    shown.wait_for_selector("#chart-pairs .trace")
-    assert shown.locator(".scatterlayer .trace").count() == 2 * 4 + 2 * 2 + 3
+    # Two curves of a band, two lines and the baseline; 2 lines twice; 3 pairs, three times.
+    shown.wait_for_selector("#chart-pairs-deciles .trace")
+    assert shown.locator(".scatterlayer .trace").count() == 2 * 4 + 2 * 2 + 3 * 3
     assert shown.evaluate("document.documentElement.scrollWidth") <= width
     shown.keyboard.press("Tab")
     assert shown.evaluate("document.activeElement.className") == "skip"
