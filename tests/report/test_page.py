@@ -91,6 +91,7 @@ class Model:
 
     round, predicts = 20, "predicted rating"
     user_ids, item_ids = np.array([7, 8]), np.array([10, 20, 30])
+    titles = pd.Series(["10", "Casino", "30"], item_ids)
 
     def recommend_all(self, k: int) -> pd.DataFrame:
         columns = {"user": [7, 7, 8], "rank": [1, 2, 1], "item": [30, 10, 20]}
@@ -111,7 +112,7 @@ def test_lists_are_those_of_the_model(tmp_path: Path, monkeypatch: pytest.Monkey
     best = {"seen": 1, "liked": [(1, 5.0)], "recommended": [(2, 4.5), (0, 4.25)]}
     assert found["users"]["7"] == best
     assert found["users"]["8"]["liked"] == [(0, 2.0), (2, 1.0)]
-    assert lists_of(run, None)["titles"] == ["10", "20", "30"]
+    assert lists_of(run, None)["titles"] == ["10", "Casino", "30"]
     assert "are here" not in page([run], [found])
     monkeypatch.setattr("pfr_jax.report.page.lists.MOST_USERS", 1)
     monkeypatch.setattr("pfr_jax.report.page.build.MOST_USERS", 1)
