@@ -1,14 +1,15 @@
 """A page as chromium shows it."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 import pytest
 from pages import EVIL, lists, write_run
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
+from experiments.screenshots import PICTURES, chromium, take_pictures
+from pfr_jax.errors import InputError
 from pfr_jax.report.page.build import page, write_page
 from pfr_jax.report.page.finished import read_runs
 
@@ -18,10 +19,11 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Headless; the tests are skipped where there is none."""
-    if not (path := shutil.which("chromium") or shutil.which("google-chrome")):
-        pytest.skip("there is no chromium")
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+    try:
+        with chromium() as found:
+            yield found
+    except InputError as error:
+        pytest.skip(str(error))
 
 
 @pytest.mark.parametrize("width", [400, 1400])
@@ -66,3 +68,11 @@ def test_it_works(
     drawn = shown.locator("#chart-pairs .main-svg").first
     expect(drawn).to_have_attribute("width", str(wide))
     assert faults == []
+
+
+def test_pictures_are_taken(tmp_path: Path, browser: Browser) -> None:
+    runs = [write_run(tmp_path / "one"), write_run(tmp_path / "two", algorithm="fedavg")]
+    write_page(page(read_runs(runs)), tmp_path / "page.html")
+    taken = take_pictures(browser, tmp_path / "page.html", tmp_path)
+    assert [path.stem for path in taken] == list(PICTURES)
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in taken)

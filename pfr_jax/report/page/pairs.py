@@ -89,10 +89,12 @@ def pairs_section(runs: Sequence[FinishedRun]) -> Section:
 
 
 def _notes(pairs: Sequence[Pair]) -> tuple[str, ...]:
-    several = f"all {len(pairs)} pairs were" if len(pairs) > 1 else "one pair was"
+    counts = f"also counts that all {len(pairs)} pairs were looked at"
+    if len(pairs) == 1:
+        counts = "is the same for a single pair"
     return (
         "p is the chance of differences as one-sided as these if neither run were better "
-        f"(Wilcoxon's signed-rank test); Holm's p also counts that {several} looked at. The "
+        f"(Wilcoxon's signed-rank test); Holm's p {counts}. The "
         f"intervals are by bootstrap over users ({RESAMPLES:,} resamples).",
         f"A run is called better where Holm's p is below {LEVEL}, the interval lies on its side of "
         "0 and it is better for more users than the other; else the difference is not clear.",
