@@ -52,6 +52,11 @@ def test_predictions_have_the_figures_of_the_evaluation(explicit: Recommender) -
     assert error == pytest.approx(dataclasses.asdict(found)["rmse"], abs=1e-12)
 
 
+def test_a_newcomer_who_likes_everything(explicit: Recommender) -> None:
+    newcomer = explicit.new_user(dict.fromkeys(explicit.item_ids[:3], 5), epochs=0)
+    assert np.isfinite(newcomer.predict(explicit.item_ids)).all()
+
+
 def test_lists_with_titles(explicit: Recommender, tmp_path: Path) -> None:
     """From the file beside the ratings, if there is one; they are by item, in any order."""
     user, (first, *others) = explicit.user_ids[3], explicit.item_ids
