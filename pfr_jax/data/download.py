@@ -42,7 +42,7 @@ class Archive:
     url: str
     size: int  # bytes
     known_hash: str  # "sha256:..." or "md5:..."
-    readme: str  # member that holds the terms of use; kept too, if it is there
+    extras: tuple[str, ...]  # members that are kept too, if they are there: terms of use, titles
     terms: str  # of use, in a sentence
 
 
@@ -61,7 +61,7 @@ def fetch(archive: Archive, files: tuple[str, ...], data_dir: Path) -> None:
         with tempfile.TemporaryDirectory(prefix=".download-", dir=data_dir) as folder:
             packed = _download(archive, Path(folder) / "packed")
             unpacked = Path(folder) / "unpacked"
-            for file in _unpack(packed, files, archive.readme, unpacked):
+            for file in _unpack(packed, files, archive.extras, unpacked):
                 if not (data_dir / file).exists():
                     (data_dir / file).parent.mkdir(parents=True, exist_ok=True)
                     (unpacked / file).replace(data_dir / file)
@@ -153,8 +153,10 @@ class _Bounded:
         """Closing is soon enough."""
 
 
-def _unpack(packed: Path, files: tuple[str, ...], readme: str, folder: Path) -> list[str]:
-    """Unpack `files`, and `readme` if there is one, into `folder`; which ones these are.
+def _unpack(
+    packed: Path, files: tuple[str, ...], extras: tuple[str, ...], folder: Path
+) -> list[str]:
+    """Unpack `files`, and what there is of `extras`, into `folder`; which ones these are.
 
     Raises ValueError, or whatever zipfile does, if one is missing or anything in the archive
     is suspicious, asked for or not.
@@ -172,7 +174,7 @@ def _unpack(packed: Path, files: tuple[str, ...], readme: str, folder: Path) -> 
         missing = set(files) - set(members)
         if missing:
             raise ValueError(f"the archive does not hold {', '.join(sorted(missing))}")
-        wanted = [name for name in (readme, *files) if name in members]
+        wanted = [name for name in (*extras, *files) if name in members]
         for name in wanted:
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ from pfr_jax.data.formats import FixedLayout, ReadOptions, read_ratings
 from pfr_jax.data.profiles import Form, read_profiles
 from pfr_jax.data.synthetic import HALF_STARS, PRESETS, WHOLE_STARS, generate
 from pfr_jax.data.table import Ratings, Scale
+from pfr_jax.data.titles import titles_file
 from pfr_jax.errors import InputError
 from pfr_jax.paths import expanded, is_file
 
@@ -72,7 +73,7 @@ def _movielens(
             url=f"https://files.grouplens.org/datasets/movielens/{archive}",
             size=size,
             known_hash=known_hash,
-            readme=f"{folder}/{readme}",
+            extras=(f"{folder}/{readme}", str(titles_file(Path(file)))),
             terms=(
                 "GroupLens' terms of use, in short: for research; no commercial use without "
                 f"permission; {copies}; to be acknowledged in publications; no endorsement may "
@@ -200,6 +201,15 @@ def load(
     )
     data_dir = expanded(data_dir) if data_dir else data_directory()
     return _load_source(source, known, data_dir, download, user_profile)
+
+
+def ratings_file(dataset: str, data_dir: str | Path | None = None) -> Path | None:
+    """The file that ``load`` reads, which need not be there; None: ratings are generated."""
+    if dataset in PRESETS:
+        return None
+    if dataset not in SOURCES:
+        return expanded(dataset)
+    return (expanded(data_dir) if data_dir else data_directory()) / SOURCES[dataset].file
 
 
 def is_known(dataset: str) -> bool:

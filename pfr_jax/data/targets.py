@@ -9,7 +9,7 @@ RANK = "to rank items by what was chosen, say --feedback=ranking"
 
 
 def explicit_targets(ratings: Ratings) -> np.ndarray:
-    """The stars, f64[N]. Raises InputError where nothing tells one rating from another."""
+    """The stars, f64[N]. Raises InputError where those of several users are all the same."""
     _check_ratings_differ(ratings, "explicit")
     return ratings.rating.astype(np.float64)
 
@@ -18,7 +18,7 @@ def implicit_targets(ratings: Ratings, threshold: float | None) -> np.ndarray:
     """1 for a rating of at least ``threshold`` stars (None: the source's own), else 0; f64[N].
 
     A low rating stays an observed 0. Raises InputError without any threshold, and for one that
-    makes all ratings positive or none.
+    makes all ratings of several users positive or none.
     """
     _check_ratings_differ(ratings, "implicit")
     threshold = ratings.threshold if threshold is None else threshold
@@ -28,7 +28,7 @@ def implicit_targets(ratings: Ratings, threshold: float | None) -> np.ndarray:
             "as positive? Say with --implicit_threshold"
         )
     positive = ratings.rating >= threshold
-    if positive.all() or not positive.any():
+    if (positive.all() or not positive.any()) and ratings.num_users > 1:
         which = "every" if positive.all() else "no"
         raise InputError(
             f"--implicit_threshold={threshold:g}: {which} rating of {ratings.name} is at least "
@@ -38,9 +38,10 @@ def implicit_targets(ratings: Ratings, threshold: float | None) -> np.ndarray:
 
 
 def _check_ratings_differ(ratings: Ratings, feedback: str) -> None:
-    """Raises InputError where nothing tells one rating from another."""
+    """Raises InputError where those of several users are all the same, or there are none."""
     stars = ratings.rating
-    if ratings.rated and (len(stars) < 2 or stars.min() < stars.max()):
+    # Those of a newcomer, who comes alone, may be alike: the model has learned from others.
+    if ratings.rated and (ratings.num_users < 2 or stars.min() < stars.max()):
         return
     what = f"every rating of {ratings.name} is {stars[0]:g}, which leaves nothing to predict"
     if not ratings.rated:

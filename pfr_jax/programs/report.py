@@ -2,10 +2,10 @@
 
     pfr report runs/mine
     pfr report runs/first runs/second --output=both.html
-    pfr report runs/mine --titles=u.item
+    pfr report runs/mine --recommend
 
 The page needs no network. Runs that differ by their seeds alone are shown together, with means and
-standard deviations. With --titles or --recommend it also shows what every user is recommended.
+standard deviations. With --recommend or --titles it also shows what every user is recommended.
 """
 
 from collections.abc import Sequence

@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 
 from pfr_jax.algorithms.federated import FederationState
+from pfr_jax.data.sources import ratings_file
+from pfr_jax.data.titles import titles_beside
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.cold import warm_pairs
 from pfr_jax.evaluation.evaluate import scorer_of
@@ -53,6 +55,20 @@ class Recommender:
     def item_ids(self) -> np.ndarray:
         """[I], ascending."""
         return self.simulation.ratings.item_ids
+
+    @cached_property
+    def titles(self) -> pd.Series:
+        """What items are called, by label; one without a title is called by its label.
+
+        Titles come from the file that lies beside the ratings, where there is one. To see them:
+        ``model.recommend(user).join(model.titles, on="item")``.
+        """
+        names = self.item_ids.astype(str)
+        data = self.simulation.config.data
+        if path := ratings_file(data.dataset, data.data_dir):
+            found = titles_beside(path, self.item_ids)
+            names = names if found is None else found
+        return pd.Series(names, index=self.item_ids, name="title", dtype=object)
 
     @property
     def predicts(self) -> str:

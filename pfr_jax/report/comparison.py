@@ -18,6 +18,7 @@ from pfr_jax.evaluation.task import Task
 SUFFIXES = ("_retrained", "", "_last")  # of figures in per_user.csv, the one that counts first
 CONFIDENCE = 0.95
 RESAMPLES = 2000  # of the users; for 70,000 of them it takes a few seconds
+TENTHS = tuple(n / 10 for n in range(1, 10))
 BATCH = 1_000_000  # users that are drawn at a time
 
 
@@ -44,6 +45,7 @@ class Comparison:
     p_value: float  # see ``signed_rank_p``
     p_holm: float  # the same, for all comparisons that were made together: see ``holm``
     by_decile: tuple[float, ...]  # mean difference by training ratings, least active users first
+    deciles: tuple[float, ...]  # 10 %, 20 %, ... 90 % of the users have a lower difference
 
 
 def compare(runs: Sequence[RunTable], reference: str | None = None) -> tuple[Comparison, ...]:
@@ -78,6 +80,7 @@ def compare(runs: Sequence[RunTable], reference: str | None = None) -> tuple[Com
             p_value=float(p_value),
             p_holm=float(p_holm),
             by_decile=decile_means(activity[difference.index].to_numpy(), difference.to_numpy()),
+            deciles=tuple(difference.quantile(TENTHS).tolist()),
         )
         for (other, run), difference, p_value, p_holm in zip(
             pairs, differences, p_values, holm(p_values), strict=True

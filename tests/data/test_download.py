@@ -17,12 +17,13 @@ from pfr_jax.data.download import Archive, fetch
 from pfr_jax.errors import InputError
 
 RATINGS, USERS, README = "ml-100k/u.data", "ml-100k/u.user", "ml-100k/README"
+TITLES = "ml-100k/u.item"
 CONTENT = {
     "ml-100k/": b"",
     README: b"Terms of use\n",
     RATINGS: b"2\t9\t4\t881250949\n1\t9\t3\t881250950\n",
     USERS: b"1|24|M|technician|85711\n2|53|F|other|94043\n",
-    "ml-100k/u.item": b"1|Toy Story\n",
+    TITLES: b"1|Toy Story\n",
 }
 
 
@@ -89,7 +90,7 @@ def whole(body: bytes) -> tuple[int, dict, bytes]:
 
 def archive_of(server, path: str, body: bytes) -> Archive:
     digest = hashlib.sha256(body).hexdigest()
-    return Archive(f"{server.url}{path}", len(body), f"sha256:{digest}", README, "For research.")
+    return Archive(f"{server.url}{path}", len(body), f"sha256:{digest}", (README,), "For research.")
 
 
 def files_in(data_dir) -> dict[str, bytes]:
@@ -111,9 +112,10 @@ GOOD = zipped(CONTENT)
 def test_a_good_archive_is_unpacked_and_thrown_away(server, data_dir, capsys, algorithm):
     server.answers["/good"] = whole(GOOD)
     digest = hashlib.new(algorithm, GOOD).hexdigest()
-    archive = Archive(f"{server.url}/good", len(GOOD), f"{algorithm}:{digest}", README, "Be kind.")
+    extras = README, TITLES, "ml-100k/not-there"
+    archive = Archive(f"{server.url}/good", len(GOOD), f"{algorithm}:{digest}", extras, "Be kind.")
     fetch(archive, (RATINGS, USERS), data_dir)
-    assert files_in(data_dir) == {name: CONTENT[name] for name in (RATINGS, USERS, README)}
+    assert files_in(data_dir) == {name: body for name, body in CONTENT.items() if body}
     assert [path.name for path in data_dir.iterdir()] == ["ml-100k"]
     shown = capsys.readouterr()
     assert "Be kind." in shown.err and archive.url in shown.err
@@ -243,7 +245,7 @@ def test_an_archive_with_any_byte_changed_never_gives_other_ratings(compression,
             packed, unpacked = Path(folder, "packed"), Path(folder, str(at))
             packed.write_bytes(body[:at] + bytes([body[at] ^ flip]) + body[at + 1 :])
             try:
-                download._unpack(packed, (RATINGS,), README, unpacked)
+                download._unpack(packed, (RATINGS,), (README,), unpacked)
             except download.FAILURES:
                 refused += 1
             else:

@@ -34,3 +34,15 @@ def test_a_threshold_must_be_known_and_divide_the_ratings():
         implicit_targets(RATINGS, 1.0)
     with pytest.raises(InputError, match="threshold=5.5: no rating"):
         implicit_targets(RATINGS, 5.5)
+
+
+def test_one_users_ratings_may_be_alike():
+    """A newcomer's: 5 for everything says something, as others have given less."""
+    nobody, users = np.zeros_like(RATINGS.user), np.zeros(1, int)
+    fives = np.full_like(RATINGS.rating, 5)
+    alike = dataclasses.replace(RATINGS, user=nobody, user_ids=users, rating=fives)
+    assert (explicit_targets(alike) == 5).all()
+    assert (implicit_targets(alike, 3.0) == 1).all()
+    for wrong in (explicit_targets, lambda r: implicit_targets(r, 3.0)):
+        with pytest.raises(InputError, match="every rating"):
+            wrong(dataclasses.replace(RATINGS, rating=fives))

@@ -31,7 +31,8 @@ def test_it_runs(tmp_path: Path) -> None:
     checks = (
         "assert len(run) == 2 and run['MB per client'].gt(0).all()",
         "assert len(users) == 300 and users.activity.notna().all()",
-        "assert len(model.recommend(model.user_ids[0], k=5)) == 5",
+        "named = model.recommend(model.user_ids[0], k=5).join(model.titles, on='item')",
+        "assert named['title'].tolist() == named['item'].astype(str).tolist()",
     )
     script = tmp_path / "cells.py"
     script.write_text("\n".join([*code, *checks]))

@@ -11,12 +11,12 @@ import pytest
 from federations import COHORT, run_rounds, small_simulation
 from safetensors.numpy import load_file
 
+from pfr_jax.data.titles import read_titles, titles_beside
 from pfr_jax.errors import InputError
 from pfr_jax.models.model import predict
 from pfr_jax.recommend.export import export_client, export_server
 from pfr_jax.recommend.files import check_output, predict_file, write_table
 from pfr_jax.recommend.recommender import Recommender
-from pfr_jax.recommend.titles import read_titles
 
 IDS = np.array([1, 2, 10])
 
@@ -39,6 +39,17 @@ def recommender() -> Recommender:
 def test_titles(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     assert read_titles(tmp_path / name, IDS).tolist() == ["Café (1995)", "2", "Heat"]
+
+
+def test_titles_that_come_with_the_ratings(tmp_path: Path) -> None:
+    """Nobody has asked for them, so a file that is not there, or of other items, is no error."""
+    assert titles_beside(tmp_path / "u.data", IDS) is None
+    (tmp_path / "u.item").write_text("10|Heat|\n")
+    found = titles_beside(tmp_path / "u.data", IDS)
+    assert found is not None and found.tolist() == ["1", "2", "Heat"]
+    assert titles_beside(tmp_path / "mine.csv", IDS) is None
+    (tmp_path / "movies.csv").write_text("movieId,title\n77,Heat\n")
+    assert titles_beside(tmp_path / "ratings.csv", IDS) is None
 
 
 @pytest.mark.parametrize(

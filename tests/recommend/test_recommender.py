@@ -1,6 +1,7 @@
 """Predictions and lists of a trained federation, against its evaluation and plain loops."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,26 @@ def test_predictions_have_the_figures_of_the_evaluation(explicit: Recommender) -
     assert found is not None
     error = np.sqrt(np.mean((stars - ratings.rating[rows]) ** 2))
     assert error == pytest.approx(dataclasses.asdict(found)["rmse"], abs=1e-12)
+
+
+def test_a_newcomer_who_likes_everything(explicit: Recommender) -> None:
+    newcomer = explicit.new_user(dict.fromkeys(explicit.item_ids[:3], 5), epochs=0)
+    assert np.isfinite(newcomer.predict(explicit.item_ids)).all()
+
+
+def test_lists_with_titles(explicit: Recommender, tmp_path: Path) -> None:
+    """From the file beside the ratings, if there is one; they are by item, in any order."""
+    user, (first, *others) = explicit.user_ids[3], explicit.item_ids
+    assert explicit.titles[others].tolist() == [str(item) for item in others]
+    (tmp_path / "u.item").write_text(f"{first}|Heat|\n")
+    config = explicit.simulation.config
+    data = dataclasses.replace(config.data, dataset=str(tmp_path / "u.data"))
+    config = dataclasses.replace(config, data=data)
+    simulation = dataclasses.replace(explicit.simulation, config=config)
+    model = dataclasses.replace(explicit, simulation=simulation)
+    found = model.recommend(user, 99, exclude_seen=False).join(model.titles, on="item")
+    named = dict(zip(found["item"], found["title"], strict=True))
+    assert named == {first: "Heat"} | {item: str(item) for item in others}
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,7 @@ def test_a_pair_by_hand():
     assert -3 <= found.interval[0] < -0.5 < found.interval[1] <= 4
     assert found.p_value == found.p_holm == pytest.approx(0.875)
     assert found.by_decile == (-1.0, -2.0, -3.0, 4.0)
+    assert found.deciles[4] == -1.5 and len(found.deciles) == 9
 
 
 def test_every_pair_or_all_with_one():

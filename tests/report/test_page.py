@@ -1,139 +1,20 @@
 """A page about runs whose files are written by hand."""
 
 import json
-import re
-import shutil
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from pages import EVIL, USERS, inlined, lists, tables_of, write_run
 
 from pfr_jax.algorithms import ALGORITHMS
-from pfr_jax.config import Config
 from pfr_jax.errors import InputError
 from pfr_jax.programs.flags import parse_flags
 from pfr_jax.report.colours import LOOKS
-from pfr_jax.report.page.build import page, write_page
+from pfr_jax.report.page.build import page
 from pfr_jax.report.page.finished import group_runs, read_runs
 from pfr_jax.report.page.lists import lists_of
-from pfr_jax.report.page.pairs import pairs_of
-
-EVIL = "</script><b>&"
-USERS = 20
-
-
-def figures(rmse: float) -> dict[str, float]:
-    return {"rmse": rmse, "rmse_per_user": rmse - 0.03, "mae": rmse - 0.2}
-
-
-def write_run(
-    folder: Path,
-    rmse: float = 0.9,
-    algorithm: str = "personalfr",
-    errors: np.ndarray | None = None,
-    split_seed: int = 0,
-    summary: dict[str, Any] | None = None,
-    **settings: Any,
-) -> Path:
-    """A finished run's files, shaped as the real ones.
-
-    Args:
-      folder: is made.
-      rmse: on test ratings; 0.1 less on validation ratings in round 20, equal in round 10.
-      algorithm: its name.
-      errors: f64[USERS], of each user; all are ``rmse`` by default.
-      split_seed: also the number of test ratings of each user, less 1.
-      summary: what else stands in summary.json.
-      settings: flags that are not the default.
-    """
-    folder.mkdir(parents=True)
-    chosen = {n: v for section in vars(Config()).values() for n, v in vars(section).items()}
-    chosen |= {"algorithm": algorithm, "split_seed": split_seed, **settings}
-    config = {**chosen, "ratings": {"sha256": "0"}, "data": {}, "environment": {"python": "3"}}
-    (folder / "config.json").write_text(json.dumps(config))
-    simple = {"bias_only": figures(0.95), "adaptive_bias": figures(0.94), "global_mean": figures(1)}
-    content = {
-        **{"algorithm": algorithm, "dataset": "tiny", "feedback": "explicit"},
-        **{"num_users": USERS, "num_items": 1234, "num_clients": 10, "cohort_size": 5},
-        **{"rounds": 20, "selected_round": 20},
-        "validation": figures(rmse - 0.1),
-        "test": figures(rmse),
-        "test_last": figures(rmse),
-        "test_over_users": {"rmse": {"users": USERS, "mean": 0.87654, "p05": 0.5, "p95": 1.5}},
-        "baselines": {**simple, "item_knn": figures(0.92)},
-        "centralised_baselines": {"item_knn": {"damping": 0.5}},
-        "baselines_validation": simple,
-        "clients_not_taken": {"dropped": 17, "late": 0},
-        **{"bytes_up_total": 4_000_000, "bytes_down_total": 6_000_000},
-        "reached": {
-            **{"round": 10, "bytes_up": 1_230_000, "bytes_down": 4_560_000},
-            **{"bytes_per_client": 579_000.0, "whole_bytes_per_client": 7_890_000.0},
-        },
-        "privacy": {"upload": "plain", "server_sees": ["the rows of items"]},
-        "seconds": {"train": 12.3},
-        **(summary or {}),
-    }
-    (folder / "summary.json").write_text(json.dumps(content))
-    lines = [
-        {
-            "round": round,
-            "validation_rmse": value,
-            "bytes_up_total": 2_000_000 * part,
-            "bytes_down_total": 3_000_000 * part,
-        }
-        for part, (round, value) in enumerate(((10, rmse), (20, rmse - 0.1)), 1)
-    ]
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    columns = {
-        "user": np.arange(USERS),
-        "train_ratings": np.arange(USERS) + 5,
-        "test_ratings": split_seed + 1,
-        "test_rmse": np.full(USERS, rmse) if errors is None else errors,
-    }
-    pd.DataFrame(columns).to_csv(folder / "per_user.csv", index=False)
-    return folder
-
-
-class Rows(HTMLParser):
-    """Tables of a page: caption -> first cell of a row -> the other cells."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tables: dict[str, dict[str, list[str]]] = {}
-        self.row: list[str] | None = None
-        self.caption = self.text = ""
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: Any) -> None:
-        if tag == "tr":
-            self.row = []
-        self.text = ""
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag == "caption":
-            self.caption = self.text
-        elif tag in ("td", "th") and self.row is not None:
-            self.row.append(self.text)
-        elif tag == "tr" and self.row:
-            self.tables.setdefault(self.caption, {})[self.row[0]] = self.row[1:]
-        self.text = ""
-
-
-def tables_of(html: str) -> dict[str, dict[str, list[str]]]:
-    return Rows(html.partition("<script")[0]).tables
-
-
-def inlined(html: str, name: str) -> Any:
-    """What the page's script reads."""
-    found = re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', html, re.S)
-    assert found
-    return json.loads(found[1])
 
 
 def test_figures_of_one_run_are_those_of_its_files(tmp_path: Path) -> None:
@@ -205,40 +86,12 @@ def test_groups_of_one_algorithm_are_told_apart(tmp_path: Path) -> None:
     assert groups[0].dash != groups[1].dash
 
 
-def test_runs_of_one_split_are_compared_user_by_user(tmp_path: Path) -> None:
-    """The second is better by 0.1 for 15 users, worse by 0.1 for 5: the mean is -0.05."""
-    second = np.where(np.arange(USERS) < 15, 0.8, 1.0)
-    runs = read_runs(
-        [
-            write_run(tmp_path / "a"),
-            write_run(tmp_path / "b", algorithm="fedavg", errors=second),
-            write_run(tmp_path / "c", split_seed=1),
-        ]
-    )
-    (pair,) = pairs_of(runs)
-    (lowest, highest), difference = pair.found.interval, pair.found.mean_difference
-    assert pair.name == "b less a" and difference == pytest.approx(-0.05)
-    assert -0.1 <= lowest < difference < highest < 0
-    users, mean, low, high, better, worse = tables_of(page(runs))[
-        "Differences between runs, over users"
-    ]["b less a"]
-    assert (users, mean, better, worse) == ("20", "-0.0500", "75.0%", "25.0%")
-    assert (low, high) == (f"{lowest:+.4f}", f"{highest:+.4f}")
-
-
-def lists(titles: list[str]) -> dict[str, Any]:
-    """As ``lists_of`` gives them."""
-    users = {"7": {"seen": 1, "liked": [[1, 5.0]], "recommended": [[0, 4.5]]}}
-    users["8"] = {"seen": 2, "liked": [[0, 3.0]], "recommended": [[1, 2.5]]}
-    known = {"run": "one", "round": 20, "predicts": "predicted rating", "total": 2}
-    return {**known, "titles": titles, "users": users}
-
-
 class Model:
     """What ``lists_of`` asks of a recommender: two users, three items."""
 
     round, predicts = 20, "predicted rating"
     user_ids, item_ids = np.array([7, 8]), np.array([10, 20, 30])
+    titles = pd.Series(["10", "Casino", "30"], item_ids)
 
     def recommend_all(self, k: int) -> pd.DataFrame:
         columns = {"user": [7, 7, 8], "rank": [1, 2, 1], "item": [30, 10, 20]}
@@ -259,7 +112,7 @@ def test_lists_are_those_of_the_model(tmp_path: Path, monkeypatch: pytest.Monkey
     best = {"seen": 1, "liked": [(1, 5.0)], "recommended": [(2, 4.5), (0, 4.25)]}
     assert found["users"]["7"] == best
     assert found["users"]["8"]["liked"] == [(0, 2.0), (2, 1.0)]
-    assert lists_of(run, None)["titles"] == ["10", "20", "30"]
+    assert lists_of(run, None)["titles"] == ["10", "Casino", "30"]
     assert "are here" not in page([run], [found])
     monkeypatch.setattr("pfr_jax.report.page.lists.MOST_USERS", 1)
     monkeypatch.setattr("pfr_jax.report.page.build.MOST_USERS", 1)
@@ -342,56 +195,3 @@ def test_any_number_of_runs_may_stand_beside_the_flags() -> None:
     assert parse_flags(["pfr report", "a", "b", "c"], ("RUN", "..."))[1:] == ["a", "b", "c"]
     with pytest.raises(SystemExit, match="'b' is not a flag"):
         parse_flags(["pfr attack", "a", "b"], ("RUN",))
-
-
-@pytest.fixture
-def browser() -> Any:
-    """Headless chromium; the test is skipped where it or playwright is not installed."""
-    api = pytest.importorskip("playwright.sync_api")
-    if not (path := shutil.which("chromium")):
-        pytest.skip("there is no chromium")
-    with api.sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("width", [400, 1400])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_page_in_a_browser(tmp_path: Path, browser: Any, width: int, scheme: str) -> None:
-    """Plots are drawn, fields work by keyboard, nothing is wider than the window or asked for."""
-    runs = [write_run(tmp_path / "one"), write_run(tmp_path / "two", algorithm="fedavg")]
-    runs.append(write_run(tmp_path / "three", seed=1))
-    write_page(page(read_runs(runs), [lists([EVIL, "plain"])]), tmp_path / "page.html")
-    shown = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    faults: list[str] = []
-    shown.on("console", lambda message: faults.append(message.text))
-    shown.on("pageerror", lambda error: faults.append(str(error)))
-    shown.on("request", lambda request: faults.append(request.url))
-    shown.goto(f"file://{tmp_path}/page.html")
-    faults.remove(f"file://{tmp_path}/page.html")
-    # Two curves of a band, two lines and the baseline; 2 lines twice; 3 pairs.
-    shown.wait_for_selector("#chart-pairs .trace")
-    assert shown.locator(".scatterlayer .trace").count() == 2 * 4 + 2 * 2 + 3
-    assert shown.evaluate("document.documentElement.scrollWidth") <= width
-    shown.keyboard.press("Tab")
-    assert shown.evaluate("document.activeElement.className") == "skip"
-    rows = shown.locator("#settings-table-2 tbody tr:visible")
-    total = rows.count()
-    shown.get_by_label("Show settings with").focus()
-    shown.keyboard.type("split_seed")
-    assert 0 < rows.count() < total
-    field = shown.get_by_label("User", exact=True)
-    assert field.input_value() == "7"
-    assert shown.locator("#recommended li").inner_text().endswith(EVIL)
-    field.focus()
-    shown.keyboard.press("Control+A")
-    shown.keyboard.type("8")
-    assert "plain" in shown.locator("#recommended li").inner_text()
-    shown.keyboard.press("Tab")
-    shown.keyboard.press("Enter")
-    assert field.input_value() == "7"
-    shown.set_viewport_size({"width": 700, "height": 900})
-    wide = shown.evaluate("document.querySelector('#chart-pairs').clientWidth")
-    drawn = shown.locator("#chart-pairs .main-svg").first
-    pytest.importorskip("playwright.sync_api").expect(drawn).to_have_attribute("width", str(wide))
-    assert faults == []

@@ -78,16 +78,15 @@ def test_facts(width: int) -> None:
 @pytest.mark.parametrize("name", ["mine", "[red]_with/a_name_that_is_longer_than_forty_characters"])
 def test_comparisons(width: int, name: str) -> None:
     """Names stay as they are, in brackets too; a single user has no interval."""
-    deciles = tuple(0.001 * n for n in range(10))
-    some = Comparison(
-        name, "fedavg", 69_878, 0.512, 0.431, -0.0123, (-0.0211, -0.0035), 2e-19, 6e-19, deciles
-    )
-    one = Comparison("local", name, 1, 1.0, 0.0, -0.5, (float("nan"),) * 2, 1.0, 1.0, (-0.5,))
+    tenths = tuple(0.001 * n for n in range(10))
+    figures_of = 69_878, 0.512, 0.431, -0.0123, (-0.0211, -0.0035), 2e-19, 6e-19, tenths, ()
+    some = Comparison(name, "fedavg", *figures_of)
+    one = Comparison("local", name, 1, 1.0, 0.0, -0.5, (float("nan"),) * 2, 1.0, 1.0, (-0.5,), ())
     text = shown(width, comparisons_table("Test RMSE of users, lower is better", [some, one]))
     figures = "69,878 51.2% 43.1% -0.0123 -0.0211 -0.0035 2e-19 6e-19 100.0% -0.5000".split()
     assert set(figures) <= set(text.split())
     below = shown(width, deciles_table("Mean difference by decile", [some, one]))
-    assert [f"+{value:.3f}" for value in deciles] == re.findall(r"\+0\.\d+", below)
+    assert [f"+{value:.3f}" for value in tenths] == re.findall(r"\+0\.\d+", below)
     if len(name) < width // 8:
         assert {name, "fedavg", "local"} <= set(text.split()) & set(below.split())
     else:

@@ -5,16 +5,30 @@ The page itself adds what depends on the reader: colours of text and lines, ligh
 
 import html
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
 from pfr_jax.evaluation.task import Task
+from pfr_jax.report.colours import Look
 from pfr_jax.report.comparison import decile_means, figure_column
 from pfr_jax.report.page.finished import FinishedRun, Group
 
 BINS = 40
+
+
+class Drawn(Protocol):
+    """What has a line of its own: a group of runs, or a pair of runs."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def look(self) -> Look: ...
+
+    @property
+    def dash(self) -> str: ...
 
 
 def layout(x: str, y: str, **more: Any) -> dict[str, Any]:
@@ -22,17 +36,17 @@ def layout(x: str, y: str, **more: Any) -> dict[str, Any]:
     return {"xaxis": {"title": {"text": x}}, "yaxis": {"title": {"text": y}}, **more}
 
 
-def line(group: Group, x: Sequence[float], y: Sequence[float]) -> dict[str, Any]:
-    """A line with markers, drawn as the group's algorithm is everywhere."""
+def line(drawn: Drawn, x: Sequence[float], y: Sequence[float]) -> dict[str, Any]:
+    """A line with markers, drawn as its algorithm is everywhere."""
     return {
         "type": "scatter",
         "mode": "lines+markers",
-        "name": plain(group.name),
-        "legendgroup": group.name,
+        "name": plain(drawn.name),
+        "legendgroup": drawn.name,
         "x": list(x),
         "y": list(y),
-        "line": {"color": group.look.colour, "dash": group.dash, "width": 2},
-        "marker": {"color": group.look.colour, "symbol": group.look.marker, "size": 8},
+        "line": {"color": drawn.look.colour, "dash": drawn.dash, "width": 2},
+        "marker": {"color": drawn.look.colour, "symbol": drawn.look.marker, "size": 8},
     }
 
 

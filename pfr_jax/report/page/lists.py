@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from pfr_jax.data.titles import read_titles
 from pfr_jax.recommend.labels import rows_of
 from pfr_jax.recommend.loading import load_run
-from pfr_jax.recommend.titles import read_titles
 from pfr_jax.report.page.finished import FinishedRun
 
 MOST_USERS = 2000  # a page with more would be slow to open
@@ -19,7 +19,7 @@ def lists_of(run: FinishedRun, titles: Path | None) -> dict[str, Any]:
 
     Args:
       run: it must have kept its model.
-      titles: a file for ``read_titles``; None: items are called by their ids.
+      titles: a file for ``read_titles``; None: what comes with the ratings.
 
     Returns:
       ``run`` and ``round``; ``predicts``, what predictions are; ``total`` users; ``titles`` of the
@@ -30,9 +30,7 @@ def lists_of(run: FinishedRun, titles: Path | None) -> dict[str, Any]:
       InputError: the model or the titles cannot be read.
     """
     model = load_run(run.folder)
-    names = model.item_ids.astype(str)
-    if titles:
-        names = read_titles(titles, model.item_ids)
+    names = read_titles(titles, model.item_ids) if titles else model.titles.to_numpy()
 
     def pairs(items: np.ndarray, values: np.ndarray) -> list[tuple[int, float]]:
         rows = rows_of(items, model.item_ids, "item").tolist()

@@ -24,7 +24,7 @@ class Chart:
     """A plot, as Plotly takes it."""
 
     name: str  # of the element
-    says: str  # what is drawn, for those who do not see it
+    says: str  # what is drawn
     traces: list[dict[str, Any]]
     layout: dict[str, Any]
 
@@ -67,6 +67,11 @@ def digits(value: float | None, signed: bool = False) -> str:
 def count(value: float | None) -> str:
     """A number of things, with commas."""
     return NOTHING if value is None else f"{value:,.0f}"
+
+
+def chance(p: float) -> str:
+    """A p-value, whose size below a ten-thousandth tells people nothing."""
+    return f"{p:.2g}" if p >= 1e-4 else "below 0.0001"
 
 
 def mean_and_deviation(values: Sequence[float], signed: bool = False) -> str:

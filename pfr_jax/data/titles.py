@@ -9,6 +9,13 @@ import numpy as np
 from pfr_jax.errors import InputError
 
 TITLES = "title", "name"  # what a column of titles may be called
+# File of ratings -> file of titles that comes with it: of MovieLens, and of anime.
+BESIDE = {
+    "u.data": "u.item",
+    "ratings.dat": "movies.dat",
+    "ratings.csv": "movies.csv",
+    "rating.csv": "anime.csv",
+}
 Pairs = Iterable[tuple[int, str, str]]  # line, id, title
 
 
@@ -37,6 +44,29 @@ def read_titles(path: Path, item_ids: np.ndarray) -> np.ndarray:
     if not any(str(label) in titles for label in item_ids.tolist()):
         raise InputError(f"{path}: none of its {len(titles):,} ids is an item of this run")
     return found
+
+
+def titles_file(ratings: Path) -> Path | None:
+    """Where the titles would be that come with this file of ratings; None: by its name, nowhere."""
+    return ratings.with_name(BESIDE[ratings.name]) if ratings.name in BESIDE else None
+
+
+def titles_beside(ratings: Path, item_ids: np.ndarray) -> np.ndarray | None:
+    """The title of each item, where a file of titles lies beside that of the ratings.
+
+    Args:
+      ratings: the file of ratings, of which only the path counts.
+      item_ids: [I], integers or texts.
+
+    Returns:
+      text[I], or None: there is no such file, or none that ``read_titles`` takes for these items.
+      Nobody has asked for it, so that is no error.
+    """
+    path = titles_file(ratings)
+    try:
+        return read_titles(path, item_ids) if path else None
+    except InputError:
+        return None
 
 
 def _separated(separator: str) -> Callable[[Path], Pairs]:
