@@ -15,7 +15,7 @@ from pfr_jax.data.table import Ratings
 from pfr_jax.simulation.releases import noise_seed
 from pfr_jax.simulation.setup import Simulation
 
-# Of a checkpoint's content. 7: rankings have figures more, which an earlier one cannot give back.
+# Of a checkpoint's content. 8: by default clients are dealt to fewer block shapes.
 FORMAT = 8
 Content = dict[str, Any]
 ONE_BY_ONE = {  # what is compared apart from the settings -> how a difference is told
