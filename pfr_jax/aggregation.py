@@ -56,7 +56,11 @@ def add_payload(total: PayloadSum, payload: Payload) -> PayloadSum:
     present, items = payload.present, payload.items
 
     def add_rows(leaf: jax.Array, delta: jax.Array) -> jax.Array:
-        return leaf.at[items].add(delta, mode="drop")  # empty places hold padding rows only
+        # A row as one vector: a TPU pads a last axis of few members to 128. Empty places hold
+        # padding rows only.
+        flat = leaf.reshape(len(leaf), -1)
+        added = flat.at[items].add(delta.reshape(*delta.shape[:2], -1), mode="drop")
+        return added.reshape(leaf.shape)
 
     holders = (
         total.holders + present.sum()
