@@ -40,14 +40,14 @@ def by_itself(side: ClientSide, **changes: Any) -> ClientSide:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"members": 3, "max_buckets": 2},
+        {"members": 3},
         {"hidden_sizes": (6, 4, 3), "clip_norm": 0.05, "proximal": 0.3},
         {
             "hidden_sizes": (5,),
             "momentum": 0.9,
             "private_momentum": "restart",
             "members": 2,
-            "state_dtype": "float32",
+            "clip_norm": 0.0,
         },
     ],
     ids=str,

@@ -69,9 +69,8 @@ _COMMON = frozenset({"learning_rate", "private_path", "shared_path", "shared", "
 def _parts(arrays: Inputs | Outputs, clients: int) -> dict[str, Any]:
     """What a program sees of what belongs to its clients, by field."""
     found = {}
-    outputs = isinstance(arrays, Outputs)
     for name, tree in arrays._asdict().items():
-        if name in _COMMON and not (outputs and name == "shared"):
+        if name in _COMMON:
             continue
         axis, size = (0, clients) if name in _STACKS else (1, 1) if name in _STEPS else (0, 1)
         found[name] = jax.tree.map(_along(axis, size), tree)
@@ -92,7 +91,7 @@ def _shapes(plan: Plan, given: Inputs) -> Outputs:
     widths = {name: matrix.shape for name, matrix in given.matrices.items()}
     return Outputs(
         own=like(given.own),
-        shared={name: vector(leaf.shape[1]) for name, leaf in given.shared.items()},
+        changes={name: vector(leaf.shape[1]) for name, leaf in given.shared.items()},
         differences=like(given.differences),
         inputs={name: vector(plan.steps, n * plan.places) for name, (n, _) in widths.items()},
         deltas={name: vector(plan.steps, m) for name, (_, m) in widths.items()},

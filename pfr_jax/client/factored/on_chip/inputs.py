@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from pfr_jax.client.block import ClientSide, ClientState
 from pfr_jax.client.factored.on_chip.lanes import LANES, on_lanes, width_of
 from pfr_jax.client.factored.on_chip.records import Inputs, Plan
-from pfr_jax.client.factored.state import ALPHA, OUTPUT, OUTPUT_BIAS, Flat, start_vectors
+from pfr_jax.client.factored.state import ALPHA, OUTPUT, OUTPUT_BIAS, Flat
 from pfr_jax.client.factored.step import Round, dropout_masks
 from pfr_jax.client.local_training import LocalTraining
 
@@ -90,14 +90,14 @@ def _matrix(matrix: jax.Array, places: int) -> jax.Array:
 
 def _own_vectors(side: ClientSide, plan: Plan, common: Round, own: ClientState) -> Flat:
     """The private vectors as the round begins, f[B, width]; alpha as wide as what it multiplies."""
-    begin, found = start_vectors(common.public).private, {}
+    begin, found = common.public.private.vectors, {}
     for name, leaf in own.private["vectors"].items():
         vector = members_last(side, leaf, 1)
         if name == ALPHA:
             features = width_of(plan.first, plan.places) // plan.places
             vector = jnp.broadcast_to(1 + vector[:, None], (len(leaf), features, vector.shape[-1]))
-        elif name in common.public.private.vectors:
-            vector = vector + members_last(side, begin[name], -1)
+        elif name in begin:
+            vector = vector + members_last(side, begin[name], -1)[None]
         found[name] = on_lanes(vector, plan.places)
     return found
 

@@ -43,7 +43,7 @@ def program(plan: Plan, given: Inputs, out: Outputs, scratch: Scratch) -> None:
     for name, vector in vectors.private.items():
         out.own[name][0] = vector
     for name, begun in _everybodys(given).items():
-        out.shared[name][0] = vectors.shared[name] - begun
+        out.changes[name][0] = vectors.shared[name] - begun
     end_matrices(plan, given, out, scratch)
     out.loss[0] = loss + end_rows(plan, given, out, scratch)
 

@@ -61,7 +61,7 @@ class Outputs(NamedTuple):
     """What a program writes."""
 
     own: Flat  # private vectors as they end
-    shared: Flat  # changes of the shared vectors, f[1, T, width]
+    changes: Flat  # of the shared vectors, f[1, T, width]
     differences: Flat
     inputs: Flat  # of the hidden layers in all steps, f[K, 1, T, width]
     deltas: Flat  # clipped gradients at their outputs, likewise

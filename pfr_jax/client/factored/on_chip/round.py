@@ -4,6 +4,7 @@ Legend: B clients in a block, T of them in a program, G members, L rows of a cli
 """
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import jax
@@ -22,7 +23,7 @@ from pfr_jax.client.factored.on_chip.lanes import (
 )
 from pfr_jax.client.factored.on_chip.records import Layer, Outputs, Plan
 from pfr_jax.client.factored.outer_products import Memory
-from pfr_jax.client.factored.state import ALPHA, OUTPUT, OUTPUT_BIAS, Flat, start_vectors
+from pfr_jax.client.factored.state import ALPHA, OUTPUT, OUTPUT_BIAS, Flat
 from pfr_jax.client.factored.step import Memories, Round
 from pfr_jax.client.local_training import LocalTraining
 from pfr_jax.models.losses import ByRating, masked_squared_error
@@ -121,53 +122,60 @@ def _found(
     side: ClientSide, plan: Plan, common: Round, own: ClientState, out: Outputs
 ) -> tuple[ClientState, Flat, Memories, jax.Array]:
     """What ``train_by_kernel`` returns, of what the kernel has written."""
-    model, public = side.training.model, common.public
-
-    def of_block(lanes: jax.Array, features: int) -> jax.Array:
-        """f[..., B / T, T, width] as f[B, ..., n, G]; of one model without G."""
-        flat = lanes.reshape(*lanes.shape[:-3], -1, lanes.shape[-1])
-        return off_lanes(jnp.moveaxis(flat, -2, 0), features, model.members, plan.places)
-
-    def last(leaf: jax.Array) -> jax.Array:
-        return leaf[..., 0] if model.members == 1 else leaf
-
-    def second(leaf: jax.Array) -> jax.Array:
-        """f[B, ..., G] as f[B, G, ...]"""
-        return leaf[..., 0] if model.members == 1 else jnp.moveaxis(leaf, -1, 1)
-
-    vectors = {}
-    begin = start_vectors(public).private
-    for name, before in own.private["vectors"].items():
-        if name == ALPHA:
-            vectors[name] = last(of_block(out.own[name], 1)[:, 0]) - 1
-            continue
-        after = of_block(out.own[name], before.shape[-1])
-        if name in public.private.vectors:
-            after = after - members_last(side, begin[name], -1)
-        vectors[name] = second(after)
-    dense = {}
-    for name, stack in own.private["dense"].items():
-        rows, columns = stack.shape[-2:]
-        matrix = off_lanes(out.differences[name][:, :rows], columns, model.members, plan.places)
-        dense[name] = jnp.expand_dims(second(matrix), -3)
-    new = dataclasses.replace(
-        own, private={"vectors": vectors, "dense": dense}, rounds=own.rounds + 1
-    )
+    model, shared = side.training.model, common.public.shared
+    off = partial(off_lanes, members=model.members, places=plan.places)
     delta = {
-        name: last(of_block(change, public.shared.vectors[name].shape[0]))
-        for name, change in out.shared.items()
+        name: _last(side, off(_of_block(change), shared.vectors[name].shape[0]))
+        for name, change in out.changes.items()
     }
-    bias = off_lanes(out.beside, 1, model.members, plan.places)
-    delta[OUTPUT_BIAS] = last(bias[:, :, 0])
-    delta[f"{OUTPUT}/item_kernel"] = last(
-        off_lanes(out.rows, plan.first, model.members, plan.places)
-    )
+    delta[OUTPUT_BIAS] = _last(side, off(out.beside, 1)[:, :, 0])
+    delta[f"{OUTPUT}/item_kernel"] = _last(side, off(out.rows, plan.first))
     memories = {
         name: Memory(
-            second(of_block(out.inputs[name], matrix.shape[0])),
-            second(of_block(out.deltas[name], matrix.shape[1])),
+            _second(side, off(_of_block(out.inputs[name]), matrix.shape[0])),
+            _second(side, off(_of_block(out.deltas[name]), matrix.shape[1])),
         )
-        for name, matrix in public.shared.dense.items()
+        for name, matrix in shared.dense.items()
     }
-    loss = of_block(out.loss, 1)[:, 0].mean(axis=-1) / plan.steps
-    return new, delta, memories, loss
+    loss = off(_of_block(out.loss), 1)[:, 0].mean(axis=-1) / plan.steps
+    return _new_state(side, plan, common, own, out), delta, memories, loss
+
+
+def _new_state(
+    side: ClientSide, plan: Plan, common: Round, own: ClientState, out: Outputs
+) -> ClientState:
+    """The clients' states as the round leaves them."""
+    private = common.public.private
+    off = partial(off_lanes, members=side.training.model.members, places=plan.places)
+    vectors, dense = {}, {}
+    for name, before in own.private["vectors"].items():
+        lanes = _of_block(out.own[name])
+        if name == ALPHA:
+            vectors[name] = _last(side, off(lanes, 1)[:, 0]) - 1
+            continue
+        after = off(lanes, before.shape[-1])
+        if name in private.vectors:
+            after = after - members_last(side, private.vectors[name], -1)[None]
+        vectors[name] = _second(side, after)
+    for name, stack in own.private["dense"].items():
+        rows, columns = stack.shape[-2:]
+        matrix = off(out.differences[name][:, :rows], columns)
+        dense[name] = jnp.expand_dims(_second(side, matrix), -3)
+    return dataclasses.replace(
+        own, private={"vectors": vectors, "dense": dense}, rounds=own.rounds + 1
+    )
+
+
+def _of_block(lanes: jax.Array) -> jax.Array:
+    """f[..., B / T, T, width] as f[B, ..., width]"""
+    return jnp.moveaxis(lanes.reshape(*lanes.shape[:-3], -1, lanes.shape[-1]), -2, 0)
+
+
+def _last(side: ClientSide, leaf: jax.Array) -> jax.Array:
+    """f[..., G]; of one model f[...]"""
+    return leaf[..., 0] if side.training.model.members == 1 else leaf
+
+
+def _second(side: ClientSide, leaf: jax.Array) -> jax.Array:
+    """f[B, ..., G] as f[B, G, ...]; of one model f[B, ...]"""
+    return leaf[..., 0] if side.training.model.members == 1 else jnp.moveaxis(leaf, -1, 1)
