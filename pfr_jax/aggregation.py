@@ -5,6 +5,7 @@ With ``--upload=plain`` and ``decoy`` the server itself adds, and so sees every 
 single payloads end here, and a ``CohortSum`` is all that goes on. Legend as in ``pfr_jax.server``.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,10 +57,11 @@ def add_payload(total: PayloadSum, payload: Payload) -> PayloadSum:
     present, items = payload.present, payload.items
 
     def add_rows(leaf: jax.Array, delta: jax.Array) -> jax.Array:
-        # A row as one vector: a TPU pads a last axis of few members to 128. Empty places hold
+        # A row is one vector: a TPU pads a last axis of a few members to 128. Empty places hold
         # padding rows only.
-        flat = leaf.reshape(len(leaf), -1)
-        added = flat.at[items].add(delta.reshape(*delta.shape[:2], -1), mode="drop")
+        row = (math.prod(leaf.shape[1:]),) if leaf.ndim > 1 else ()
+        flat = leaf.reshape(len(leaf), *row)
+        added = flat.at[items].add(delta.reshape(*delta.shape[:2], *row), mode="drop")
         return added.reshape(leaf.shape)
 
     holders = (
