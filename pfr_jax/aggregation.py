@@ -5,6 +5,7 @@ With ``--upload=plain`` and ``decoy`` the server itself adds, and so sees every 
 single payloads end here, and a ``CohortSum`` is all that goes on. Legend as in ``pfr_jax.server``.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +57,12 @@ def add_payload(total: PayloadSum, payload: Payload) -> PayloadSum:
     present, items = payload.present, payload.items
 
     def add_rows(leaf: jax.Array, delta: jax.Array) -> jax.Array:
-        return leaf.at[items].add(delta, mode="drop")  # empty places hold padding rows only
+        # A row is one vector: a TPU pads a last axis of a few members to 128. Empty places hold
+        # padding rows only.
+        row = (math.prod(leaf.shape[1:]),) if leaf.ndim > 1 else ()
+        flat = leaf.reshape(len(leaf), *row)
+        added = flat.at[items].add(delta.reshape(*delta.shape[:2], *row), mode="drop")
+        return added.reshape(leaf.shape)
 
     holders = (
         total.holders + present.sum()

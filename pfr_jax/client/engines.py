@@ -20,6 +20,7 @@ ENGINES = (FACTORED, ACTIVE_ROWS)  # the first that can is taken
 # Of the item rows of a block on an accelerator. Small blocks are many small operations, of large
 # ones the temporaries do not fit (docs/decisions/devices.md).
 ACCELERATOR_BYTES = 512 * 2**20
+KERNEL_BYTES = 4 * ACCELERATOR_BYTES  # of a block that the kernel computes, which copies no rows
 ACCELERATOR_CLIENTS = 8, 1024  # fewest and most of a block
 
 
@@ -45,9 +46,18 @@ def choose_engine(name: str, wanted: Wanted, algorithm: str) -> tuple[Engine, st
 
 
 def block_sizes(
-    config: ClientConfig, model: Model, engine: Engine, population: Population
+    config: ClientConfig,
+    model: Model,
+    engine: Engine,
+    population: Population,
+    most_bytes: int = ACCELERATOR_BYTES,
+    share: float = 1.0,
 ) -> tuple[int, ...]:
-    """Clients of a block, per bucket: --block_size, or what suits the engine and the devices."""
+    """Clients of a block, per bucket: --block_size, or what suits the engine and the devices.
+
+    On an accelerator a block has item rows of at most ``most_bytes``, and not many more places than
+    a round has clients of the bucket: it is this ``share`` of all.
+    """
     buckets = population.buckets
     if config.block_size:
         return (max(engine.least_block, config.block_size),) * len(buckets)
@@ -55,17 +65,17 @@ def block_sizes(
     if not on_cpu(population.mesh):
         if not config.partial_compression:
             lengths = [model.num_items] * len(buckets)
-        counts = [-(-len(bucket) // population.mesh.size) for bucket in buckets]
-        return tuple(map(partial(accelerator_block, model), lengths, counts))
+        counts = [math.ceil(share * len(bucket) / population.mesh.size) for bucket in buckets]
+        return tuple(map(partial(accelerator_block, model, most_bytes), lengths, counts))
     carried = Parts(config.private_momentum == "carry", config.shared_momentum == "carry")
     return tuple(engine.cpu_block(model, rows, carried) for rows in lengths)
 
 
-def accelerator_block(model: Model, rows: int, there: int) -> int:
-    """The power of two of clients with so many rows (padded) that a block holds; no more than to
-    hold all that are ``there``."""
+def accelerator_block(model: Model, most_bytes: int, rows: int, there: int) -> int:
+    """The power of two of clients with so many rows (padded) that a block of ``most_bytes`` holds;
+    no more than to hold all that are ``there``."""
     fewest, most = ACCELERATOR_CLIENTS
     params = flatten(jax.eval_shape(lambda: init_params(model, jax.random.key(0))))
     width = sum(leaf.size // model.num_items for path, leaf in params.items() if of_items(path))
-    wanted = 2 ** int(math.log2(max(1, ACCELERATOR_BYTES // (4 * rows * width))))
+    wanted = 2 ** int(math.log2(max(1, most_bytes // (4 * rows * width))))
     return int(max(fewest, min(most, wanted, 2 ** math.ceil(math.log2(there)))))

@@ -94,6 +94,11 @@ class ClientConfig:
         "How clients are computed, not what: exact low-rank training (SGD, one user per client), "
         "the rows of a client's items (anything), or the first where it is exact.",
     )
+    kernel: Literal["auto", "off"] = option(
+        "auto",
+        "auto: on a TPU the factored engine computes a client's whole round in one program that "
+        "keeps its item rows in vector memory, where that program knows the settings.",
+    )
     state_dtype: Literal["auto", "float32", "bfloat16"] = option(
         "auto",
         "Type in which the factored engine keeps matrices between rounds (16 bits: rounded "

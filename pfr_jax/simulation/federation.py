@@ -10,10 +10,17 @@ import jax
 from pfr_jax.algorithms.centralized import Trainer, centralized
 from pfr_jax.algorithms.federated import Algorithm, Federation, FederationState, federated
 from pfr_jax.algorithms.spec import AlgorithmSpec
-from pfr_jax.client.block import ClientSide, Wanted
+from pfr_jax.client.block import ClientSide, Kernel, Wanted
 from pfr_jax.client.compressors import Compressor
-from pfr_jax.client.engines import block_sizes, choose_engine
+from pfr_jax.client.engines import (
+    ACCELERATOR_BYTES,
+    KERNEL_BYTES,
+    block_sizes,
+    choose_engine,
+)
 from pfr_jax.client.factored.engine import FACTORED
+from pfr_jax.client.factored.on_chip.call import CHIPS
+from pfr_jax.client.factored.on_chip.round import by_kernel
 from pfr_jax.client.factored.storage import BITS
 from pfr_jax.client.fixed_point import scale_for
 from pfr_jax.client.local_training import LocalTraining, Parts
@@ -88,7 +95,10 @@ def build_federation(
         fixed_point=fixed_point,
         one_by_one=config.server.deterministic_sum,
         mechanism=mechanism,
+        kernel=_kernel(spec, config, model, population),
     )
+    on_chip = all(by_kernel(side, bucket) for bucket in population.buckets)
+    size_of = KERNEL_BYTES if on_chip else ACCELERATOR_BYTES, run.cohort_fraction
     federation = Federation(
         engine=engine,
         side=side,
@@ -97,7 +107,7 @@ def build_federation(
         ),
         denominator=DENOMINATORS[config.server.denominator],
         learning_rate=optimizers.client_learning_rate(client, config.run.rounds),
-        block_sizes=block_sizes(client, model, engine, population),
+        block_sizes=block_sizes(client, model, engine, population, *size_of),
         mesh=population.mesh,
         on_host=False,
         expected=run.cohort_fraction * num_clients
@@ -107,6 +117,14 @@ def build_federation(
     if config.data.redraws:
         check_redraws(spec, federation, population)
     return _with_store(spec, config, federation, population), why
+
+
+def _kernel(spec: AlgorithmSpec, config: Config, model: Model, population: Population) -> Kernel:
+    """Whether clients may be computed by the kernel; which of them, ``by_kernel`` says."""
+    private, shared = parts_on(model, spec.private_sides), parts_on(model, spec.shared)
+    known = private == ("encoder",) and "encoder" not in shared
+    there = population.mesh.devices.flat[0].device_kind in CHIPS
+    return "tpu" if known and there and config.client.kernel == "auto" else "off"
 
 
 def mechanism_of(

@@ -1,5 +1,6 @@
 """The factored engine computes what the engine on active rows does, whatever the settings."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -176,6 +177,7 @@ def test_blocks_of_an_accelerator_follow_rows() -> None:
     model = side_by_side(AutoEncoder((64, 32), 10_677, 0), 4)
     row = 4 * (2 * 4 * 64 + 4)
     assert 512 * 2**20 / row / 256 == pytest.approx(1016, abs=1)  # so 512 clients of 256 rows
-    sizes = [accelerator_block(model, rows, 70_000) for rows in (8, 256, 512, 4096, 7_360, 10_677)]
+    block = partial(accelerator_block, model, 512 * 2**20)
+    sizes = [block(rows, 70_000) for rows in (8, 256, 512, 4096, 7_360, 10_677)]
     assert sizes == [1024, 512, 512 // 2, 32, 32, 16]
-    assert [accelerator_block(model, 8, there) for there in (1, 8, 100, 700)] == [8, 8, 128, 1024]
+    assert [block(8, there) for there in (1, 8, 100, 700)] == [8, 8, 128, 1024]

@@ -32,6 +32,8 @@ from pfr_jax.client.factored.client import train_client
 from pfr_jax.client.factored.coefficients import after_round, trajectory
 from pfr_jax.client.factored.densify import unpack
 from pfr_jax.client.factored.members import OF_STATE, alone, over_members
+from pfr_jax.client.factored.on_chip.inputs import Data
+from pfr_jax.client.factored.on_chip.round import by_kernel, train_by_kernel
 from pfr_jax.client.factored.outer_products import block_sum
 from pfr_jax.client.factored.state import INPUT, Flat, init, kinds, start_vectors
 from pfr_jax.client.factored.step import Round, private_input
@@ -68,10 +70,19 @@ def train_block(
     own = jax.lax.optimization_barrier(
         jax.vmap(partial(storage.read, dtype=bucket.values.dtype))(stored)
     )
-    new, delta, memories, loss = side.over_clients(partial(train_client, side, common))(own, *data)
+    on_chip = by_kernel(side, bucket)
+    if on_chip:
+        kernels = Data(data[0], data[1][:, 0], data[2][:, 0], data[-1])
+        new, delta, memories, loss = train_by_kernel(side, common, own, kernels)
+    else:
+        of_block = side.over_clients(partial(train_client, side, common))
+        new, delta, memories, loss = of_block(own, *data)
     num_items = side.training.model.num_items
     delta, within = _clipped(side, delta, data[0], clip)
-    verdict = judge(slots < len(bucket), delta, memories, loss, side.max_update_norm)
+    looked_at = delta
+    if on_chip:  # the kernel itself has looked at rows, which are most of what there is to read
+        looked_at = {name: leaf for name, leaf in delta.items() if not of_items(name)}
+    verdict = judge(slots < len(bucket), looked_at, memories, loss, side.max_update_norm)
     written = jax.vmap(storage.write)(new, stored, _keys(key, data[-1]))
     states, loss = put_slots(states, verdict.slots(slots), written), verdict.only(loss)
     if side.whole_changes:

@@ -25,6 +25,8 @@ from pfr_jax.population.population import Bucket
 
 INPUT = "encoder/input"
 ALPHA, V = f"{INPUT}/alpha", f"{INPUT}/v"
+OUTPUT = "decoder/output"
+OUTPUT_BIAS = f"{OUTPUT}/item_bias"
 Flat = dict[str, Any]
 
 
