@@ -44,7 +44,24 @@ def initial_state(simulation: Simulation, params: Params | None = None) -> Feder
 def compile_round(
     simulation: Simulation, state: FederationState, cohort: Cohort, key: jax.Array
 ) -> Callable[..., tuple[FederationState, RoundReport]]:
-    """``Algorithm.round``, compiled for such arguments; it uses up the state it is given."""
+    """``Algorithm.round``, compiled for such arguments; it uses up the state it is given.
+
+    Raises:
+      InputError: it holds the kernel of a TPU, and the compiler that is here refuses it.
+    """
+    try:
+        return _compile_round(simulation, state, cohort, key)
+    except Exception as error:  # a kernel's compiler has no errors of its own
+        short_of_memory = "RESOURCE_EXHAUSTED" in str(error)
+        if simulation.federation.side.kernel == "off" or short_of_memory:
+            raise
+        said = str(error).strip().partition("\n")[0]
+        raise InputError(f"a round with the TPU's kernel: {said}; try --kernel=off") from error
+
+
+def _compile_round(
+    simulation: Simulation, state: FederationState, cohort: Cohort, key: jax.Array
+) -> Callable[..., tuple[FederationState, RoundReport]]:
     federation, population = simulation.federation, simulation.population
     if not federation.on_host:
         leaves, tree = jax.tree.flatten((state, simulation.data, cohort, key))

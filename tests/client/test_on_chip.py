@@ -14,9 +14,10 @@ from pfr_jax.client.compressors import COMPRESSORS
 from pfr_jax.client.factored.on_chip import lanes, rows
 from pfr_jax.client.factored.on_chip.round import by_kernel
 from pfr_jax.client.local_training import Parts
+from pfr_jax.errors import InputError
 from pfr_jax.models.losses import masked_cross_entropy
 from pfr_jax.simulation.federation import build_algorithm
-from pfr_jax.simulation.loop import initial_state
+from pfr_jax.simulation.loop import initial_state, simulate
 
 COHORTS = [np.array([0, 3, 5, 12]), np.array([12, 0, 4, 5, 7]), np.array([3, 12])]
 DEFAULTS: dict[str, Any] = {
@@ -95,6 +96,17 @@ def test_what_the_kernel_does_not_know_is_left_to_the_plain_path() -> None:
     assert not by_kernel(side, decoys)
     twice = dataclasses.replace(bucket, values=shape(bucket.values.shape, np.float64))
     assert not by_kernel(side, twice)
+
+
+def test_a_compiler_without_the_kernel_is_told_how_to_do_without() -> None:
+    """Such as a CPU's."""
+    simulation = small_simulation(**DEFAULTS)
+    side = dataclasses.replace(simulation.federation.side, kernel="tpu")
+    federation = dataclasses.replace(simulation.federation, side=side)
+    algorithm = build_algorithm(simulation.spec, simulation.config, federation)
+    with_kernel = dataclasses.replace(simulation, federation=federation, algorithm=algorithm)
+    with pytest.raises(InputError, match="--kernel=off"):
+        next(simulate(with_kernel, 1))
 
 
 def test_members_share_lanes() -> None:
