@@ -3,11 +3,12 @@
     python -m experiments.on_accelerator
 
 Runs, each in a process of its own and only as long as there is time: rounds of MovieLens-10M's
-sizes with evaluation, the benchmark, beside PyTorch where that is installed, and the same rounds
-where clients stay in the machine's memory. Writes ``on_NAME.json`` with the device's name:
-milliseconds of a round (median, without compiling), seconds of each part, peak memory, and the
-benchmark's rows; what did not end in time, or failed, says so. ``--scale=smoke`` is a minute on
-any machine.
+sizes with evaluation, the benchmark, beside PyTorch where that is installed, the same rounds
+where clients stay in the machine's memory and, on a TPU, twenty rounds with the kernel and without.
+Writes ``on_NAME.json`` with the device's name: milliseconds of a round (median, without compiling),
+seconds of each part, peak memory, the losses of rounds that were evaluated (with the kernel and
+without, the same but for rounding), and the benchmark's rows; what did not end in time, or
+failed, says so. ``--scale=smoke`` is a minute on any machine.
 """
 
 import importlib.util
@@ -63,6 +64,9 @@ def timed_run(folder: Path, settings: Sequence[str], deadline: float) -> dict[st
     failure = ended(["run", *settings, *output], deadline)
     found: dict[str, Any] = {"settings": list(settings), **({"failed": failure} if failure else {})}
     timings, summary = folder / "timings.jsonl", folder / "summary.json"
+    log = folder / "metrics.jsonl"
+    if log.is_file():
+        found["losses"] = [json.loads(line)["loss"] for line in log.read_text().splitlines()]
     if timings.is_file():  # sums so far, a line per evaluation
         lines = [json.loads(line) for line in timings.read_text().splitlines()]
         rounds, train = ([line[name] for line in lines] for name in ("round", "train"))
@@ -112,6 +116,11 @@ def main(argv: Sequence[str]) -> None:
         if platform != "cpu":
             fewer = [*common, f"--rounds={how.rounds // 4}", "--state_memory=host"]
             found["host_store"] = timed_run(folder / "host", fewer, deadline)
+        if platform == "tpu":
+            few = f"--dataset={how.dataset}", "--rounds=20", "--eval_every=5"
+            for kernel in ("auto", "off"):
+                place, chosen = folder / kernel, f"--kernel={kernel}"
+                found[f"kernel_{kernel}"] = timed_run(place, [*few, chosen], deadline)
     path = Path(_OUTPUT_DIR.value) / f"on_{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(found, indent=1) + "\n")
