@@ -19,7 +19,7 @@ from pfr_jax.report.tables import facts_table
 from pfr_jax.runs.checkpoints.identity import facts_of_ratings
 from pfr_jax.runs.environment import environment
 from pfr_jax.runs.folder import RunFolder
-from pfr_jax.runs.trainer import Report, trained
+from pfr_jax.runs.trainer import Report, train_simulation
 from pfr_jax.simulation import memory
 from pfr_jax.simulation.chosen import Chosen, MakeModel, choose
 from pfr_jax.simulation.loading import load_ratings, split_ratings
@@ -122,7 +122,9 @@ def train_alike(
         for sentence in held_out_sentences(simulations[index]):
             console.print(sentence, soft_wrap=True, highlight=False)
         again = simulations[len(runs) + index] if retrains else None
-        report = trained(simulations[index], again, folder, console, data_seconds, settings)
+        report = train_simulation(
+            simulations[index], again, folder, console, data_seconds, settings
+        )
         print_results(console, report)
         print_costs(console, report)
         reports.append(report)
