@@ -12,6 +12,7 @@ from pfr_jax.data.table import Ratings, Scale
 from pfr_jax.errors import InputError
 from pfr_jax.simulation.costs import traffic_before
 from pfr_jax.simulation.loop import simulate
+from pfr_jax.simulation.setup import prepare_alike
 
 RATINGS = ragged_ratings()
 CENTERS: tuple[Center, ...] = ("none", "global", "user", "bias", "adaptive")
@@ -102,19 +103,23 @@ def test_nothing_left_to_divide() -> None:
 def test_a_run_in_another_unit_is_the_same_run(center: Center) -> None:
     """Stars times 20, and divided by 4 and shifted: RMSE in units of the file."""
 
-    def rmse(times: float, plus: float) -> float:
+    units = [(1, 0), (20, 0), (0.25, 0), (1, -3), (0.5, 100)]
+    config = small_config(center=center, standardize=True, clip_predictions=True, dropout=0.0)
+    split = simulation_of(config, RATINGS).split
+
+    def ratings(times: float, plus: float) -> Ratings:
         scale = Scale(1 * times + plus, 5 * times + plus)
         stars = RATINGS.rating * np.float32(times) + np.float32(plus)
         labels = RATINGS.user_ids[RATINGS.user], RATINGS.item_ids[RATINGS.item]
-        ratings = Ratings.from_columns(*labels, stars, scale, "other unit")
-        config = small_config(center=center, standardize=True, clip_predictions=True, dropout=0.0)
-        record = list(simulate(simulation_of(config, ratings)))[-1]
-        assert record.evaluation is not None and record.evaluation.test is not None
-        return record.evaluation.test.rmse / times  # type: ignore[union-attr]
+        return Ratings.from_columns(*labels, stars, scale, "other unit")
 
-    plain = rmse(1, 0)
-    for times, plus in ((20, 0), (0.25, 0), (1, -3), (0.5, 100)):
-        assert rmse(times, plus) == pytest.approx(plain, rel=1e-4)
+    plain, *others = (
+        list(simulate(simulation))[-1].evaluation.test.rmse / times  # type: ignore[union-attr]
+        for simulation, (times, _) in zip(
+            prepare_alike([(config, ratings(*unit), split) for unit in units]), units, strict=True
+        )
+    )
+    assert others == pytest.approx([plain] * len(others), rel=1e-4)
 
 
 def test_what_the_sums_weigh_by_hand() -> None:
