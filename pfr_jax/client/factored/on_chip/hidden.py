@@ -70,11 +70,8 @@ def product(
         lanes.times(inputs[c : c + 1], _matrix(layer, given, scratch, c), places)
         for c in range(inputs.shape[0])
     ]
-    total = (1 + path[step, 0]) * jnp.concatenate(each, axis=0)
-    for past in range(plan.steps):
-        alike = path[step, 1 + past] * lane_sum(out.inputs[layer.name][past, 0] * inputs, places)
-        total += wide(alike, total.shape[1]) * out.deltas[layer.name][past, 0]
-    return total
+    memory = out.inputs[layer.name], out.deltas[layer.name]
+    return _with_past(plan, path, step, jnp.concatenate(each, axis=0), inputs, *memory)
 
 
 def product_back(
@@ -92,10 +89,25 @@ def product_back(
         lanes.times_transposed(delta[c : c + 1], _matrix(layer, given, scratch, c), places)
         for c in range(delta.shape[0])
     ]
-    total = (1 + path[step, 0]) * jnp.concatenate(each, axis=0)
+    memory = out.deltas[layer.name], out.inputs[layer.name]
+    return _with_past(plan, path, step, jnp.concatenate(each, axis=0), delta, *memory)
+
+
+def _with_past(
+    plan: Plan,
+    path: Any,
+    step: jax.Array,
+    begun: jax.Array,
+    vector: jax.Array,
+    alike_to: Any,
+    adds: Any,
+) -> jax.Array:
+    """A product with W_k: ``begun`` is that with W_0, and the outer products of the steps so far
+    add ``adds`` as far as ``vector`` is like ``alike_to``, both f[K, 1, T, width]."""
+    total = (1 + path[step, 0]) * begun
     for past in range(plan.steps):
-        alike = path[step, 1 + past] * lane_sum(out.deltas[layer.name][past, 0] * delta, places)
-        total += wide(alike, total.shape[1]) * out.inputs[layer.name][past, 0]
+        alike = path[step, 1 + past] * lane_sum(alike_to[past, 0] * vector, plan.places)
+        total += wide(alike, total.shape[1]) * adds[past, 0]
     return total
 
 
