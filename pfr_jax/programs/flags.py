@@ -111,12 +111,13 @@ def _interrupt_again(lost: "sys.UnraisableHookArgs") -> None:
 
 
 def with_flagfiles(arguments: Sequence[str]) -> list[str]:
-    """The arguments with the lines of flag files in their place."""
+    """The arguments with the lines of flag files in their place, and those of presets before all."""
     for argument, after in zip(arguments, [*arguments[1:], ""], strict=False):
         if argument.lstrip("-") in ("flagfile", "flagfile=") and argument.startswith("-"):
             if argument.endswith("=") or not after or after.startswith("-"):
                 raise flags.Error(f"--flagfile: name a file of flags; {_presets()}")
-    given = list(arguments)
+    # What is said beside a preset holds, on whichever side of it.
+    given = sorted(arguments, key=lambda argument: not argument.startswith("--preset="))
     try:
         while True:
             given = flags.FLAGS.read_flags_from_files(given, force_gnu=False)

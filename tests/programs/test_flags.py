@@ -246,6 +246,15 @@ def test_presets_are_settings_and_say_where_they_come_from(path):
     assert parse(*by_name) == parse(*with_flagfiles([f"--flagfile={path}", *budget]))
 
 
+def test_what_is_said_beside_a_preset_holds_on_whichever_side():
+    before = parse(*with_flagfiles(["--dataset=ml1m", "--rounds=7", "--preset=paper_ml100k"]))
+    after = parse(*with_flagfiles(["--preset=paper_ml100k", "--dataset=ml1m", "--rounds=7"]))
+    assert before == after
+    assert (before.data.dataset, before.run.rounds) == ("ml1m", 7)
+    two = with_flagfiles(["--preset=quick", "--preset=paper_ml100k"])
+    assert parse(*two).data.dataset == "ml100k", "of two presets the later one holds"
+
+
 def test_the_paper_preset_is_the_papers_protocol():
     """Settings of the authors' public experiment code (README), whatever our defaults are."""
     config = parse(*with_flagfiles(["--preset=paper_ml100k"])).flat()
