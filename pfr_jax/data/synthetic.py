@@ -205,6 +205,25 @@ PRESETS = {
             noise_sd=0.83,
         ),
         SyntheticSpec(
+            name="synthetic-ml32m",  # the size of MovieLens-32M; its tails are guessed
+            num_users=200_948,
+            num_items=87_585,
+            num_ratings=32_000_204,
+            scale=HALF_STARS,
+            min_per_user=20,
+            max_per_user=33_332,
+            activity_sd=1.38,
+            max_per_item=102_929,
+            popularity_sd=2.9,
+            mean=3.5,
+            user_sd=0.42,
+            item_sd=0.5,
+            taste_rank=6,
+            taste_sd=0.4,
+            taste_decay=0.7,
+            noise_sd=0.83,
+        ),
+        SyntheticSpec(
             name="synthetic-anime",  # scale, users after the filters; the rest is guessed
             num_users=6_000,
             num_items=5_000,
