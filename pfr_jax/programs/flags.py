@@ -111,7 +111,7 @@ def _interrupt_again(lost: "sys.UnraisableHookArgs") -> None:
 
 
 def with_flagfiles(arguments: Sequence[str]) -> list[str]:
-    """The arguments with the lines of flag files in their place, and those of presets before all."""
+    """The arguments with the lines of flag files in their place, those of presets before all."""
     for argument, after in zip(arguments, [*arguments[1:], ""], strict=False):
         if argument.lstrip("-") in ("flagfile", "flagfile=") and argument.startswith("-"):
             if argument.endswith("=") or not after or after.startswith("-"):

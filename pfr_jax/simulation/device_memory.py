@@ -14,7 +14,7 @@ from pfr_jax.algorithms.federated import Federation, FederationState
 from pfr_jax.client.host_memory import capacities, in_blocks
 from pfr_jax.models.item_rows import tree_bytes
 from pfr_jax.population.devices import device_bytes
-from pfr_jax.population.population import Population
+from pfr_jax.population.population import Bucket, Population
 
 MOST_OF_A_DEVICE = 0.95  # of its memory, that a round may fill; the rest is for the programs
 OF_SERVER = 4  # the shared part: the server's, the sum, its mean, the optimizer's update
@@ -64,14 +64,14 @@ def _bytes_of_stack(leaf: Any, on_tpu: bool) -> float:
 
 def _working_bytes(federation: Federation, population: Population, on_tpu: bool) -> float:
     """Of the largest block: blocks come one after the other."""
-    model, item_bytes = federation.side.training.model, population.buckets[0].values.dtype.itemsize
-    partial = federation.side.partial_compression
-    rows = max(
-        size * (bucket.items.shape[1] if partial else model.num_items)
-        for bucket, size in zip(population.buckets, federation.block_sizes, strict=True)
-    )
-    copies = federation.engine.copies_of_rows(model.members, on_tpu)
-    return copies * rows * model.feature_size * item_bytes
+    side, model = federation.side, federation.side.training.model
+
+    def of_block(bucket: Bucket, size: int) -> float:
+        rows = size * (bucket.items.shape[1] if side.partial_compression else model.num_items)
+        copies = federation.engine.copies_of_rows(side, bucket, on_tpu)
+        return copies * rows * model.feature_size * bucket.values.dtype.itemsize
+
+    return max(map(of_block, population.buckets, federation.block_sizes))
 
 
 def fits(needed: float, federation: Federation) -> bool:

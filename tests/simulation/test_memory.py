@@ -87,7 +87,10 @@ def test_a_round_on_a_device_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = sum(leaf.nbytes for leaf in jax.tree.leaves((state.clients, simulation.data)))
     server = tree_bytes(state.start) + 4 * tree_bytes(state.server.shared)
     longest = max(bucket.items.shape[1] for bucket in simulation.data)
-    copies = simulation.federation.engine.copies_of_rows(1, False) * 4 * longest * 7 * 4
+    copies_of_rows = simulation.federation.engine.copies_of_rows
+    copies = (
+        copies_of_rows(simulation.federation.side, simulation.data[0], False) * 4 * longest * 7 * 4
+    )
     assert memory.estimate(simulation).on_device == kept / 2 + server + copies
 
 

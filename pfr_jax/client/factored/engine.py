@@ -33,6 +33,7 @@ from pfr_jax.client.factored.coefficients import after_round, trajectory
 from pfr_jax.client.factored.densify import unpack
 from pfr_jax.client.factored.members import OF_STATE, alone, over_members
 from pfr_jax.client.factored.on_chip.inputs import Data
+from pfr_jax.client.factored.on_chip.lanes import places_of, width_of
 from pfr_jax.client.factored.on_chip.round import by_kernel, train_by_kernel
 from pfr_jax.client.factored.outer_products import block_sum
 from pfr_jax.client.factored.state import INPUT, Flat, init, kinds, start_vectors
@@ -202,6 +203,15 @@ def cpu_block(model: Model, rows: int, carried: Parts) -> int:
     return 2 ** min(6, int(math.log2(max(2, BLOCK_BYTES // (4 * floats)))))
 
 
+def copies_of_rows(side: ClientSide, bucket: Bucket, on_tpu: bool) -> float:
+    """See ``Engine.copies_of_rows``."""
+    model = side.training.model
+    if by_kernel(side, bucket):  # gathered, in the kernel's order, and their changes
+        lanes = width_of(model.feature_size // model.members, places_of(model.members))
+        return 3.0 * lanes / model.feature_size
+    return 5.4 if on_tpu else 2.4
+
+
 FACTORED = Engine(
     name="factored",
     obstacle=obstacle,
@@ -210,7 +220,7 @@ FACTORED = Engine(
     # the whole stack for it, in every block.
     least_block=2,
     cpu_block=cpu_block,
-    copies_of_rows=lambda members, on_tpu: 5.4 if on_tpu else 2.4,
+    copies_of_rows=copies_of_rows,
     has_store=True,
     init=init,
     take=storage.take,
