@@ -71,7 +71,8 @@ def _working_bytes(federation: Federation, population: Population, on_tpu: bool)
         copies = federation.engine.copies_of_rows(side, bucket, on_tpu)
         return copies * rows * model.feature_size * bucket.values.dtype.itemsize
 
-    return max(map(of_block, population.buckets, federation.block_sizes))
+    blocks = zip(population.buckets, federation.block_sizes, strict=True)
+    return max(of_block(bucket, size) for bucket, size in blocks)
 
 
 def fits(needed: float, federation: Federation) -> bool:
