@@ -43,11 +43,16 @@ def rows_of(
 def _integers(labels: np.ndarray) -> np.ndarray:
     """The labels as i64[n]; what is no integer becomes one that nobody has."""
 
+    nobody = int(np.iinfo(np.int64).min)
+
     def integer(label: Any) -> int:
         try:
-            return int(label) if int(label) == float(label) else np.iinfo(np.int64).min
-        except (TypeError, ValueError, OverflowError):
-            return int(np.iinfo(np.int64).min)
+            # Only a fraction is compared: floats cannot tell 2**53 + 1 from 2**53.
+            cut = isinstance(label, float | np.floating) and not label.is_integer()
+            number = nobody if cut else int(label)
+        except (TypeError, ValueError):
+            return nobody
+        return number if -(2**63) <= number < 2**63 else nobody
 
     if labels.dtype.kind in "iu":
         return labels.astype(np.int64)

@@ -24,13 +24,21 @@ def test_integers_as_numbers_or_texts(labels: list[int], data: st.DataObject) ->
         rows_of([*asked, other], known, "user")
 
 
+@pytest.mark.parametrize("label", [2**53 + 1, str(2**53 + 1), -(2**53) - 1])
+def test_integers_beyond_floats(label: int | str) -> None:
+    known = np.array([-(2**53) - 1, 2**53, 2**53 + 1])
+    assert known[rows_of(np.array([label], object), known, "user")].tolist() == [int(label)]
+
+
 @given(TEXTS.filter(lambda labels: not any(label.endswith("\0") for label in labels)))
 def test_texts(labels: list[str]) -> None:
     known = np.array(sorted(labels))
     assert rows_of(labels, known, "item").tolist() == [sorted(labels).index(x) for x in labels]
 
 
-@pytest.mark.parametrize("wrong", ["abc", "1.5", "", "nan", "inf", 2.5, None])
+@pytest.mark.parametrize(
+    "wrong", ["abc", "1.5", "", "nan", "inf", 2.5, np.float32(2.5), "9" * 30, None]
+)
 def test_no_integer(wrong: object) -> None:
     with pytest.raises(InputError, match="file, line 3: user .*not among the 2 users"):
         rows_of(
