@@ -57,19 +57,28 @@ def add_payload(total: PayloadSum, payload: Payload) -> PayloadSum:
     present, items = payload.present, payload.items
 
     def add_rows(leaf: jax.Array, delta: jax.Array) -> jax.Array:
-        # A row is one vector: a TPU pads a last axis of a few members to 128. Empty places hold
-        # padding rows only.
+        # Empty places hold padding rows only.
+        return leaf.at[items].add(delta, mode="drop")
+
+    def add_vectors(leaf: jax.Array, delta: jax.Array) -> jax.Array:
+        """The same; a row of several members is one vector, as a TPU pads axes of a few."""
         row = (math.prod(leaf.shape[1:]),) if leaf.ndim > 1 else ()
         flat = leaf.reshape(len(leaf), *row)
-        added = flat.at[items].add(delta.reshape(*delta.shape[:2], *row), mode="drop")
-        return added.reshape(leaf.shape)
+        return add_rows(flat, delta.reshape(*delta.shape[:2], *row)).reshape(leaf.shape)
+
+    def add_on_items(leaf: jax.Array, delta: jax.Array) -> jax.Array:
+        # In a flat row a CPU would have to divide for the place of every number.
+        added: jax.Array = jax.lax.platform_dependent(
+            leaf, delta, tpu=add_vectors, default=add_rows
+        )
+        return added
 
     holders = (
         total.holders + present.sum()
         if items is None
         else total.holders.at[items].add(jnp.broadcast_to(present[:, None], items.shape))
     )
-    on_items = jnp.add if items is None else add_rows
+    on_items = jnp.add if items is None else add_on_items
     return PayloadSum(
         delta=map_rows(on_items, jnp.add, total.delta, payload.delta),
         holders=holders,

@@ -7,6 +7,7 @@ may keep and add to its next upload (error feedback). Legend: n rows of a matrix
 ``rows`` of the n are there (the first ones), the others are padding and zero.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -160,14 +161,29 @@ COMPRESSORS: dict[str, Callable[[float, int], Compressor | None]] = {
 def matrices(tree: Tree) -> dict[str, Any]:
     """What a compressor acts on: the weight matrices (arrays or shapes) of a tree, by path.
 
-    Those of several members are one matrix: their last axis goes with the columns.
+    Those of several members are one matrix, side by side.
     """
     return {name: leaf for name, leaf in flatten(tree).items() if name.endswith("kernel")}
 
 
-def width(matrix: Any) -> int:
-    """Its columns, of all members together."""
-    return int(np.prod(matrix.shape[1:]))
+def shape(name: str, leaf: Any) -> tuple[int, int]:
+    """Rows and columns of the matrix that this leaf (an array or its shape) is, of all members."""
+    rows = leaf.shape[0 if of_items(name) else -2]
+    return rows, math.prod(leaf.shape) // rows
+
+
+def _as_matrix(name: str, leaf: jax.Array) -> jax.Array:
+    """f[rows, columns]; members lie side by side."""
+    by_rows = leaf if of_items(name) else jnp.moveaxis(leaf, -2, 0)
+    return by_rows.reshape(shape(name, leaf))
+
+
+def _as_leaf(name: str, matrix: jax.Array, like: jax.Array) -> jax.Array:
+    """The inverse of ``_as_matrix``."""
+    if of_items(name):
+        return matrix.reshape(like.shape)
+    *members, rows, columns = like.shape
+    return jnp.moveaxis(matrix.reshape(rows, *members, columns), 0, -2)
 
 
 def through(
@@ -193,12 +209,13 @@ def through(
     key = jax.random.fold_in(key, _OF_UPLOADS)
     for number, name in enumerate(matrices(delta)):
         whole = flat[name] if residual is None else flat[name] + residual[name]
-        matrix, rows = whole.reshape(len(whole), -1), jnp.int32(len(whole))
+        matrix = _as_matrix(name, whole)
+        rows = jnp.int32(len(matrix))
         if of_items(name) and there is not None:
             matrix, rows = jnp.where(there[:, None], matrix, 0), there.sum(dtype=jnp.int32)
         encoded = compressor.encode(matrix, rows, jax.random.fold_in(key, number))
         decoded = compressor.decode(encoded, matrix.shape[1])
         chex.assert_equal_shape([decoded, matrix])
-        flat[name] = decoded.reshape(whole.shape)
-        kept[name] = (matrix - decoded).reshape(whole.shape)
+        flat[name] = _as_leaf(name, decoded, whole)
+        kept[name] = _as_leaf(name, matrix - decoded, whole)
     return nest(flat), None if residual is None else kept

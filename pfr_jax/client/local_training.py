@@ -19,6 +19,7 @@ import optax
 from pfr_jax.algorithms.spec import Objective, loss_of_one_model, one_model
 from pfr_jax.models.item_rows import Tree
 from pfr_jax.models.losses import Loss
+from pfr_jax.models.members import member_axes
 from pfr_jax.models.model import Model, Params, predict
 
 
@@ -272,7 +273,8 @@ def clipped(training: LocalTraining, grads: Parts) -> Parts:
     def one(grads: Tree) -> Tree:
         if training.model.members == 1:
             return clip(grads, training.clip_norm)
-        return jax.vmap(partial(clip, norm=training.clip_norm), in_axes=-1, out_axes=-1)(grads)
+        axes = member_axes(grads)
+        return jax.vmap(partial(clip, norm=training.clip_norm), (axes,), axes)(grads)
 
     return Parts(*map(one, grads)) if training.two_models else one(grads)
 

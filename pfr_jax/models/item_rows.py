@@ -26,7 +26,8 @@ def map_rows(
     """Maps ``on_items`` over the item leaves of the trees and ``on_dense`` over the others."""
 
     def apply(path: tuple[Any, ...], *leaves: jax.Array) -> Any:
-        return (on_items if of_items(path[-1].key) else on_dense)(*leaves)
+        name = getattr(path[-1], "key", "")  # of an optimizer's own numbers there is none
+        return (on_items if of_items(name) else on_dense)(*leaves)
 
     return jax.tree_util.tree_map_with_path(apply, tree, *rest)
 

@@ -1,8 +1,9 @@
 """Several models of one kind side by side on every client, their predictions averaged.
 
 Each member has its own beginning, its own dropout, a loss of its own and is clipped by itself, so
-that they differ; they share the cohort, the minibatches and the messages. Every leaf of the
-parameters has the members as its last axis. Legend: G members, H features of one, I items.
+that they differ; they share the cohort, the minibatches and the messages. A leaf of the parameters
+has an axis of members before all others but that of the items: what a client reads and sends of an
+item lies together, and a member's numbers in it. Legend: G members, H features of one, I items.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +15,23 @@ import jax
 import jax.numpy as jnp
 
 from pfr_jax.algorithms.spec import Params, Side
+from pfr_jax.models.item_rows import Tree, map_rows
 from pfr_jax.models.model import Model
+
+
+def member_axes(tree: Tree) -> Tree:
+    """Of every leaf, the axis of the members; for ``jax.vmap``."""
+    return map_rows(lambda leaf: 1, lambda leaf: 0, tree)
+
+
+def of_member(tree: Tree, which: int) -> Tree:
+    """One member's parameters of those of all."""
+    return map_rows(lambda leaf: leaf[:, which], lambda leaf: leaf[which], tree)
+
+
+def rows_first(tree: Tree) -> Tree:
+    """Leaves f[G, ...] as parameters have them: where there are items, f[I, G, ...]."""
+    return map_rows(lambda leaf: jnp.moveaxis(leaf, 0, 1), lambda leaf: leaf, tree)
 
 
 @dataclass(frozen=True)
@@ -66,13 +83,14 @@ class Members:
         return replace(self, one=self.one.clone(**changes))
 
     def init(self, key: jax.Array, *inputs: jax.Array) -> Params:
-        """Every member's own beginning; leaves f[..., G]."""
+        """Every member's own beginning."""
 
         def begin(key: jax.Array) -> Params:
             variables: Params = self.one.init(key, *inputs)
             return variables
 
-        return jax.vmap(begin, out_axes=-1)(jax.random.split(key, self.members))
+        found: Params = rows_first(jax.vmap(begin)(jax.random.split(key, self.members)))
+        return found
 
     def apply(
         self,
@@ -84,17 +102,18 @@ class Members:
     ) -> jax.Array:
         """Predictions of every member, f[G, I]; with ``method="features"`` theirs, f[G H]."""
         call: Callable[..., jax.Array] = partial(self.one.apply, method=method)
+        axes = member_axes(variables), None, None
         if method == "features":
-            each = jax.vmap(call, in_axes=(-1, None, None))(variables, ratings, profile)
-            return each.reshape(-1)
+            return jax.vmap(call, axes)(variables, ratings, profile).reshape(-1)
         if code_scale is None:
-            return jax.vmap(call, in_axes=(-1, None, None))(variables, ratings, profile)
+            return jax.vmap(call, axes)(variables, ratings, profile)
         scales = code_scale.reshape(self.members, -1)
-        return jax.vmap(call, in_axes=(-1, None, None, 0))(variables, ratings, profile, scales)
+        return jax.vmap(call, (*axes, 0))(variables, ratings, profile, scales)
 
     def output_rows(self, output: Params, one: float = 1.0) -> Params:
         """Rows f[..., G H] and biases that score with the mean of the members' predictions."""
-        rows = jax.vmap(partial(self.one.output_rows, one=one), in_axes=-1)(output)
+        axes = {"item_kernel": -2, "item_bias": -1}  # clients' rows have their axis before items'
+        rows = jax.vmap(partial(self.one.output_rows, one=one), (axes,))(output)
         kernel = jnp.moveaxis(rows["item_kernel"], 0, -2)  # [..., G, H]
         return {
             "item_kernel": kernel.reshape(*kernel.shape[:-2], -1) / self.members,

@@ -1,7 +1,8 @@
 """The server's model, or what one client keeps, as safetensors with a JSON beside them.
 
 Names of arrays are those of the model's parts, as in "decoder/output/item_kernel". With several
-members (--members) each has its share of the last axis.
+members (--members) each has its share of the first axis, and of arrays with a row per item of the
+second.
 """
 
 import json
@@ -18,7 +19,7 @@ from pfr_jax.models.item_rows import take_rows
 from pfr_jax.recommend.labels import rows_of
 from pfr_jax.recommend.recommender import Recommender
 
-FORMAT = 1
+FORMAT = 2
 
 
 def export_server(recommender: Recommender, folder: Path) -> list[Path]:

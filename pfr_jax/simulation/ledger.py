@@ -101,9 +101,9 @@ def shared_ledger(
     shared: Tree, num_items: int, partial_compression: bool, compressor: Compressor | None = None
 ) -> Ledger:
     """The ledger for this shared part (arrays or their shapes)."""
+    shapes = {n: compressors.shape(n, leaf) for n, leaf in compressors.matrices(shared).items()}
     matrices = tuple(
-        (None if of_items(name) else leaf.shape[0], compressors.width(leaf))
-        for name, leaf in compressors.matrices(shared).items()
+        (None if of_items(name) else rows, width) for name, (rows, width) in shapes.items()
     )
     size = weights(shared, num_items)
     return Ledger(*size, num_items, partial_compression, compressor, matrices)

@@ -10,7 +10,7 @@ from federations import leaves_by_name, small_simulation
 
 from pfr_jax.evaluation.scoring import make_scorer, score_of_pairs, score_of_users
 from pfr_jax.models.factorization import MatrixFactorization
-from pfr_jax.models.members import Members, side_by_side
+from pfr_jax.models.members import Members, of_member, rows_first, side_by_side
 from pfr_jax.models.model import init_params, predict
 from pfr_jax.simulation.loop import initial_state, simulate
 from pfr_jax.simulation.setup import Simulation
@@ -25,10 +25,6 @@ MODELS: dict[str, dict[str, Any]] = {
     "active_rows": {"hidden_sizes": (7, 5), "engine": "active_rows"},
     "factored": {"hidden_sizes": (7, 5), "engine": "factored"},
 }
-
-
-def member(tree: Any, which: int) -> Any:
-    return jax.tree.map(lambda leaf: leaf[..., which], tree)
 
 
 def scores(simulation: Simulation, state: Any) -> np.ndarray:
@@ -68,15 +64,15 @@ def compare_with_each_alone(common: dict[str, Any], monkeypatch: pytest.MonkeyPa
     found = []
     alone = small_simulation(np.float64, **common)
     for which in range(3):
-        params = jax.tree.map(jnp.array, member(whole, which))
+        params = jax.tree.map(jnp.array, of_member(whole, which))
         # Everything but where it begins is the same.
         monkeypatch.setattr("pfr_jax.simulation.loop.initial_params", lambda _, p=params: p)
         record = list(simulate(alone))[-1]
         found.append(scores(alone, record.state))
         monkeypatch.undo()
+        own = leaves_by_name(of_member(state.server.shared, which))
         for name, leaf in leaves_by_name(record.state.server.shared).items():
-            own = leaves_by_name(state.server.shared)[name][..., which]
-            np.testing.assert_allclose(own, leaf, rtol=1e-9, atol=1e-12)
+            np.testing.assert_allclose(own[name], leaf, rtol=1e-9, atol=1e-12)
     assert np.abs(found[0] - found[1]).max() > 1e-3
     np.testing.assert_allclose(scores(together, state), np.mean(found, axis=0), atol=1e-9)
 
@@ -85,12 +81,12 @@ def test_predictions_and_beginnings() -> None:
     one = MatrixFactorization(4, 9)
     model = Members(one, 3)
     params = init_params(model, jax.random.key(0), output_bias=np.arange(9.0))
-    assert params["decoder"]["output"]["item_kernel"].shape == (9, 4, 3)
+    assert params["decoder"]["output"]["item_kernel"].shape == (9, 3, 4)
     np.testing.assert_array_equal(params["decoder"]["output"]["item_bias"][:, 1], np.arange(9.0))
     inputs = jnp.zeros(9), jnp.zeros(0)
     found = predict(model, params, *inputs)
     for which in range(3):
-        alone = predict(one, member(params, which), *inputs)
+        alone = predict(one, of_member(params, which), *inputs)
         np.testing.assert_allclose(found[which], alone, atol=1e-6)
     assert side_by_side(one, 1) is one
 
@@ -134,11 +130,15 @@ def test_each_member_draws_its_own_dropout(engine: str) -> None:
         simulation = small_simulation(members=2, engine=engine, dropout=dropout, rounds=1)
         state = initial_state(simulation)
         whole = {**state.start, **state.server.shared}
-        same = jax.tree.map(lambda leaf: jnp.stack([leaf[..., 0]] * 2, axis=-1), whole)
+        first = of_member(whole, 0)
+        same = rows_first(jax.tree.map(lambda leaf: jnp.stack([leaf] * 2), first))
         monkeypatch.setattr("pfr_jax.simulation.loop.initial_params", lambda _: same)
         shared = list(simulate(simulation))[-1].state.server.shared
         monkeypatch.undo()
-        return max(float(np.abs(np.diff(leaf, axis=-1)).max()) for leaf in jax.tree.leaves(shared))
+        apart = jax.tree.map(
+            lambda a, b: np.abs(a - b).max(), *(of_member(shared, n) for n in (0, 1))
+        )
+        return float(max(jax.tree.leaves(apart)))
 
     with pytest.MonkeyPatch.context() as patch:
         assert spread(0.0, patch) < 1e-6

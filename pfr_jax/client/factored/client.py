@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from pfr_jax.client.block import ClientSide, ClientState
 from pfr_jax.client.factored.coefficients import Weights, after_round, during_round
-from pfr_jax.client.factored.members import NO_AXIS, OF_STATE, alone, members_first, over_members
+from pfr_jax.client.factored.members import NO_AXIS, OF_STATE, alone, over_members, rows_first
 from pfr_jax.client.factored.outer_products import Layer, combine, empty_memory
 from pfr_jax.client.factored.state import INPUT, Flat, layers_of, seen_by, start_vectors
 from pfr_jax.client.factored.step import Memories, Round, dropout_masks, local_step
@@ -43,15 +43,15 @@ def train_client(
     )
     key = jax.random.fold_in(common.key, client)
     masks = dropout_masks(training, key, values.dtype)
-    public = Parts(*(seen_by(part, items) for part in common.public))
-    seen = common._replace(public=members_first(side, public))
+    seen = common._replace(public=Parts(*(seen_by(side, p, items) for p in common.public)))
     train = over_members(
         side,
         partial(_train_member, alone(side), data),
         in_axes=(_OF_ROUND, OF_STATE, 1),
-        out_axes=(OF_STATE, -1, 0, 0),
+        out_axes=(OF_STATE, 0, 0, 0),
     )
     new, delta, memories, loss = train(seen, own, masks)
+    delta = rows_first(side, delta)
     if side.compressor:
         whole, residual = side.upload(nest(delta), own.residual, items, key)
         new, delta = dataclasses.replace(new, residual=residual), flatten(whole)

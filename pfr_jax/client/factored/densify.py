@@ -1,5 +1,6 @@
 """The state of a factored client as the rows and matrices it stands for. Exact; not invertible."""
 
+import dataclasses
 from functools import partial
 from typing import Any
 
@@ -9,12 +10,10 @@ import optax
 
 from pfr_jax.client.block import ClientSide, ClientState
 from pfr_jax.client.factored import storage
-from pfr_jax.client.factored.members import NO_AXIS, OF_STATE, over_members
+from pfr_jax.client.factored.members import OF_STATE, over_members, rows_first
 from pfr_jax.client.factored.state import ALPHA, INPUT, Flat, V, kinds, seen_by
 from pfr_jax.client.local_training import Parts
 from pfr_jax.models.item_rows import Tree, nest
-
-MEMBERS_LAST: Any = ClientState(-1, -1, -1, rounds=NO_AXIS)  # as the other engine has them
 
 
 def unpack(
@@ -26,11 +25,16 @@ def unpack(
     inputs: jax.Array,
 ) -> ClientState:
     """One client's state as the engine ``active_rows`` would keep it; see ``Engine.unpack``."""
-    public = Parts(seen_by(kinds(start), items), seen_by(kinds(shared), items))
+    public = Parts(*(seen_by(side, kinds(part), items) for part in (start, shared)))
     own = storage.read(state, inputs.dtype)
-    one = over_members(side, partial(_of_member, side, inputs[0]), (-1, OF_STATE), MEMBERS_LAST)
+    one = over_members(side, partial(_of_member, side, inputs[0]), (0, OF_STATE), OF_STATE)
     whole: ClientState = one(public, own)
-    return whole
+    return dataclasses.replace(
+        whole,
+        private=rows_first(side, whole.private),
+        private_opt=rows_first(side, whole.private_opt),
+        shared_opt=rows_first(side, whole.shared_opt),
+    )
 
 
 def _of_member(side: ClientSide, x: jax.Array, public: Parts, own: ClientState) -> ClientState:

@@ -41,6 +41,7 @@ from pfr_jax.client.factored.step import Round, private_input
 from pfr_jax.client.local_training import Parts
 from pfr_jax.client.screening import judge
 from pfr_jax.models.item_rows import Tree, flatten, nest, of_items, take_rows
+from pfr_jax.models.members import member_axes
 from pfr_jax.models.model import Model, features
 from pfr_jax.population.population import Bucket
 
@@ -80,10 +81,12 @@ def train_block(
         new, delta, memories, loss = of_block(own, *data)
     num_items = side.training.model.num_items
     delta, within = _clipped(side, delta, data[0], clip)
+    change = jax.tree.map(lambda leaf: leaf[0], after_round(common.paths.shared, private=False))
     looked_at = delta
-    if on_chip:  # the kernel itself has looked at rows, which are most of what there is to read
+    if not side.whole_changes:  # rows are most of what there is to read; the products' norms tell
         looked_at = {name: leaf for name, leaf in delta.items() if not of_items(name)}
-    verdict = judge(slots < len(bucket), looked_at, memories, loss, side.max_update_norm)
+    norms = {name: memory.norms(change.gradients) for name, memory in memories.items()}
+    verdict = judge(slots < len(bucket), looked_at, norms, loss, side.max_update_norm)
     written = jax.vmap(storage.write)(new, stored, _keys(key, data[-1]))
     states, loss = put_slots(states, verdict.slots(slots), written), verdict.only(loss)
     if side.whole_changes:
@@ -94,10 +97,9 @@ def train_block(
     for name in public.shared.vectors:
         if not of_items(name):
             delta[name] = jnp.tensordot(weight, verdict.only(delta[name]), axes=1)
-    change = jax.tree.map(lambda leaf: leaf[0], after_round(common.paths.shared, private=False))
     for name, matrix in public.shared.dense.items():
         moments = own.shared_opt["dense"][name] if side.carry.shared else None
-        of_block = over_members(side, block_sum, (-1, 1, None, 1, None), -1)
+        of_block = over_members(side, block_sum, (0, 1, None, 1, None))
         delta[f"{name}/kernel"] = of_block(matrix, moments, change, memories[name], weight)
     items = jnp.where(verdict.accepted[:, None], data[0], num_items)
     return states, Payload(nest(delta), items, weight, verdict.rejected), loss
@@ -122,7 +124,7 @@ def _keys(key: jax.Array, clients: jax.Array) -> jax.Array:
 def _transposed(side: ClientSide, public: Parts) -> Flat:
     """The hidden layers' common matrices the other way around, in memory."""
     dense = {**public.private.dense, **public.shared.dense}
-    turned = over_members(side, jnp.transpose, -1)
+    turned = over_members(side, jnp.transpose)
     return jax.lax.optimization_barrier({name: turned(matrix) for name, matrix in dense.items()})
 
 
@@ -148,7 +150,8 @@ def features_of_user(
     own = storage.read(state, inputs.dtype)
     one = partial(_features_of_member, alone(side), inputs[0], profile[0])
     views = take_rows(start, items), take_rows(shared, items)
-    found: jax.Array = over_members(side, one, (-1, -1, OF_STATE))(*views, own)
+    axes = member_axes(views[0]), member_axes(views[1]), OF_STATE
+    found: jax.Array = over_members(side, one, axes)(*views, own)
     return found.reshape(1, -1)
 
 

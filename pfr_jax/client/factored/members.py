@@ -1,8 +1,8 @@
 """Members (``models.members``) in this engine: what is written for one is mapped over all.
 
-Parameters and what is handed over have the members as their last axis. What this engine computes
-with and keeps has them first, so that a member's matrices lie together. A single model has no
-such axis: then nothing here does anything. Legend: G members.
+Parameters and what is handed over have the members as their first axis, but as the second where
+there are items. What this engine computes with and keeps has them first. A single model has no such
+axis: then nothing here does anything. Legend: G members.
 """
 
 import dataclasses
@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from pfr_jax.client.block import ClientSide, ClientState
+from pfr_jax.models import members as of_models
 from pfr_jax.models.item_rows import Tree
 from pfr_jax.models.members import one_of
 
@@ -35,8 +35,6 @@ def alone(side: ClientSide) -> ClientSide:
     return dataclasses.replace(side, training=training)
 
 
-def members_first(side: ClientSide, tree: Tree) -> Tree:
-    """Leaves f[..., G] as f[G, ...]."""
-    if side.training.model.members == 1:
-        return tree
-    return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), tree)
+def rows_first(side: ClientSide, tree: Tree) -> Tree:
+    """Leaves f[G, ...] as parameters have them."""
+    return tree if side.training.model.members == 1 else of_models.rows_first(tree)

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 
 from pfr_jax.client.factored.coefficients import Weights
 
+UNROLLED = 8  # local steps; with more of them a matrix product is faster
+
 
 class Memory(NamedTuple):
     """The outer products of the local steps so far: G_k = inputs[k] (x) deltas[k]; 0 later."""
@@ -20,6 +22,24 @@ class Memory(NamedTuple):
 
     def remember(self, step: jax.Array, inputs: jax.Array, delta: jax.Array) -> "Memory":
         return Memory(self.inputs.at[step].set(inputs), self.deltas.at[step].set(delta))
+
+    def norms(self, gradients: jax.Array) -> jax.Array:
+        """Of the outer products weighed with f[K], which no entry exceeds in size: f[..., K]."""
+        squares = [jnp.einsum("...kn,...kn->...k", leaf, leaf) for leaf in self]
+        return jnp.einsum("k,...k->...k", gradients, jnp.sqrt(squares[0]) * jnp.sqrt(squares[1]))
+
+
+def _sum_of_outer(gradients: jax.Array, left: jax.Array, right: jax.Array) -> jax.Array:
+    """Weighted sums of left[k] (x) right[k], f[rows, n, m]; f[rows, K], f[K, n] and f[K, m].
+
+    Term by term it is computed where it is added to something; a product with K in the middle
+    leaves a matrix in memory, that has to be read once more.
+    """
+    scaled = gradients[:, :, None] * left[None]
+    if len(left) > UNROLLED:
+        return jnp.einsum("rkn,km->rnm", scaled, right)
+    terms = [scaled[:, k, :, None] * right[k, None, None, :] for k in range(len(left))]
+    return sum(terms[1:], terms[0])
 
 
 def empty_memory(layer: "Layer", steps: int) -> Memory:
@@ -68,10 +88,7 @@ class Dense(NamedTuple):
 
     def outer(self, gradients: jax.Array, memory: Memory) -> jax.Array:
         """Weighted sums of the outer products, f[rows, n, m]; gradients f[rows, K]."""
-        scaled = gradients[:, None, :] * memory.inputs.T[None]
-        return (scaled.reshape(-1, scaled.shape[-1]) @ memory.deltas).reshape(
-            *scaled.shape[:2], memory.deltas.shape[-1]
-        )
+        return _sum_of_outer(gradients, memory.inputs, memory.deltas)
 
     def squared_input(self, inputs: jax.Array) -> jax.Array:
         return jnp.vdot(inputs, inputs)
@@ -89,10 +106,7 @@ class OutputRows(NamedTuple):
         return weights.public * (self.public @ inputs) + of_own + past @ memory.deltas
 
     def outer(self, gradients: jax.Array, memory: Memory) -> jax.Array:
-        scaled = gradients[:, None, :] * memory.deltas.T[None]
-        return (scaled.reshape(-1, scaled.shape[-1]) @ memory.inputs).reshape(
-            *scaled.shape[:2], memory.inputs.shape[-1]
-        )
+        return _sum_of_outer(gradients, memory.deltas, memory.inputs)
 
     def squared_input(self, inputs: jax.Array) -> jax.Array:
         return jnp.vdot(inputs, inputs)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from pfr_jax.client.block import ClientSide, ClientState
 from pfr_jax.client.factored.coefficients import num_moments
-from pfr_jax.client.factored.members import OF_STATE, alone, members_first, over_members
+from pfr_jax.client.factored.members import OF_STATE, alone, over_members
 from pfr_jax.client.factored.outer_products import Dense, Layer, OutputRows, input_rows
 from pfr_jax.client.factored.untouched import untouched
 from pfr_jax.client.local_training import Parts
@@ -51,14 +51,20 @@ def kinds(part: Tree) -> Kinds:
     return found
 
 
-def seen_by(part: Kinds, items: jax.Array) -> Kinds:
-    """A client's view of a part: leaves with a row per item on its items (i32[L]).
+def seen_by(side: ClientSide, part: Kinds, items: jax.Array) -> Kinds:
+    """A client's view of a part: leaves with a row per item on its items (i32[L]), members first.
 
     Padding reads the last row: no gradient reaches it, and the server drops its change.
     """
 
+    members = side.training.model.members
+
     def take(leaf: jax.Array) -> jax.Array:
-        return leaf.at[items].get(mode="clip")
+        if members == 1:
+            return leaf.at[items].get(mode="clip")
+        # Every member's row by itself: rows of all, turned, would be copied three times.
+        rows = items[None] * members + jnp.arange(members, dtype=items.dtype)[:, None]
+        return leaf.reshape(-1, *leaf.shape[2:]).at[rows].get(mode="clip")
 
     return Kinds(
         {name: take(leaf) if of_items(name) else leaf for name, leaf in part.vectors.items()},
@@ -82,11 +88,9 @@ def init(side: ClientSide, bucket: Bucket, start: Parts) -> ClientState:
     public = Parts(kinds(start.private), kinds(start.shared))
 
     def one(items: jax.Array) -> ClientState:
-        seen = Parts(*(seen_by(part, items) for part in public))
+        seen = Parts(*(seen_by(side, part, items) for part in public))
         begin = over_members(side, partial(_of_member, alone(side)), out_axes=OF_STATE)
-        return dataclasses.replace(
-            begin(members_first(side, seen)), residual=_residual(side, public.shared, len(items))
-        )
+        return dataclasses.replace(begin(seen), residual=_residual(side, public.shared, len(items)))
 
     def stack(leaf: jax.ShapeDtypeStruct) -> jax.Array:
         return untouched((len(bucket), *leaf.shape), leaf.dtype)
@@ -149,7 +153,8 @@ def _projections(side: ClientSide, private: Kinds, bucket: Bucket) -> jax.Array 
     def one(client: tuple[jax.Array, jax.Array]) -> jax.Array:
         items, x = client
         rows = kernel.at[items].get(mode="clip")  # where items are padding, x is 0
-        return members_first(side, jnp.tensordot(x, rows, axes=1))
+        projection: jax.Array = jnp.tensordot(x, rows, axes=1)
+        return projection
 
     inputs = side.training.inputs(bucket.values[:, 0], bucket.known[:, 0])
     return jax.lax.map(one, (bucket.items, inputs), batch_size=32)

@@ -105,7 +105,7 @@ def decoder_of(named: dict[str, np.ndarray], rows: np.ndarray, member: int) -> D
 
     def leaf(name: str, ndim: int) -> np.ndarray:
         found = named[f"decoder/{name}"].astype(np.float64)
-        return found[..., member] if found.ndim > ndim else found
+        return found[member] if found.ndim > ndim else found
 
     kernel = np.concatenate([leaf("linear_0/kernel", 2), leaf("linear_0/bias", 1)[None]])
     return Decoder(rows, kernel, leaf("norm_0/scale", 1), leaf("norm_0/bias", 1))

@@ -174,7 +174,7 @@ def item_rows(named: Mapping[str, np.ndarray], member: int) -> np.ndarray:
     bias = named[name]
     kernel = named[name.removesuffix("item_bias") + "item_kernel"]
     if bias.ndim == 2:
-        kernel, bias = kernel[..., member], bias[..., member]
+        kernel, bias = kernel[:, member], bias[:, member]
     return np.concatenate([kernel, bias[:, None]], axis=1).astype(np.float64)
 
 

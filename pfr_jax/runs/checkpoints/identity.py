@@ -16,7 +16,7 @@ from pfr_jax.simulation.releases import noise_seed
 from pfr_jax.simulation.setup import Simulation
 
 # Of a checkpoint's content. 8: by default clients are dealt to fewer block shapes.
-FORMAT = 8
+FORMAT = 9
 Content = dict[str, Any]
 ONE_BY_ONE = {  # what is compared apart from the settings -> how a difference is told
     "records": "the run's algorithm, model or compressor was another record",

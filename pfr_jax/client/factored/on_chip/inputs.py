@@ -35,7 +35,7 @@ def inputs_of(
     training, places = side.training, plan.places
     private, shared = common.public
     ratings = training.inputs(data.values, data.observed)
-    bias = members_last(side, shared.vectors[OUTPUT_BIAS], -1)[:, None]
+    bias = members_last(side, shared.vectors[OUTPUT_BIAS], 1)[:, None]
     items = jnp.where(data.observed, data.items, training.model.num_items)
 
     def lay(leaf: jax.Array, members: int) -> jax.Array:
@@ -53,8 +53,8 @@ def inputs_of(
         learning_rate=common.learning_rate.reshape(1),
         private_path=common.paths.private.change,
         shared_path=common.paths.shared.change,
-        shared={n: lay(leaf, -1)[None] for n, leaf in shared.vectors.items() if n != OUTPUT_BIAS},
-        matrices={n: _matrix(members_last(side, leaf, -1), places) for n, leaf in dense.items()},
+        shared={n: lay(leaf, 0)[None] for n, leaf in shared.vectors.items() if n != OUTPUT_BIAS},
+        matrices={n: _matrix(members_last(side, leaf, 0), places) for n, leaf in dense.items()},
         own={n: _together(v, clients) for n, v in _own_vectors(side, plan, common, own).items()},
         differences={
             name: _matrix(members_last(side, stack, 1)[:, 0], places)
@@ -64,7 +64,7 @@ def inputs_of(
         squared_input=on_all_lanes(jnp.square(ratings).sum(axis=1)),
         factor=on_all_lanes(_factor(training, data)),
         masks=_masks(side, plan, common, data, clients) if training.dropout else None,
-        rows=of_items(lay(shared.rows[OUTPUT], -1)),
+        rows=of_items(lay(shared.rows[OUTPUT], 1)),
         beside=of_items(on_lanes(bias, places)),
         values=_targets(data, clients),
     )
@@ -97,7 +97,7 @@ def _own_vectors(side: ClientSide, plan: Plan, common: Round, own: ClientState) 
             features = width_of(plan.first, plan.places) // plan.places
             vector = jnp.broadcast_to(1 + vector[:, None], (len(leaf), features, vector.shape[-1]))
         elif name in begin:
-            vector = vector + members_last(side, begin[name], -1)[None]
+            vector = vector + members_last(side, begin[name], 0)[None]
         found[name] = on_lanes(vector, plan.places)
     return found
 

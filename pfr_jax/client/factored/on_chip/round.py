@@ -125,15 +125,15 @@ def _found(
     model, shared = side.training.model, common.public.shared
     off = partial(off_lanes, members=model.members, places=plan.places)
     delta = {
-        name: _last(side, off(_of_block(change), shared.vectors[name].shape[0]))
+        name: _second(side, off(_of_block(change), shared.vectors[name].shape[-1]))
         for name, change in out.changes.items()
     }
     delta[OUTPUT_BIAS] = _last(side, off(out.beside, 1)[:, :, 0])
-    delta[f"{OUTPUT}/item_kernel"] = _last(side, off(out.rows, plan.first))
+    delta[f"{OUTPUT}/item_kernel"] = _before_last(side, off(out.rows, plan.first))
     memories = {
         name: Memory(
-            _second(side, off(_of_block(out.inputs[name]), matrix.shape[0])),
-            _second(side, off(_of_block(out.deltas[name]), matrix.shape[1])),
+            _second(side, off(_of_block(out.inputs[name]), matrix.shape[-2])),
+            _second(side, off(_of_block(out.deltas[name]), matrix.shape[-1])),
         )
         for name, matrix in shared.dense.items()
     }
@@ -155,7 +155,7 @@ def _new_state(
             continue
         after = off(lanes, before.shape[-1])
         if name in private.vectors:
-            after = after - members_last(side, private.vectors[name], -1)[None]
+            after = after - members_last(side, private.vectors[name], 0)[None]
         vectors[name] = _second(side, after)
     for name, stack in own.private["dense"].items():
         rows, columns = stack.shape[-2:]
@@ -179,3 +179,8 @@ def _last(side: ClientSide, leaf: jax.Array) -> jax.Array:
 def _second(side: ClientSide, leaf: jax.Array) -> jax.Array:
     """f[B, ..., G] as f[B, G, ...]; of one model f[B, ...]"""
     return leaf[..., 0] if side.training.model.members == 1 else jnp.moveaxis(leaf, -1, 1)
+
+
+def _before_last(side: ClientSide, leaf: jax.Array) -> jax.Array:
+    """f[..., H, G] as f[..., G, H]; of one model f[..., H]"""
+    return leaf[..., 0] if side.training.model.members == 1 else jnp.swapaxes(leaf, -1, -2)
