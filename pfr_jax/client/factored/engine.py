@@ -45,7 +45,7 @@ from pfr_jax.models.members import member_axes
 from pfr_jax.models.model import Model, features
 from pfr_jax.population.population import Bucket
 
-BLOCK_BYTES = 8 * 2**20  # of what a block of clients works on; measured (BUILD_NOTES)
+BLOCK_BYTES = 4 * 2**20  # of what a block of clients works on; measured (BUILD_NOTES)
 
 
 def train_block(
