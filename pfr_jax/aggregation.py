@@ -5,7 +5,6 @@ With ``--upload=plain`` and ``decoy`` the server itself adds, and so sees every 
 single payloads end here, and a ``CohortSum`` is all that goes on. Legend as in ``pfr_jax.server``.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,10 +60,16 @@ def add_payload(total: PayloadSum, payload: Payload) -> PayloadSum:
         return leaf.at[items].add(delta, mode="drop")
 
     def add_vectors(leaf: jax.Array, delta: jax.Array) -> jax.Array:
-        """The same; a row of several members is one vector, as a TPU pads axes of a few."""
-        row = (math.prod(leaf.shape[1:]),) if leaf.ndim > 1 else ()
-        flat = leaf.reshape(len(leaf), *row)
-        return add_rows(flat, delta.reshape(*delta.shape[:2], *row)).reshape(leaf.shape)
+        """The same; a row of several members is one vector, as a TPU pads axes of a few.
+
+        Its order is that of the TPU's kernel (factored/on_chip/lanes.py).
+        """
+        if leaf.ndim < 3:
+            return add_rows(leaf, delta)
+        turned, changes = jnp.swapaxes(leaf, -1, -2), jnp.swapaxes(delta, -1, -2)
+        flat = turned.reshape(len(leaf), -1)
+        added = add_rows(flat, changes.reshape(*delta.shape[:2], -1))
+        return jnp.swapaxes(added.reshape(turned.shape), -1, -2)
 
     def add_on_items(leaf: jax.Array, delta: jax.Array) -> jax.Array:
         # In a flat row a CPU would have to divide for the place of every number.

@@ -179,10 +179,7 @@ ACTIVE_ROWS = Engine(
     reason="computes anything",
     least_block=1,
     cpu_block=lambda model, rows, carried: 4,
-    # Members are the last axis of all arrays, which a TPU pads to 128.
-    copies_of_rows=lambda side, bucket, on_tpu: (
-        65.0 if side.training.model.members > 1 and on_tpu else 6.5
-    ),
+    copies_of_rows=lambda side, bucket, on_tpu: 6.5,
     has_store=False,
     init=init,
     take=take_slots,
