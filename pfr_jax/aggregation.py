@@ -55,27 +55,11 @@ def add_payload(total: PayloadSum, payload: Payload) -> PayloadSum:
     )
     present, items = payload.present, payload.items
 
-    def add_rows(leaf: jax.Array, delta: jax.Array) -> jax.Array:
-        # Empty places hold padding rows only.
-        return leaf.at[items].add(delta, mode="drop")
-
-    def add_vectors(leaf: jax.Array, delta: jax.Array) -> jax.Array:
-        """The same; a row of several members is one vector, as a TPU pads axes of a few.
-
-        Its order is that of the TPU's kernel (factored/on_chip/lanes.py).
-        """
-        if leaf.ndim < 3:
-            return add_rows(leaf, delta)
-        turned, changes = jnp.swapaxes(leaf, -1, -2), jnp.swapaxes(delta, -1, -2)
-        flat = turned.reshape(len(leaf), -1)
-        added = add_rows(flat, changes.reshape(*delta.shape[:2], -1))
-        return jnp.swapaxes(added.reshape(turned.shape), -1, -2)
-
-    def add_on_items(leaf: jax.Array, delta: jax.Array) -> jax.Array:
-        # In a flat row a CPU would have to divide for the place of every number.
-        added: jax.Array = jax.lax.platform_dependent(
-            leaf, delta, tpu=add_vectors, default=add_rows
-        )
+    def on_items(leaf: jax.Array, delta: jax.Array) -> jax.Array:
+        if items is None:
+            return leaf + delta
+        ways = {"tpu": add_flat_rows, "default": add_rows}
+        added: jax.Array = jax.lax.platform_dependent(leaf, delta, items, **ways)
         return added
 
     holders = (
@@ -83,7 +67,6 @@ def add_payload(total: PayloadSum, payload: Payload) -> PayloadSum:
         if items is None
         else total.holders.at[items].add(jnp.broadcast_to(present[:, None], items.shape))
     )
-    on_items = jnp.add if items is None else add_on_items
     return PayloadSum(
         delta=map_rows(on_items, jnp.add, total.delta, payload.delta),
         holders=holders,
@@ -91,6 +74,25 @@ def add_payload(total: PayloadSum, payload: Payload) -> PayloadSum:
         rejected=total.rejected + payload.rejected,
         within=jax.tree.map(lambda a, b: a + b.sum(), total.within, payload.within),
     )
+
+
+def add_rows(leaf: jax.Array, delta: jax.Array, items: jax.Array) -> jax.Array:
+    """f[I, ...] with the rows f[B, L, ...] of i32[B, L] added; rows of item I are padding."""
+    return leaf.at[items].add(delta, mode="drop")
+
+
+def add_flat_rows(leaf: jax.Array, delta: jax.Array, items: jax.Array) -> jax.Array:
+    """The same, by way of flat rows: a TPU pads an axis of a few members.
+
+    Their order is that of the TPU's kernel (``client/factored/on_chip/lanes.py``), from which they
+    come. A CPU would have to divide for the place of every number of a flat row.
+    """
+    if leaf.ndim < 3:
+        return add_rows(leaf, delta, items)
+    turned, changes = jnp.swapaxes(leaf, -1, -2), jnp.swapaxes(delta, -1, -2)
+    flat = turned.reshape(len(leaf), -1)
+    added = add_rows(flat, changes.reshape(*items.shape, -1), items)
+    return jnp.swapaxes(added.reshape(turned.shape), -1, -2)
 
 
 def cohort_sum(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pfr_jax.aggregation import add_payload, cohort_sum, empty_sum
+from pfr_jax.aggregation import add_flat_rows, add_payload, add_rows, cohort_sum, empty_sum
 from pfr_jax.client.block import Payload, hand_over
 from pfr_jax.client.screening import Verdict
 from pfr_jax.server import DENOMINATORS, ServerState, server_step
@@ -202,3 +202,20 @@ def test_server_sgd_1_is_the_mean_of_the_clients_own_weights():
     jax.tree.map(
         lambda a, own: np.testing.assert_allclose(a, np.mean(own, axis=0), atol=1e-6), new, weights
     )
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([(), (3,), (4, 3), (1, 2)]))
+@settings(max_examples=30)
+def test_rows_are_added_the_same_way_on_every_platform(seed: int, row: tuple[int, ...]) -> None:
+    """Against a loop; a bias, a row, and rows of several members. A TPU adds flat ones."""
+    rng = np.random.default_rng(seed)
+    leaf = rng.integers(-9, 9, (NUM_ITEMS, *row)).astype(np.float32)
+    delta = rng.integers(-9, 9, (2, 3, *row)).astype(np.float32)
+    items = rng.integers(0, NUM_ITEMS + 1, (2, 3)).astype(np.int32)
+    wanted = leaf.copy()
+    for item, change in zip(items.reshape(-1), delta.reshape(-1, *row), strict=True):
+        if item < NUM_ITEMS:
+            wanted[item] += change
+    for way in (add_rows, add_flat_rows):
+        found = way(jnp.asarray(leaf), jnp.asarray(delta), jnp.asarray(items))
+        np.testing.assert_array_equal(found, wanted)
