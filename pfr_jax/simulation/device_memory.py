@@ -5,6 +5,7 @@ A round's arguments are known to the byte. What it works with was fitted to the 
 block, in several orders of their axes.
 """
 
+import itertools
 import math
 from typing import Any
 
@@ -50,16 +51,15 @@ def bytes_of_round(
 
 
 def _bytes_of_stack(leaf: Any, on_tpu: bool) -> float:
-    """Of an array of a bucket's states; on a TPU its matrices lie in the better of two orders."""
+    """Of an array of a bucket's states; on a TPU a client's axes lie in the best of all orders."""
     if not on_tpu or leaf.ndim < 3:
         return tree_bytes(leaf)
 
-    def padded(rows: int, columns: int) -> int:
-        return math.ceil(rows / TILE[0]) * TILE[0] * math.ceil(columns / TILE[1]) * TILE[1]
+    def padding(last: tuple[int, ...]) -> float:
+        sizes = zip(last, TILE, strict=True)
+        return math.prod(math.ceil(size / tile) * tile / size for size, tile in sizes)
 
-    rows, columns = leaf.shape[-2:]
-    least = min(padded(rows, columns), padded(columns, rows))
-    return tree_bytes(leaf) * least / (rows * columns)
+    return tree_bytes(leaf) * min(map(padding, itertools.permutations(leaf.shape[1:], 2)))
 
 
 def _working_bytes(federation: Federation, population: Population, on_tpu: bool) -> float:
