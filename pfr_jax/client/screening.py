@@ -37,18 +37,21 @@ class Verdict(NamedTuple):
 
 
 def judge(
-    present: jax.Array, delta: Tree, others: Tree, losses: jax.Array, max_norm: float
+    present: jax.Array, finite_in: Tree, losses: jax.Array, delta: Tree, max_norm: float
 ) -> Verdict:
-    """Looks at all changes (``delta``: f[B, ...] leaves) and whatever else must be finite.
+    """On the clients whose place is ``present`` (bool[B]).
 
-    ``max_norm`` is for the global norm of a client's change; 0: any.
+    Args:
+      finite_in: what has to be finite beside the losses f[B], f[B, ...] leaves.
+      delta: the changes, of which only the norms are looked at.
+      max_norm: for the global norm of a client's change; 0: any.
     """
 
     def of_clients(leaf: jax.Array) -> jax.Array:
         return leaf.reshape(len(losses), -1)
 
     finite = jnp.isfinite(losses)
-    for leaf in jax.tree.leaves((delta, others)):
+    for leaf in jax.tree.leaves(finite_in):
         finite &= jnp.isfinite(of_clients(leaf)).all(axis=1)
     small = jnp.ones_like(finite)
     if max_norm:

@@ -82,11 +82,11 @@ def train_block(
     num_items = side.training.model.num_items
     delta, within = _clipped(side, delta, data[0], clip)
     change = jax.tree.map(lambda leaf: leaf[0], after_round(common.paths.shared, private=False))
-    looked_at = delta
-    if not side.whole_changes:  # rows are most of what there is to read; the products' norms tell
-        looked_at = {name: leaf for name, leaf in delta.items() if not of_items(name)}
+    # Matrices and rows are most of what there is to read; their products' norms tell.
+    vectors = {name: delta[name] for name in public.shared.vectors if not of_items(name)}
     norms = {name: memory.norms(change.gradients) for name, memory in memories.items()}
-    verdict = judge(slots < len(bucket), looked_at, norms, loss, side.max_update_norm)
+    finite_in = vectors, norms
+    verdict = judge(slots < len(bucket), finite_in, loss, delta, side.max_update_norm)
     written = jax.vmap(storage.write)(new, stored, _keys(key, data[-1]))
     states, loss = put_slots(states, verdict.slots(slots), written), verdict.only(loss)
     if side.whole_changes:
