@@ -14,14 +14,9 @@ import jax.numpy as jnp
 
 from pfr_jax.algorithms.federated import Algorithm, Buckets, FederationState, RoundReport
 from pfr_jax.client.block import ClientState
-from pfr_jax.client.local_training import (
-    ClientData,
-    LocalTraining,
-    batch_loss,
-    clipped,
-    dropout_mask,
-    optimizer_step,
-)
+from pfr_jax.client.local_training import batch_loss, dropout_mask
+from pfr_jax.client.moves import clipped, optimizer_step
+from pfr_jax.client.training import ClientData, LocalTraining
 from pfr_jax.models.model import Params
 from pfr_jax.population.interactions import Interactions, dense_rows
 from pfr_jax.population.population import Cohort

@@ -19,7 +19,7 @@ from jax.sharding import Mesh
 from pfr_jax.aggregation import PayloadSum, add_payload, cohort_sum, empty_sum, noised_sum
 from pfr_jax.client.block import ClientSide, ClientState, Engine, Payload, take_slots
 from pfr_jax.client.fixed_point import LOSS_SHARE, to_fixed, to_float
-from pfr_jax.client.local_training import Parts
+from pfr_jax.client.training import Parts
 from pfr_jax.models.item_rows import Tree
 from pfr_jax.models.model import Params
 from pfr_jax.population.devices import BY_CLIENT, EVERYWHERE, on_every_device, sum_over_devices

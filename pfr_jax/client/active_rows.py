@@ -20,8 +20,9 @@ from pfr_jax.client.block import (
     take_slots,
 )
 from pfr_jax.client.compressors import matrices
-from pfr_jax.client.local_training import ClientData, Parts, known, train_client
+from pfr_jax.client.local_training import known, train_client
 from pfr_jax.client.screening import judge
+from pfr_jax.client.training import ClientData, Parts
 from pfr_jax.models.item_rows import Tree, subtract_trees, take_rows
 from pfr_jax.models.model import features
 from pfr_jax.population.population import Bucket

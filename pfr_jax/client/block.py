@@ -15,8 +15,8 @@ import jax.numpy as jnp
 
 from pfr_jax.client.compressors import Compressor, through
 from pfr_jax.client.fixed_point import to_fixed
-from pfr_jax.client.local_training import LocalTraining, Parts
 from pfr_jax.client.screening import Verdict
+from pfr_jax.client.training import LocalTraining, Parts
 from pfr_jax.models.item_rows import Tree, add_trees, map_rows
 from pfr_jax.models.model import Model
 from pfr_jax.population.population import Bucket

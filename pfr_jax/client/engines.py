@@ -8,7 +8,7 @@ import jax
 from pfr_jax.client.active_rows import ACTIVE_ROWS
 from pfr_jax.client.block import Engine, Wanted
 from pfr_jax.client.factored.engine import FACTORED
-from pfr_jax.client.local_training import Parts
+from pfr_jax.client.training import Parts
 from pfr_jax.config import ClientConfig
 from pfr_jax.errors import InputError
 from pfr_jax.models.item_rows import flatten, of_items

@@ -7,77 +7,16 @@ in a minibatch, K local steps.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
-import optax
 
-from pfr_jax.algorithms.spec import Objective, loss_of_one_model, one_model
-from pfr_jax.models.item_rows import Tree
-from pfr_jax.models.losses import Loss
-from pfr_jax.models.members import member_axes
-from pfr_jax.models.model import Model, Params, predict
-
-
-@dataclass(frozen=True)
-class LocalTraining:
-    """How every client trains."""
-
-    model: Model
-    optimizer: "Parts"  # of optax transformations, built with learning rate 1
-    loss: Loss
-    dropout: float
-    # Global norm over private and shared together, of two models over each; 0: no clipping.
-    clip_norm: float
-    # Whether each part moves, per local epoch: of bool[epochs]. One that does not is frozen, and
-    # left out of the clipping; its optimizer stands still.
-    moves: "Parts"
-    proximal: float = 0.0  # pull of the shared part to where the round began (FedProx)
-    objective: Objective = loss_of_one_model  # see ``AlgorithmSpec``, as the next ones
-    predicts: Callable[[Params, Params, float], Params] = one_model
-    coupling: float = 0.0
-    two_models: bool = False
-    input_offset: float = 0.0  # what the encoder sees of a rating is its centred value plus this
-    encodes_choices: bool = False  # the encoder is told of choices, and not of drawn negatives
-
-    @property
-    def local_epochs(self) -> int:
-        return len(self.moves.private)
-
-    def model_of(self, params: "Parts") -> Params:
-        """The parts of the model that a client predicts with."""
-        return self.predicts(*params, self.coupling)
-
-    def inputs(self, values: jax.Array, known: jax.Array) -> jax.Array:
-        """What the encoder is given of what is ``known``; 0 elsewhere.
-
-        A choice has a value above 0, whatever the centre.
-        """
-        if self.encodes_choices:
-            known &= values > 0
-        return jnp.where(known, values + self.input_offset, 0)
-
-
-class ClientData(NamedTuple):
-    """What one client trains on; the factored engine drops the axis V, which is 1 there."""
-
-    inputs: jax.Array  # f[V, L_in]
-    profile: jax.Array  # f[V, P]
-    targets: jax.Array  # f[V, L_out]
-    observed: jax.Array  # bool[V, L_out]
-    rated: jax.Array | None = None  # bool[V, L_out], of these, what is no decoy; None: all
-
-
-class Parts(NamedTuple):
-    """Something for the private and for the shared part: parameters, optimizers, their states."""
-
-    private: Tree
-    shared: Tree
-
+from pfr_jax.client.moves import clipped, move, moves_of_steps, of_moving_parts, with_proximal_term
+from pfr_jax.client.training import ClientData, LocalTraining, Parts
+from pfr_jax.models.model import Params, predict
 
 Losses = tuple[tuple[jax.Array, ...], Any]  # each f[], and what is found besides
 
@@ -162,58 +101,6 @@ def gradients(losses: Callable[[Parts], Losses], params: Parts) -> tuple[jax.Arr
     return found[1], Parts(private, shared), aux
 
 
-def moves_of_steps(training: LocalTraining, steps: int = 1) -> Parts:
-    """Whether each part moves in each local step: of bool[K], ``steps`` of them per epoch."""
-    return Parts(*(jnp.repeat(jnp.asarray(part), steps) for part in training.moves))
-
-
-def of_moving_parts(training: LocalTraining, grads: Parts, moves: Parts) -> Parts:
-    """The gradients, 0 for a part that does not move in this step; moves: of bool[]."""
-
-    def one(always: tuple[bool, ...], grads: Tree, moves: jax.Array) -> Tree:
-        return grads if all(always) else jax.tree.map(lambda g: jnp.where(moves, g, 0), grads)
-
-    return Parts(*map(one, training.moves, grads, moves))
-
-
-def with_proximal_term(training: LocalTraining, grads: Parts, shared: Tree, begin: Tree) -> Parts:
-    """The gradients, the shared ones with FedProx's term."""
-    if not training.proximal:
-        return grads
-    pulled = jax.tree.map(
-        lambda g, now, then: g + training.proximal * (now - then), grads.shared, shared, begin
-    )
-    return grads._replace(shared=pulled)
-
-
-def move(
-    training: LocalTraining,
-    params: Parts,
-    grads: Parts,
-    opt_state: Parts,
-    learning_rate: jax.Array,
-    moves: Parts,
-) -> tuple[Parts, Parts]:
-    """Parameters and optimizer states after a step of the parts that move in it."""
-
-    def one(
-        always: tuple[bool, ...],
-        moves: jax.Array,
-        optimizer: Any,
-        before: Tree,
-        grads: Tree,
-        opt: Any,
-    ) -> tuple[Tree, Any]:
-        after = optimizer_step(optimizer, before, grads, opt, learning_rate)
-        if all(always):
-            return after
-        return jax.tree.map(lambda new, old: jnp.where(moves, new, old), after, (before, opt))
-
-    parts = training.moves, moves, training.optimizer, params, grads, opt_state
-    new = [one(*part) for part in zip(*parts, strict=True)]
-    return Parts(*(p for p, _ in new)), Parts(*(s for _, s in new))
-
-
 def minibatches(
     training: LocalTraining, key: jax.Array, num_users: int, observed: jax.Array, steps: int
 ) -> jax.Array:
@@ -265,40 +152,3 @@ def batch_loss(
         return training.loss(predictions, batch.targets, batch.observed)
     of_member = jax.vmap(training.loss, in_axes=(1, None, None))
     return of_member(predictions, batch.targets, batch.observed).sum()
-
-
-def clipped(training: LocalTraining, grads: Parts) -> Parts:
-    """The gradients of a local step, each model's and each member's clipped by itself."""
-
-    def one(grads: Tree) -> Tree:
-        if training.model.members == 1:
-            return clip(grads, training.clip_norm)
-        axes = member_axes(grads)
-        return jax.vmap(partial(clip, norm=training.clip_norm), (axes,), axes)(grads)
-
-    return Parts(*map(one, grads)) if training.two_models else one(grads)
-
-
-def clip(grads: Tree, norm: float) -> Tree:
-    """Gradients scaled to a global norm of at most ``norm``; 0: as they are."""
-    if not norm:
-        return grads
-    factor = clip_factor(optax.tree.norm(grads), norm)
-    return jax.tree.map(lambda leaf: leaf * factor, grads)
-
-
-def clip_factor(length: jax.Array, norm: float) -> jax.Array:
-    """What scales gradients of global norm ``length`` to one of at most ``norm``."""
-    return norm / jnp.maximum(length, norm)
-
-
-def optimizer_step(
-    optimizer: optax.GradientTransformation,
-    params: Tree,
-    grads: Tree,
-    opt_state: Any,
-    learning_rate: jax.Array,
-) -> tuple[Tree, Any]:
-    """Parameters and optimizer state after one step of an optimizer built with rate 1."""
-    updates, opt_state = optimizer.update(grads, opt_state, params)
-    return jax.tree.map(lambda p, u: p + learning_rate * u, params, updates), opt_state

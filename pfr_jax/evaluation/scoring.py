@@ -18,7 +18,7 @@ import numpy as np
 from pfr_jax.algorithms.federated import Buckets, Federation, FederationState
 from pfr_jax.client.block import ClientSide, ClientState, own_part, take_slots
 from pfr_jax.client.host_memory import in_parts
-from pfr_jax.client.local_training import Parts
+from pfr_jax.client.training import Parts
 from pfr_jax.evaluation.cold import Fallback
 from pfr_jax.models.item_rows import subtract_trees, take_rows
 from pfr_jax.models.model import Params, score_pairs

@@ -7,7 +7,7 @@ import numpy as np
 
 from pfr_jax.client.compressors import FLOAT_BYTES
 from pfr_jax.client.factored.coefficients import num_moments
-from pfr_jax.client.local_training import Parts
+from pfr_jax.client.training import Parts
 from pfr_jax.data.private_effects import sums_of
 from pfr_jax.data.standard import EFFECTS, sums_per_client, sums_per_row
 from pfr_jax.models.item_rows import Tree, flatten

@@ -23,7 +23,7 @@ from pfr_jax.client.factored.on_chip.call import CHIPS
 from pfr_jax.client.factored.on_chip.round import by_kernel
 from pfr_jax.client.factored.storage import BITS
 from pfr_jax.client.fixed_point import scale_for
-from pfr_jax.client.local_training import LocalTraining, Parts
+from pfr_jax.client.training import LocalTraining, Parts
 from pfr_jax.config import Config, ServerConfig
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.task import Task

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import optax
 
-from pfr_jax.client.local_training import Parts
+from pfr_jax.client.training import Parts
 from pfr_jax.config import ClientConfig, ServerConfig
 
 VECTORS = ("bias", "item_bias", "scale")

@@ -13,7 +13,7 @@ from pfr_jax.client.block import ClientSide
 from pfr_jax.client.compressors import COMPRESSORS
 from pfr_jax.client.factored.on_chip import lanes, rows
 from pfr_jax.client.factored.on_chip.round import by_kernel
-from pfr_jax.client.local_training import Parts
+from pfr_jax.client.training import Parts
 from pfr_jax.errors import InputError
 from pfr_jax.models.losses import masked_cross_entropy
 from pfr_jax.simulation.federation import build_algorithm

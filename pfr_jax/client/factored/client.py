@@ -13,7 +13,9 @@ from pfr_jax.client.factored.members import NO_AXIS, OF_STATE, alone, over_membe
 from pfr_jax.client.factored.outer_products import Layer, combine, empty_memory
 from pfr_jax.client.factored.state import INPUT, Flat, layers_of, seen_by, start_vectors
 from pfr_jax.client.factored.step import Memories, Round, dropout_masks, local_step
-from pfr_jax.client.local_training import ClientData, Parts, known, moves_of_steps
+from pfr_jax.client.local_training import known
+from pfr_jax.client.moves import moves_of_steps
+from pfr_jax.client.training import ClientData, Parts
 from pfr_jax.models.item_rows import flatten, nest
 
 _OF_ROUND: Any = Round._make([0, 0, NO_AXIS, NO_AXIS, NO_AXIS])  # axes, for ``over_members``

@@ -12,7 +12,7 @@ from pfr_jax.client.block import ClientSide, ClientState
 from pfr_jax.client.factored import storage
 from pfr_jax.client.factored.members import OF_STATE, over_members, rows_first
 from pfr_jax.client.factored.state import ALPHA, INPUT, Flat, V, kinds, seen_by
-from pfr_jax.client.local_training import Parts
+from pfr_jax.client.training import Parts
 from pfr_jax.models.item_rows import Tree, nest
 
 

@@ -38,8 +38,8 @@ from pfr_jax.client.factored.on_chip.round import by_kernel, train_by_kernel
 from pfr_jax.client.factored.outer_products import block_sum
 from pfr_jax.client.factored.state import INPUT, Flat, init, kinds, start_vectors
 from pfr_jax.client.factored.step import Round, private_input
-from pfr_jax.client.local_training import Parts
 from pfr_jax.client.screening import judge
+from pfr_jax.client.training import Parts
 from pfr_jax.models.item_rows import Tree, flatten, nest, of_items, take_rows
 from pfr_jax.models.members import member_axes
 from pfr_jax.models.model import Model, features

@@ -19,7 +19,7 @@ from pfr_jax.client.factored.coefficients import num_moments
 from pfr_jax.client.factored.members import OF_STATE, alone, over_members
 from pfr_jax.client.factored.outer_products import Dense, Layer, OutputRows, input_rows
 from pfr_jax.client.factored.untouched import untouched
-from pfr_jax.client.local_training import Parts
+from pfr_jax.client.training import Parts
 from pfr_jax.models.item_rows import Tree, flatten, of_items
 from pfr_jax.population.population import Bucket
 

@@ -13,19 +13,9 @@ import jax.numpy as jnp
 
 from pfr_jax.client.factored.outer_products import Layer, Memory
 from pfr_jax.client.factored.state import ALPHA, INPUT, Flat, V
-from pfr_jax.client.local_training import (
-    ClientData,
-    LocalTraining,
-    Losses,
-    Parts,
-    clip_factor,
-    dropout_mask,
-    gradients,
-    move,
-    of_moving_parts,
-    with_and_without_decoys,
-    with_proximal_term,
-)
+from pfr_jax.client.local_training import Losses, dropout_mask, gradients, with_and_without_decoys
+from pfr_jax.client.moves import clip_factor, move, of_moving_parts, with_proximal_term
+from pfr_jax.client.training import ClientData, LocalTraining, Parts
 from pfr_jax.models.item_rows import nest
 from pfr_jax.models.model import predict
 

@@ -14,7 +14,7 @@ import optax
 
 from pfr_jax.algorithms.federated import FederationState, train_block, train_stateless
 from pfr_jax.client.block import Payload
-from pfr_jax.client.local_training import Parts
+from pfr_jax.client.training import Parts
 from pfr_jax.models.item_rows import flatten, of_items
 from pfr_jax.server import DENOMINATORS
 from pfr_jax.simulation.federation import in_precision, quieter

@@ -11,7 +11,7 @@ from federations import ragged_ratings, run_rounds, simulation_of, small_config
 
 from pfr_jax.algorithms.federated import Federation, FederationState, train_block
 from pfr_jax.client.block import Payload
-from pfr_jax.client.local_training import Parts
+from pfr_jax.client.training import Parts
 from pfr_jax.data.table import Scale
 from pfr_jax.errors import InputError
 from pfr_jax.privacy.attacks.codes import Hidden, find_code

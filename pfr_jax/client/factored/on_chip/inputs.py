@@ -14,7 +14,7 @@ from pfr_jax.client.factored.on_chip.lanes import LANES, on_lanes, width_of
 from pfr_jax.client.factored.on_chip.records import Inputs, Plan
 from pfr_jax.client.factored.state import ALPHA, OUTPUT, OUTPUT_BIAS, Flat
 from pfr_jax.client.factored.step import Round, dropout_masks
-from pfr_jax.client.local_training import LocalTraining
+from pfr_jax.client.training import LocalTraining
 
 REGISTER_ROWS = 8  # and so the most clients of a program
 

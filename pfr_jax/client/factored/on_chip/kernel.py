@@ -17,7 +17,8 @@ from pfr_jax.client.factored.on_chip.lanes import LANES, lane_sum, wide
 from pfr_jax.client.factored.on_chip.records import Inputs, Outputs, Plan, Scratch
 from pfr_jax.client.factored.on_chip.rows import end_rows, output
 from pfr_jax.client.factored.state import ALPHA, INPUT, Flat, V
-from pfr_jax.client.local_training import Parts, clip_factor, move, with_proximal_term
+from pfr_jax.client.moves import clip_factor, move, with_proximal_term
+from pfr_jax.client.training import Parts
 
 DROPPED = "decoder/linear_0"  # the layer that sees the code, on which dropout acts
 

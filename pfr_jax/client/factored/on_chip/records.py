@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pfr_jax.client.factored.state import Flat
-from pfr_jax.client.local_training import LocalTraining
+from pfr_jax.client.training import LocalTraining
 
 
 @dataclass(frozen=True)

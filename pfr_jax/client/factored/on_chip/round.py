@@ -25,7 +25,7 @@ from pfr_jax.client.factored.on_chip.records import Layer, Outputs, Plan
 from pfr_jax.client.factored.outer_products import Memory
 from pfr_jax.client.factored.state import ALPHA, OUTPUT, OUTPUT_BIAS, Flat
 from pfr_jax.client.factored.step import Memories, Round
-from pfr_jax.client.local_training import LocalTraining
+from pfr_jax.client.training import LocalTraining
 from pfr_jax.models.losses import ByRating, masked_squared_error
 from pfr_jax.models.members import one_of
 from pfr_jax.models.model import Model
