@@ -1,6 +1,8 @@
-"""How parameters move in a local step, once there are gradients: clipped, pulled, and by whom.
+"""How parameters move in a local step, once there are gradients.
 
-The same for all engines, the TPU's kernel and centralised training.
+Clipping, FedProx's pull, which part moves, and the optimizer's step; shared by the engines, the
+TPU's kernel and centralised training, but for ``clipped``: the factored engine has no whole
+gradients.
 """
 
 from functools import partial

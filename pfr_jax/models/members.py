@@ -24,11 +24,6 @@ def member_axes(tree: Tree) -> Tree:
     return map_rows(lambda leaf: 1, lambda leaf: 0, tree)
 
 
-def of_member(tree: Tree, which: int) -> Tree:
-    """One member's parameters of those of all."""
-    return map_rows(lambda leaf: leaf[:, which], lambda leaf: leaf[which], tree)
-
-
 def rows_first(tree: Tree) -> Tree:
     """Leaves f[G, ...] as parameters have them: where there are items, f[I, G, ...]."""
     return map_rows(lambda leaf: jnp.moveaxis(leaf, 0, 1), lambda leaf: leaf, tree)

@@ -47,12 +47,12 @@ def _integers(labels: np.ndarray) -> np.ndarray:
 
     def integer(label: Any) -> int:
         try:
-            # Only a fraction is compared: floats cannot tell 2**53 + 1 from 2**53.
-            cut = isinstance(label, float | np.floating) and not label.is_integer()
-            number = nobody if cut else int(label)
-        except (TypeError, ValueError):
+            number = int(label)
+        except (TypeError, ValueError, OverflowError):
             return nobody
-        return number if -(2**63) <= number < 2**63 else nobody
+        # As numbers: as floats 2**53 + 1 would be 2**53.
+        whole = isinstance(label, str) or number == label
+        return number if whole and -(2**63) <= number < 2**63 else nobody
 
     if labels.dtype.kind in "iu":
         return labels.astype(np.int64)

@@ -52,7 +52,7 @@ def bytes_of_round(
 
 def _bytes_of_stack(leaf: Any, on_tpu: bool) -> float:
     """Of an array of a bucket's states; on a TPU a client's axes lie in the best of all orders."""
-    if not on_tpu or leaf.ndim < 3:
+    if not on_tpu or leaf.ndim < 3 or 0 in leaf.shape:
         return tree_bytes(leaf)
 
     def padding(last: tuple[int, ...]) -> float:

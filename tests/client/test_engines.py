@@ -105,7 +105,7 @@ def test_both_engines_agree(changes: dict[str, Any]) -> None:
         {"members": 2, "compressor": "topk", "topk_share": 0.3},
         {"members": 2, "compressor": "int8", "algorithm": "fedavg"},
         {"members": 3, "compressor": "lowrank", "lowrank_rank": 2},
-        {"members": 2, "max_update_norm": 0.5, "clip_norm": 0.05},
+        {"members": 2, "max_update_norm": 0.5, "clip_norm": 0.05, "ridge": 4.0},
         {"members": 2, "algorithm": "fedalt", "private_epochs": 1, "dropout": 0.0},
     ],
     ids=str,

@@ -10,7 +10,8 @@ from federations import leaves_by_name, small_simulation
 
 from pfr_jax.evaluation.scoring import make_scorer, score_of_pairs, score_of_users
 from pfr_jax.models.factorization import MatrixFactorization
-from pfr_jax.models.members import Members, of_member, rows_first, side_by_side
+from pfr_jax.models.item_rows import map_rows
+from pfr_jax.models.members import Members, rows_first, side_by_side
 from pfr_jax.models.model import init_params, predict
 from pfr_jax.simulation.loop import initial_state, simulate
 from pfr_jax.simulation.setup import Simulation
@@ -25,6 +26,11 @@ MODELS: dict[str, dict[str, Any]] = {
     "active_rows": {"hidden_sizes": (7, 5), "engine": "active_rows"},
     "factored": {"hidden_sizes": (7, 5), "engine": "factored"},
 }
+
+
+def of_member(tree: Any, which: int) -> Any:
+    """One member's parameters of those of all."""
+    return map_rows(lambda leaf: leaf[:, which], lambda leaf: leaf[which], tree)
 
 
 def scores(simulation: Simulation, state: Any) -> np.ndarray:

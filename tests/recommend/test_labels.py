@@ -1,5 +1,7 @@
 """Labels of users and items."""
 
+from decimal import Decimal
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -36,9 +38,10 @@ def test_texts(labels: list[str]) -> None:
     assert rows_of(labels, known, "item").tolist() == [sorted(labels).index(x) for x in labels]
 
 
-@pytest.mark.parametrize(
-    "wrong", ["abc", "1.5", "", "nan", "inf", 2.5, np.float32(2.5), "9" * 30, None]
-)
+NO_INTEGERS = ["abc", "1.5", "", "nan", "inf", 2.5, np.float32(2.5), "9" * 30, None]
+
+
+@pytest.mark.parametrize("wrong", [*NO_INTEGERS, Decimal("2.5"), Decimal("Infinity")])
 def test_no_integer(wrong: object) -> None:
     with pytest.raises(InputError, match="file, line 3: user .*not among the 2 users"):
         rows_of(

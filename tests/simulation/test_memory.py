@@ -10,7 +10,7 @@ from federations import small_simulation
 from pfr_jax.client.factored.untouched import untouched
 from pfr_jax.errors import InputError
 from pfr_jax.models.item_rows import tree_bytes
-from pfr_jax.simulation import memory
+from pfr_jax.simulation import device_memory, memory
 from pfr_jax.simulation.loop import initial_state
 
 
@@ -92,6 +92,21 @@ def test_a_round_on_a_device_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
         copies_of_rows(simulation.federation.side, simulation.data[0], False) * 4 * longest * 7 * 4
     )
     assert memory.estimate(simulation).on_device == kept / 2 + server + copies
+
+
+@pytest.mark.parametrize(
+    ("shape", "times"),
+    [
+        ((9, 4, 1, 64, 32), 2.0),  # 32 x 128 instead of 32 x 64
+        ((9, 600, 4, 64), 640 / 600),  # 64 x 640 instead of 64 x 600
+        ((9, 4, 0, 64, 32), 0.0),  # no moments are kept
+        ((9, 5), 1.0),  # vectors
+    ],
+)
+def test_stacks_on_a_tpu_by_hand(shape: tuple[int, ...], times: float) -> None:
+    leaf = jax.ShapeDtypeStruct(shape, np.float32)
+    found = device_memory._bytes_of_stack(leaf, on_tpu=True)
+    assert found == pytest.approx(times * 4 * np.prod(shape))
 
 
 def test_clients_that_do_not_fit_stay_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from pfr_jax.client.block import ClientSide, ClientState
 from pfr_jax.client.factored.coefficients import Weights, after_round, during_round
-from pfr_jax.client.factored.members import NO_AXIS, OF_STATE, alone, over_members, rows_first
+from pfr_jax.client.factored.members import NO_AXIS, OF_STATE, alone, as_parameters, over_members
 from pfr_jax.client.factored.outer_products import Layer, combine, empty_memory
 from pfr_jax.client.factored.state import INPUT, Flat, layers_of, seen_by, start_vectors
 from pfr_jax.client.factored.step import Memories, Round, dropout_masks, local_step
@@ -53,7 +53,7 @@ def train_client(
         out_axes=(OF_STATE, 0, 0, 0),
     )
     new, delta, memories, loss = train(seen, own, masks)
-    delta = rows_first(side, delta)
+    delta = as_parameters(side, delta)
     if side.compressor:
         whole, residual = side.upload(nest(delta), own.residual, items, key)
         new, delta = dataclasses.replace(new, residual=residual), flatten(whole)

@@ -10,7 +10,7 @@ import optax
 
 from pfr_jax.client.block import ClientSide, ClientState
 from pfr_jax.client.factored import storage
-from pfr_jax.client.factored.members import OF_STATE, over_members, rows_first
+from pfr_jax.client.factored.members import OF_STATE, as_parameters, over_members
 from pfr_jax.client.factored.state import ALPHA, INPUT, Flat, V, kinds, seen_by
 from pfr_jax.client.training import Parts
 from pfr_jax.models.item_rows import Tree, nest
@@ -31,9 +31,9 @@ def unpack(
     whole: ClientState = one(public, own)
     return dataclasses.replace(
         whole,
-        private=rows_first(side, whole.private),
-        private_opt=rows_first(side, whole.private_opt),
-        shared_opt=rows_first(side, whole.shared_opt),
+        private=as_parameters(side, whole.private),
+        private_opt=as_parameters(side, whole.private_opt),
+        shared_opt=as_parameters(side, whole.shared_opt),
     )
 
 

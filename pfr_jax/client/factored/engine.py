@@ -45,7 +45,7 @@ from pfr_jax.models.members import member_axes
 from pfr_jax.models.model import Model, features
 from pfr_jax.population.population import Bucket
 
-BLOCK_BYTES = 4 * 2**20  # of what a block of clients works on; measured (BUILD_NOTES)
+BLOCK_BYTES = 4 * 2**20  # of what a block of clients works on; docs/decisions/engines.md
 
 
 def train_block(
@@ -82,11 +82,13 @@ def train_block(
     num_items = side.training.model.num_items
     delta, within = _clipped(side, delta, data[0], clip)
     change = jax.tree.map(lambda leaf: leaf[0], after_round(common.paths.shared, private=False))
-    # Matrices and rows are most of what there is to read; their products' norms tell.
+    # Matrices and rows are most of what there is to read; their products' norms tell, of the
+    # kernel's rows its loss.
     vectors = {name: delta[name] for name in public.shared.vectors if not of_items(name)}
-    norms = {name: memory.norms(change.gradients) for name, memory in memories.items()}
-    finite_in = vectors, norms
-    verdict = judge(slots < len(bucket), finite_in, loss, delta, side.max_update_norm)
+    bounds = {name: memory.bound(change.gradients) for name, memory in memories.items()}
+    real = _without_padding(delta, data[0] < num_items)
+    finite_in, most = (vectors, bounds), side.max_update_norm
+    verdict = judge(slots < len(bucket), finite_in, loss, real, most)
     written = jax.vmap(storage.write)(new, stored, _keys(key, data[-1]))
     states, loss = put_slots(states, verdict.slots(slots), written), verdict.only(loss)
     if side.whole_changes:
@@ -103,6 +105,15 @@ def train_block(
         delta[f"{name}/kernel"] = of_block(matrix, moments, change, memories[name], weight)
     items = jnp.where(verdict.accepted[:, None], data[0], num_items)
     return states, Payload(nest(delta), items, weight, verdict.rejected), loss
+
+
+def _without_padding(delta: Flat, there: jax.Array) -> Flat:
+    """A block's changes, 0 in rows that are padding (False in bool[B, L])."""
+
+    def one(leaf: jax.Array) -> jax.Array:
+        return jnp.where(there.reshape(*there.shape, *[1] * (leaf.ndim - 2)), leaf, 0)
+
+    return {name: one(leaf) if of_items(name) else leaf for name, leaf in delta.items()}
 
 
 def _clipped(

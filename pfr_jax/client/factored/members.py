@@ -35,6 +35,6 @@ def alone(side: ClientSide) -> ClientSide:
     return dataclasses.replace(side, training=training)
 
 
-def rows_first(side: ClientSide, tree: Tree) -> Tree:
+def as_parameters(side: ClientSide, tree: Tree) -> Tree:
     """Leaves f[G, ...] as parameters have them."""
     return tree if side.training.model.members == 1 else of_models.rows_first(tree)

@@ -23,10 +23,11 @@ class Memory(NamedTuple):
     def remember(self, step: jax.Array, inputs: jax.Array, delta: jax.Array) -> "Memory":
         return Memory(self.inputs.at[step].set(inputs), self.deltas.at[step].set(delta))
 
-    def norms(self, gradients: jax.Array) -> jax.Array:
-        """Of the outer products weighed with f[K], which no entry exceeds in size: f[..., K]."""
+    def bound(self, gradients: jax.Array) -> jax.Array:
+        """What no entry of the sum of outer products weighed with f[K] exceeds in size, f[...]."""
         squares = [jnp.einsum("...kn,...kn->...k", leaf, leaf) for leaf in self]
-        return jnp.einsum("k,...k->...k", gradients, jnp.sqrt(squares[0]) * jnp.sqrt(squares[1]))
+        norms = jnp.sqrt(squares[0]) * jnp.sqrt(squares[1])
+        return jnp.einsum("k,...k->...", jnp.abs(gradients), norms)
 
 
 def _sum_of_outer(gradients: jax.Array, left: jax.Array, right: jax.Array) -> jax.Array:

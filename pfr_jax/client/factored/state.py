@@ -54,9 +54,8 @@ def kinds(part: Tree) -> Kinds:
 def seen_by(side: ClientSide, part: Kinds, items: jax.Array) -> Kinds:
     """A client's view of a part: leaves with a row per item on its items (i32[L]), members first.
 
-    Padding reads the last row: no gradient reaches it, and the server drops its change.
+    Padding reads some row: no gradient reaches it, and the server drops its change.
     """
-
     members = side.training.model.members
 
     def take(leaf: jax.Array) -> jax.Array:

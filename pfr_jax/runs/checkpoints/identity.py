@@ -15,7 +15,7 @@ from pfr_jax.data.table import Ratings
 from pfr_jax.simulation.releases import noise_seed
 from pfr_jax.simulation.setup import Simulation
 
-# Of a checkpoint's content. 8: by default clients are dealt to fewer block shapes.
+# Of a checkpoint's content. 9: members lie before their own axes.
 FORMAT = 9
 Content = dict[str, Any]
 ONE_BY_ONE = {  # what is compared apart from the settings -> how a difference is told
