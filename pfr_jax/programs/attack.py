@@ -29,7 +29,10 @@ from pfr_jax.simulation.setup import prepare
 
 ARGUMENTS = ("RUN",)  # what stands beside the flags: the folder of a run
 _AFTER = flags.DEFINE_list(
-    "after", ["0", "20", "100", "last"], "Attack when so many rounds are done; last: all of them."
+    "after",
+    ["0", "20", "100", "last"],
+    "Attack when so many rounds are done; last: all of them, where no upload follows whose ratings "
+    "could be attacked.",
 )
 _CLIENTS = flags.DEFINE_integer("clients", 100, "How many clients are attacked.", 1)
 _THOROUGH = flags.DEFINE_integer(
