@@ -58,8 +58,9 @@ def add_payload(total: PayloadSum, payload: Payload) -> PayloadSum:
     def on_items(leaf: jax.Array, delta: jax.Array) -> jax.Array:
         if items is None:
             return leaf + delta
-        ways = {"tpu": add_flat_rows, "default": add_rows}
-        added: jax.Array = jax.lax.platform_dependent(leaf, delta, items, **ways)
+        added: jax.Array = jax.lax.platform_dependent(
+            *(leaf, delta, items), tpu=add_flat_rows, default=add_rows
+        )
         return added
 
     holders = (

@@ -118,8 +118,7 @@ def train_block(
     own_data = take_slots((*tables, bucket.profile, bucket.client), slots)
     block_states, delta, loss = side.over_clients(one)(take_slots(states, slots), *own_data)
     delta, within = side.clipped(delta, own_data[0], clip)
-    finite_in, most = delta, side.max_update_norm
-    verdict = judge(present, finite_in, loss, delta, most)
+    verdict = judge(present, delta, loss, delta, side.max_update_norm)
     rows = own_data[0] if side.partial_compression else None
     payload = hand_over(delta, rows, verdict, num_items, side.fixed_point, within)
     return put_slots(states, verdict.slots(slots), block_states), payload, verdict.only(loss)

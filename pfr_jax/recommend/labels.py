@@ -42,7 +42,6 @@ def rows_of(
 
 def _integers(labels: np.ndarray) -> np.ndarray:
     """The labels as i64[n]; what is no integer becomes one that nobody has."""
-
     nobody = int(np.iinfo(np.int64).min)
 
     def integer(label: Any) -> int:

@@ -87,8 +87,8 @@ def train_block(
     vectors = {name: delta[name] for name in public.shared.vectors if not of_items(name)}
     bounds = {name: memory.bound(change.gradients) for name, memory in memories.items()}
     real = _without_padding(delta, data[0] < num_items)
-    finite_in, most = (vectors, bounds), side.max_update_norm
-    verdict = judge(slots < len(bucket), finite_in, loss, real, most)
+    present = slots < len(bucket)
+    verdict = judge(present, (vectors, bounds), loss, real, side.max_update_norm)
     written = jax.vmap(storage.write)(new, stored, _keys(key, data[-1]))
     states, loss = put_slots(states, verdict.slots(slots), written), verdict.only(loss)
     if side.whole_changes:
