@@ -105,9 +105,14 @@ def _interrupt_again(lost: "sys.UnraisableHookArgs") -> None:
     if lost.exc_type is not KeyboardInterrupt:
         sys.__unraisablehook__(lost)
         return
-    again = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
-    again.daemon = True
-    again.start()
+    while True:
+        again = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
+        again.daemon = True
+        try:
+            again.start()  # returns when the thread runs: on a busy machine after it has sent
+            return
+        except KeyboardInterrupt:
+            continue  # it came here, where it would be lost once more
 
 
 def with_flagfiles(arguments: Sequence[str]) -> list[str]:

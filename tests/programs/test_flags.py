@@ -4,6 +4,7 @@ import dataclasses
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from absl import flags
@@ -15,6 +16,7 @@ from pfr_jax.programs.flags import (
     SECTIONS,
     config_from_flags,
     define_config_flags,
+    one_line_errors,
     parse_flags,
     with_flagfiles,
 )
@@ -221,6 +223,16 @@ def test_a_ctrl_c_is_not_lost_in_a_callback():
         [sys.executable, "-c", LOST], cwd=root, capture_output=True, text=True, timeout=50
     )
     assert (done.returncode, done.stderr) == (130, "interrupted; what was written so far stays\n")
+
+
+def test_a_ctrl_c_is_not_lost_while_it_is_sent_again(monkeypatch):
+    """On a busy machine the second one comes before the first one's callback has ended."""
+    starts = iter([KeyboardInterrupt, KeyboardInterrupt, None])
+    timer = mock.Mock(**{"return_value.start.side_effect": starts})
+    monkeypatch.setattr("pfr_jax.programs.flags.threading.Timer", timer)
+    with one_line_errors():
+        sys.unraisablehook(mock.Mock(exc_type=KeyboardInterrupt))
+    assert timer.call_count == 3
 
 
 @pytest.mark.parametrize(
