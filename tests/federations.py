@@ -8,16 +8,7 @@ import numpy as np
 
 from pfr_jax.baselines.record import Known
 from pfr_jax.client.block import ClientState
-from pfr_jax.config import (
-    ClientConfig,
-    Config,
-    DataConfig,
-    FaultConfig,
-    ModelConfig,
-    PrivacyConfig,
-    RunConfig,
-    ServerConfig,
-)
+from pfr_jax.config import Config
 from pfr_jax.data.splits import random_split
 from pfr_jax.data.table import Ratings, Scale
 from pfr_jax.simulation.loop import initial_state
@@ -65,22 +56,7 @@ def small_config(**changes: object) -> Config:
         "server_learning_rate": 1.0,
         "server_momentum": 0.0,
     }
-    settings = {**defaults, **changes}
-    sections = {}
-    for section in dataclasses.fields(Config):
-        kind = {
-            "data": DataConfig,
-            "model": ModelConfig,
-            "client": ClientConfig,
-            "server": ServerConfig,
-            "run": RunConfig,
-            "faults": FaultConfig,
-            "privacy": PrivacyConfig,
-        }[section.name]
-        names = {f.name for f in dataclasses.fields(kind)}
-        sections[section.name] = kind(**{n: settings.pop(n) for n in names & settings.keys()})
-    assert not settings, f"no such settings: {sorted(settings)}"
-    return Config(**sections)
+    return Config().with_settings(**{**defaults, **changes})
 
 
 def small_simulation(dtype: type = np.float32, **changes: object) -> Simulation:

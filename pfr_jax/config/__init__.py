@@ -4,7 +4,7 @@ The library never reads command-line flags. ``programs/flags.py`` makes one absl
 field of these classes, named after the field, with the field's ``help`` as its help text.
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from pfr_jax.algorithms.catalog import ALGORITHMS
@@ -122,3 +122,14 @@ class Config:
         """Setting name -> value, without the sections."""
         sections = (getattr(self, section.name) for section in fields(self))
         return {f.name: getattr(s, f.name) for s in sections for f in fields(s)}
+
+    def with_settings(self, **settings: Any) -> "Config":
+        """These settings and what is left of the others, whichever section they are in."""
+        sections = {}
+        for section in fields(self):
+            before = getattr(self, section.name)
+            names = {f.name for f in fields(before)} & settings.keys()
+            sections[section.name] = replace(before, **{name: settings.pop(name) for name in names})
+        if settings:
+            raise TypeError(f"no such setting: {', '.join(settings)}")
+        return Config(**sections)

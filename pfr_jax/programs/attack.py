@@ -8,7 +8,6 @@ many rounds are done. A table is shown, and all rows are written to attacks.json
 folder. Rounds that the run did not have are left out.
 """
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,7 +54,7 @@ def main(argv: Sequence[str]) -> None:
 def attacks_of(folder: Path) -> list[dict[str, Any]]:
     """Trains a run again and attacks it; a row per figure."""
     config = config_of(folder)
-    config = dataclasses.replace(config, run=dataclasses.replace(config.run, checkpoints=False))
+    config = config.with_settings(checkpoints=False)
     simulation = prepare(config, *load_ratings(config.data))
     if simulation.spec.centralized:
         raise InputError(f"{folder}: --algorithm={simulation.spec.name} has no uploads to attack")

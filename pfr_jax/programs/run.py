@@ -5,7 +5,6 @@ pfr run --preset=paper_ml100k --num_seeds=4
 pfr run --dataset=my.csv --columns=user,movie,stars --output_dir=runs/mine --resume
 """
 
-import dataclasses
 import datetime
 import time
 from collections.abc import Sequence
@@ -60,9 +59,8 @@ _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace an earlier run in --
 
 def _with_seed(config: Config, more: int) -> Config:
     """Both seeds raised by ``more``."""
-    run = dataclasses.replace(config.run, seed=config.run.seed + more)
-    data = dataclasses.replace(config.data, split_seed=config.data.split_seed + more)
-    return dataclasses.replace(config, run=run, data=data)
+    seed, split_seed = config.run.seed + more, config.data.split_seed + more
+    return config.with_settings(seed=seed, split_seed=split_seed)
 
 
 def _output_dir(config: Config) -> Path:

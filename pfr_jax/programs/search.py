@@ -1,15 +1,18 @@
-"""Searches settings on validation splits.
+"""Searches the settings of a recipe on validation splits, of several data sets together.
 
-    pfr search --system=personalfr
-    pfr search --system=fedavg --dataset=my.csv --trials=100 --output_dir=runs/search
+    pfr search --dataset=my.csv
+    pfr search --preset=default_joint --space=joint --dataset=ml100k,filmtrust.csv --trials=100
 
-Settings are drawn by optuna's tree-structured Parzen estimator; the first trial has those that the
-space begins with. A trial's figure is the mean over the seeds (each with a split of its own) of the
-best validation figure less that of bias-only on the same split. The test split is never looked at.
+The recipe is given as for ``pfr run``; --space is what is changed in it. The first trial is the
+recipe itself, the others are drawn by optuna's tree-structured Parzen estimator. A trial's figure
+is how far the best validation figure is from that of the best simple baseline on the same split, as
+a share of it: the mean over the data sets and over the seeds (each with a split of its own).
+Negative is better than the baseline. The test split is never looked at. A trial that is behind the
+median of the earlier ones is not tried on the data sets that are left, so name first what trains
+fastest.
 
-Trials are kept in ``DATASET_SYSTEM.sqlite3``: an interrupted search goes on where it was, and the
-same command started several times searches together. ``DATASET_SYSTEM_trials.csv`` has a row per
-trial.
+Trials are kept in ``SPACE.sqlite3``: an interrupted search goes on where it was, and the same
+command started several times searches together. ``SPACE_trials.csv`` has a row per trial.
 """
 
 from collections.abc import Sequence
@@ -17,18 +20,17 @@ from pathlib import Path
 
 from absl import flags
 
-from pfr_jax.programs.flags import one_line_errors
-from pfr_jax.programs.search_spaces import SYSTEMS
+from pfr_jax.programs.flags import config_from_flags, define_config_flags, one_line_errors
+from pfr_jax.programs.search_spaces import SPACES
 from pfr_jax.programs.trials import Search
 
-_DATASET = flags.DEFINE_string("dataset", "ml100k", "As for pfr run.")
-_DATA_DIR = flags.DEFINE_string("data_dir", "", "As for pfr run.")
-_SYSTEM = flags.DEFINE_enum(
-    "system", "personalfr", list(SYSTEMS), "What is searched (programs/search_spaces.py)."
+_SPACE = flags.DEFINE_enum(
+    "space", "personalfr", list(SPACES), "What is changed (programs/search_spaces.py)."
 )
 _TRIALS = flags.DEFINE_integer("trials", 40, "Trials, those of earlier calls included.", 1)
-_SEEDS = flags.DEFINE_integer("num_seeds", 2, "Seeds 0, 1, ... of training and split.", 1)
-_ROUNDS = flags.DEFINE_integer("rounds", 300, "Communication rounds; joint: a third, as epochs.", 1)
+_SEEDS = flags.DEFINE_integer(
+    "num_seeds", 2, "Seeds of training and split, from --seed and --split_seed on.", 1
+)
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", "runs/search", "Where trials are kept.")
 
 
@@ -36,10 +38,12 @@ def main(argv: Sequence[str]) -> None:
     del argv
     with one_line_errors():
         search = Search(
-            dataset=_DATASET.value,
-            data_dir=_DATA_DIR.value,
+            recipe=config_from_flags(flags.FLAGS),
+            space=SPACES[_SPACE.value],
             seeds=_SEEDS.value,
-            rounds=_ROUNDS.value,
-            folder=Path(_OUTPUT_DIR.value).expanduser(),
+            storage=Path(_OUTPUT_DIR.value).expanduser() / f"{_SPACE.value}.sqlite3",
         )
-        search.run(SYSTEMS[_SYSTEM.value], _TRIALS.value)
+        search.run(_TRIALS.value)
+
+
+define_config_flags()

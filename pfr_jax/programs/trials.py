@@ -4,7 +4,6 @@ import dataclasses
 import json
 import math
 import time
-import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +15,13 @@ import pandas as pd
 from pfr_jax.config import Config
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.evaluate import judge_baselines
-from pfr_jax.programs.search_spaces import Settings, Space, System
+from pfr_jax.programs.search_spaces import Settings, Space, around
 from pfr_jax.simulation.loading import load_ratings
 from pfr_jax.simulation.loop import simulate
-from pfr_jax.simulation.setup import prepare_alike
+from pfr_jax.simulation.setup import Simulation, prepare_alike
 
-FIGURE = "validation_less_bias_only"
+FIGURE = "relative_to_best_simple_baseline"  # on validation; negative is better
+MIN_BEFORE_GIVING_UP = 5  # trials that are tried on all data sets whatever they give
 
 
 @dataclass(frozen=True)
@@ -29,115 +29,128 @@ class Search:
     """What trials have in common, and where they are kept.
 
     Attributes:
-      dataset: see --dataset.
-      data_dir: see --data_dir.
-      seeds: of training and split, from 0 on, over which a trial's figure is the mean.
-      rounds: of a federation.
-      folder: for the trials.
+      recipe: the settings of the first trial; its ``dataset`` may be several, with commas between.
+      space: what is changed in them.
+      seeds: of training and split, from the recipe's on, over which a trial's figure is the mean.
+      storage: optuna's file of trials; a table of them is beside it.
     """
 
-    dataset: str
-    data_dir: str
+    recipe: Config
+    space: Space
     seeds: int
-    rounds: int
-    folder: Path
+    storage: Path
 
-    def config_of(self, system: System, settings: Settings, seed: int) -> Config:
-        """The configuration of a trial with this seed of training and split."""
-        fixed = {
-            "dataset": self.dataset,
-            "data_dir": self.data_dir,
-            "rounds": max(1, round(self.rounds * system.rounds_factor)),
-            "eval_every": system.eval_every,
-            "num_devices": 1,
-            "max_buckets": 2,
-            "seed": seed,
-            "split_seed": seed,
-            **system.fixed,
-        }
-        chosen: Settings = {**fixed, **settings}
-        return Config(
-            **{
-                name: section(
-                    **{
-                        f.name: chosen[f.name]
-                        for f in dataclasses.fields(section)
-                        if f.name in chosen
-                    }
-                )
-                for name, section in typing.get_type_hints(Config).items()
-            }
-        )
+    @property
+    def datasets(self) -> list[str]:
+        return self.recipe.data.dataset.split(",")
 
-    def try_out(self, system: System, settings: Settings) -> list[float]:
-        """Per seed: the best validation figure less bias-only's; NaN if training diverged."""
+    @property
+    def table(self) -> Path:
+        return self.storage.with_name(f"{self.storage.stem}_trials.csv")
+
+    def config_of(self, settings: Settings, dataset: str, seed: int) -> Config:
+        """The configuration of a trial on a data set, with the seeds so much higher."""
+        run, data = self.recipe.run, self.recipe.data
+        seeds = {"seed": run.seed + seed, "split_seed": data.split_seed + seed}
+        return self.recipe.with_settings(**settings, **seeds, dataset=dataset)
+
+    def try_out(self, settings: Settings, dataset: str) -> list[float]:
+        """The trial's figure per seed; NaN for all if training diverged."""
         runs = []
         for seed in range(self.seeds):
-            config = self.config_of(system, settings, seed)
+            config = self.config_of(settings, dataset, seed)
             # The test ratings are split off and left alone.
             ratings, split = load_ratings(config.data)
+            if not len(split.validation):
+                raise InputError(f"--dataset={dataset}: no ratings are held out for validation")
             runs.append((config, ratings, dataclasses.replace(split, test=split.test[:0])))
-        figures = []
-        for simulation in prepare_alike(runs):
-            split = simulation.split
-            reference = judge_baselines(simulation, split.train, split.validation, split.train)
-            try:
-                evaluations = [r.evaluation for r in simulate(simulation) if r.evaluation]
-            except InputError:  # the loss is no longer finite
-                return [float("nan")] * self.seeds
-            criterion = simulation.task.criterion
-            found = [criterion(e.validation) for e in evaluations if e.validation]
-            bias_only = criterion(reference["bias_only"].figures)
-            figures.append(float(np.nanmin(found)) - bias_only)
-        return figures
+        try:
+            return [relative_figure(simulation) for simulation in prepare_alike(runs)]
+        except FloatingPointError:
+            return [math.nan] * self.seeds
 
-    def run(self, system: System, trials: int) -> None:
+    def run(self, trials: int) -> None:
         """Trials until there are so many. Raises InputError if they cannot be kept."""
-        optuna, folder = _optuna(), self.folder
-        name = f"{Path(self.dataset).stem}_{system.name}"
-        storage, table = folder / f"{name}.sqlite3", folder / f"{name}_trials.csv"
-        if table.exists() and not storage.exists():
-            raise InputError(f"{table} is of another search; name another --output_dir")
-        folder.mkdir(parents=True, exist_ok=True)
+        optuna = _optuna()
+        if self.table.exists() and not self.storage.exists():
+            raise InputError(f"{self.table} is of another search; name another --output_dir")
+        self.storage.parent.mkdir(parents=True, exist_ok=True)
         study = optuna.create_study(
-            storage=f"sqlite:///{storage}", study_name=name, load_if_exists=True
+            storage=f"sqlite:///{self.storage}",
+            study_name=self.storage.stem,
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=MIN_BEFORE_GIVING_UP),
+            load_if_exists=True,
         )
-        done = optuna.trial.TrialState.COMPLETE
         self._same(study)
+        space = around(self.recipe.flat(), self.space)
         if not study.get_trials(deepcopy=False):
-            study.enqueue_trial(
-                {name: as_choice(values[0]) for name, values in system.space.items()}
-            )
-        while len(study.get_trials(deepcopy=False, states=(done,))) < trials:
+            study.enqueue_trial({name: as_choice(values[0]) for name, values in space.items()})
+        while len(finished := _finished(study)) < trials:
             # A seed of its own, so that a search that goes on draws what it would have drawn, and
             # processes that search together draw different things.
             number = len(study.get_trials(deepcopy=False))
             study.sampler = optuna.samplers.TPESampler(seed=number, multivariate=True)
-            trial = study.ask()
-            settings = drawn(system.space, trial)
-            begun = time.perf_counter()
-            figures = self.try_out(system, settings)
-            mean = float(np.mean(figures))
-            trial.set_user_attr("seeds", figures)
-            trial.set_user_attr("seconds", time.perf_counter() - begun)
-            trial.set_user_attr("settings", settings)
-            study.tell(trial, mean if math.isfinite(mean) else math.inf)
-            write_trials(study.get_trials(deepcopy=False, states=(done,)), table)
-            print(f"{trial.number}: {mean:+.4f} {json.dumps(settings)}", flush=True)
-        best = study.best_trial
+            self._one(study, study.ask(), space)
+            write_trials(_finished(study), self.table)
+        done = [trial for trial in finished if trial.value is not None]
+        best = min(done, key=lambda trial: trial.value)
         print(f"best: {best.value:+.4f} {json.dumps(best.user_attrs['settings'])}")
+
+    def _one(self, study: Any, trial: Any, space: Space) -> None:
+        """Tries out what a trial draws, and tells the study."""
+        settings = drawn(space, trial)
+        trial.set_user_attr("settings", settings)
+        begun, figures, given_up = time.perf_counter(), {}, False
+        for step, dataset in enumerate(self.datasets):
+            figures[Path(dataset).stem] = self.try_out(settings, dataset)
+            so_far = float(np.mean([np.mean(found) for found in figures.values()]))
+            trial.report(so_far if math.isfinite(so_far) else math.inf, step)
+            given_up = step + 1 < len(self.datasets) and trial.should_prune()
+            if given_up:
+                break
+        trial.set_user_attr("figures", figures)
+        trial.set_user_attr("seconds", time.perf_counter() - begun)
+        if given_up:
+            study.tell(trial, state=_optuna().trial.TrialState.PRUNED)
+        else:
+            study.tell(trial, so_far if math.isfinite(so_far) else math.inf)
+        word = f"given up after {len(figures)}" if given_up else f"{so_far:+.4f}"
+        print(f"{trial.number}: {word} {json.dumps(settings)}", flush=True)
 
     def _same(self, study: Any) -> None:
         """Raises InputError if the study's trials are not comparable with those to come."""
-        now = {"seeds": self.seeds, "rounds": self.rounds}
+        now = json.loads(json.dumps({"num_seeds": self.seeds, **self.recipe.flat()}))
         for name, value in now.items():
             before = study.user_attrs.get(name, value)
             if before != value:
                 raise InputError(
-                    f"the trials in --output_dir={self.folder} are of {before} {name}, these of "
-                    f"{value}; name another --output_dir"
+                    f"the trials in {self.storage} are of --{name}={before}, and these of "
+                    f"--{name}={value}; name another --output_dir"
                 )
             study.set_user_attr(name, value)
+
+
+def relative_figure(simulation: Simulation) -> float:
+    """The best validation figure less that of the best simple baseline, as a share of its size.
+
+    Raises FloatingPointError if the loss is no longer finite.
+    """
+    task, split = simulation.task, simulation.split
+    reference = judge_baselines(simulation, split.train, split.validation, split.train)
+    baselines = {name: judged.figures for name, judged in reference.items()}
+    best = task.criterion(baselines[task.best_reference(baselines)])
+    try:
+        evaluations = [record.evaluation for record in simulate(simulation) if record.evaluation]
+    except InputError as error:
+        raise FloatingPointError(str(error)) from error
+    found = [task.criterion(e.validation) for e in evaluations if e.validation]
+    return (float(np.nanmin(found)) - best) / abs(best)
+
+
+def _finished(study: Any) -> list[Any]:
+    """The trials that are through, those that were given up among them."""
+    trials: list[Any] = study.get_trials(deepcopy=False)
+    return [trial for trial in trials if trial.state.is_finished()]
 
 
 def _optuna() -> Any:
@@ -167,7 +180,11 @@ def write_trials(trials: Sequence[Any], path: Path) -> None:
     """A row per trial; the file is there whole or as it was."""
     rows = [
         {"trial": trial.number, FIGURE: trial.value}
-        | {f"seed_{seed}": figure for seed, figure in enumerate(trial.user_attrs["seeds"])}
+        | {
+            f"{dataset}_{seed}": figure
+            for dataset, found in trial.user_attrs["figures"].items()
+            for seed, figure in enumerate(found)
+        }
         | {"seconds": trial.user_attrs["seconds"]}
         | {"settings": json.dumps(trial.user_attrs["settings"])}
         for trial in trials

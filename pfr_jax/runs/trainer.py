@@ -102,5 +102,5 @@ def train_simulation(
 def _as_selected(again: Simulation, selected: Reported) -> Simulation:
     """A training without a validation split, with the model's shrinkage that one has chosen."""
     config = again.config
-    run = dataclasses.replace(config.run, model_shrinkage=selected.evaluation.shrinkage)
-    return dataclasses.replace(again, config=dataclasses.replace(config, run=run))
+    config = config.with_settings(model_shrinkage=selected.evaluation.shrinkage)
+    return dataclasses.replace(again, config=config)

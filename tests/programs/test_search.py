@@ -1,4 +1,4 @@
-"""``pfr search``: trials that are kept, gone on with, and told."""
+"""``pfr search``: trials over several data sets that are kept, gone on with, and told."""
 
 import json
 import math
@@ -8,61 +8,109 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from pfr_jax.config import Config
 from pfr_jax.errors import InputError
-from pfr_jax.programs.search_spaces import System
-from pfr_jax.programs.trials import FIGURE, Search
+from pfr_jax.evaluation.evaluate import judge_baselines
+from pfr_jax.programs.search_spaces import SPACES, around
+from pfr_jax.programs.trials import FIGURE, MIN_BEFORE_GIVING_UP, Search, relative_figure
+from pfr_jax.simulation.loop import simulate
+from tests.federations import small_simulation
 
 SPACE = {"momentum": (0.9, 0.0, 0.5), "hidden_sizes": ((8, 4), (4,)), "center": ("user", "global")}
+Tried = list[tuple[str, dict[str, Any]]]
 
 
-def figure(settings: dict[str, Any]) -> float:
+def figure(settings: dict[str, Any], dataset: str) -> float:
     """Made up: momentum alone counts, and one value of it diverges."""
-    return math.nan if settings["momentum"] == 0.9 else settings["momentum"] - 1.0
+    if settings["momentum"] == 0.9:
+        return math.nan
+    return (settings["momentum"] - 1.0) * (2 if dataset == "other" else 1)
 
 
 @pytest.fixture
-def tried(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """The settings of every trial."""
-    found: list[dict[str, Any]] = []
+def tried(monkeypatch: pytest.MonkeyPatch) -> Tried:
+    """The data set and settings of all that was tried out."""
+    found: Tried = []
 
-    def try_out(self: Search, system: System, settings: dict[str, Any]) -> list[float]:
+    def try_out(self: Search, settings: dict[str, Any], dataset: str) -> list[float]:
         assert isinstance(settings["hidden_sizes"], tuple)
-        found.append(settings)
-        return [figure(settings) + 0.1, figure(settings) - 0.1]
+        found.append((dataset, settings))
+        return [figure(settings, dataset) + 0.1, figure(settings, dataset) - 0.1]
 
     monkeypatch.setattr(Search, "try_out", try_out)
     return found
 
 
-def run(folder: Path, trials: int, seeds: int = 2) -> None:
-    Search("some/my.csv", "", seeds, 300, folder).run(System("personalfr", SPACE, {}), trials)
+def search(folder: Path, seeds: int = 2, **settings: Any) -> Search:
+    recipe = Config().with_settings(
+        **{"dataset": "some/my.csv,other", "momentum": 0.9, "hidden_sizes": (16,)} | settings
+    )
+    return Search(recipe, SPACE, seeds, folder / "mine.sqlite3")
 
 
 def test_a_search_goes_on_as_if_never_interrupted(
-    tried: list[dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tried: Tried, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(tmp_path / "whole", 6)
+    search(tmp_path / "whole").run(9)
     whole = list(tried)
-    assert len(whole) == 6
-    assert whole[0] == {name: values[0] for name, values in SPACE.items()}
+    assert whole[0][1] == {"momentum": 0.9, "hidden_sizes": (16,), "center": "auto"}, "the recipe"
     tried.clear()
-    run(tmp_path / "parts", 4)
-    run(tmp_path / "parts", 6)
-    run(tmp_path / "parts", 6)
+    search(tmp_path / "parts").run(4)
+    search(tmp_path / "parts").run(9)
+    search(tmp_path / "parts").run(9)
     assert tried == whole
-    rows = pd.read_csv(tmp_path / "parts" / "my_personalfr_trials.csv")
+    rows = pd.read_csv(tmp_path / "parts" / "mine_trials.csv")
     assert [json.loads(text)["momentum"] for text in rows["settings"]] == [
-        settings["momentum"] for settings in whole
+        settings["momentum"] for dataset, settings in whole if dataset == "some/my.csv"
     ]
-    lowest = min(x for x in map(figure, whole) if not math.isnan(x))
-    assert rows[FIGURE].min() == pytest.approx(lowest)
+    momenta = [settings["momentum"] for _, settings in whole]
+    lowest = 1.5 * (min(momentum for momentum in momenta if momentum != 0.9) - 1)
     assert f"best: {lowest:+.4f}" in capsys.readouterr().out
+    assert rows[FIGURE].min() == pytest.approx(lowest), "the mean over sets and seeds"
+    one = rows[rows[FIGURE] == rows[FIGURE].min()].iloc[0]
+    assert (one["my_0"] - one["my_1"], one["other_0"] + one["other_1"]) == pytest.approx(
+        (0.2, 4 * lowest * 2 / 3)
+    )
 
 
-def test_what_cannot_be_gone_on_with(tried: list[dict[str, Any]], tmp_path: Path) -> None:
-    run(tmp_path, 1)
-    with pytest.raises(InputError, match="are of 2 seeds, these of 3"):
-        run(tmp_path, 2, seeds=3)
-    (tmp_path / "my_personalfr.sqlite3").unlink()
+def test_a_trial_behind_most_is_given_up(tried: Tried, tmp_path: Path) -> None:
+    search(tmp_path).run(20)
+    counts = [sum(s is settings for _, s in tried) for _, settings in tried]
+    assert set(counts[: 2 * MIN_BEFORE_GIVING_UP]) == {2}
+    assert 1 in counts, "none was given up"
+    given_up = [settings for (_, settings), count in zip(tried, counts, strict=True) if count == 1]
+    assert all(settings["momentum"] for settings in given_up), "the best is never"
+    rows = pd.read_csv(tmp_path / "mine_trials.csv")
+    assert rows["other_0"].isna().sum() >= len(given_up)
+    assert len(rows) == 20, "they count as trials"
+
+
+def test_what_cannot_be_gone_on_with(tried: Tried, tmp_path: Path) -> None:
+    search(tmp_path).run(1)
+    with pytest.raises(InputError, match="are of --num_seeds=2, and these of --num_seeds=3"):
+        search(tmp_path, seeds=3).run(2)
+    with pytest.raises(InputError, match="are of --dropout=0.2, and these of --dropout=0.3"):
+        search(tmp_path, dropout=0.3).run(2)
+    (tmp_path / "mine.sqlite3").unlink()
     with pytest.raises(InputError, match="is of another search"):
-        run(tmp_path, 2)
+        search(tmp_path).run(2)
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_spaces_are_of_settings(space: str) -> None:
+    recipe = Config()
+    for name, values in around(recipe.flat(), SPACES[space]).items():
+        assert values[0] == recipe.flat()[name]
+        assert len(set(values)) == len(values)
+        assert all(type(value) is type(values[0]) for value in values), name
+
+
+def test_a_figure_is_relative_to_the_best_simple_baseline() -> None:
+    simulation = small_simulation(rounds=2, eval_every=1, validation_fraction=0.2)
+    split = simulation.split
+    found = relative_figure(simulation)
+    rmse = min(r.evaluation.validation.rmse for r in simulate(simulation) if r.evaluation)
+    reference = judge_baselines(simulation, split.train, split.validation, split.train)
+    simple = "user_mean", "item_mean", "bias_only", "adaptive_bias"
+    best = min(reference[name].figures.rmse for name in simple)
+    assert found == pytest.approx(rmse / best - 1)
