@@ -12,7 +12,7 @@ from federations import simulation_of, small_config
 
 from pfr_jax.data.synthetic import PRESETS, generate
 from pfr_jax.data.table import Ratings
-from pfr_jax.evaluation.evaluate import AnyFigures, judge_baselines
+from pfr_jax.evaluation.evaluate import AnyFigures, simple_baselines
 from pfr_jax.simulation.loop import simulate
 
 
@@ -40,7 +40,7 @@ def figures(ratings: Ratings, **settings: object) -> tuple[AnyFigures, dict[str,
     assert selected is not None
     split = simulation.split
     seen = np.concatenate([split.train, split.validation])
-    judged = judge_baselines(simulation, split.train, split.test, seen)
+    judged = simple_baselines(simulation, split.train)(split.test, seen)
     return selected, {name: one.figures for name, one in judged.items()}
 
 

@@ -10,6 +10,7 @@ STARS = (
         version=1,
         settings=({"damping": 0.5}, {"damping": 0.1}, {"damping": 2.0}),
         fit=neighbours.fit_stars,
+        bytes_needed=neighbours.bytes_needed,
     ),
     Baseline(
         name="bayesian_mf",
@@ -17,6 +18,7 @@ STARS = (
         version=1,
         settings=({},),  # nothing to choose: its variances are estimated
         fit=factors.fit_factors,
+        bytes_needed=factors.bytes_needed,
     ),
 )
 CHOICES = (
@@ -26,6 +28,7 @@ CHOICES = (
         version=1,
         settings=({},),
         fit=neighbours.fit_choices,
+        bytes_needed=neighbours.bytes_needed,
     ),
     Baseline(
         name="ease",
@@ -33,6 +36,7 @@ CHOICES = (
         version=1,
         settings=({"ridge": 300.0}, {"ridge": 100.0}, {"ridge": 1000.0}),
         fit=ease.fit,
+        bytes_needed=ease.bytes_needed,
         too_large=ease.too_large,
     ),
     Baseline(
@@ -41,6 +45,7 @@ CHOICES = (
         version=1,
         settings=({"ridge": 50.0}, {"ridge": 15.0}, {"ridge": 150.0}),
         fit=ials.fit,
+        bytes_needed=ials.bytes_needed,
     ),
 )
 LABELS = {baseline.name: baseline.label for baseline in (*STARS, *CHOICES)}

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.linalg import lapack
 
-from pfr_jax.baselines.record import Known, Scores, or_popularity
+from pfr_jax.baselines.record import BYTES_PER_RATING, F64, Known, Scores, or_popularity
 
 LARGEST = 12_000  # users or items, whichever are fewer: such a matrix takes 1.2 GB
 USERS_PER_BLOCK = 256
@@ -25,6 +25,12 @@ def too_large(num_users: int, num_items: int) -> str:
     if min(num_users, num_items) <= LARGEST:
         return ""
     return f"its dense matrix fits for up to {LARGEST:,} users or items"
+
+
+def bytes_needed(num_ratings: int, num_users: int, num_items: int) -> float:
+    """See ``Baseline.bytes_needed``: the Gram matrix, sparse and dense, and scores of users."""
+    matrices = 2.2 * min(num_users, num_items) ** 2 + 3 * USERS_PER_BLOCK * num_items
+    return F64 * matrices + BYTES_PER_RATING * num_ratings
 
 
 def fit(known: Known, ridge: float) -> Scores:

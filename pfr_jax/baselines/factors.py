@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from pfr_jax.baselines.record import Known, Stars, small_numbers
+from pfr_jax.baselines.record import BYTES_PER_RATING, F64, Known, Stars, small_numbers
 
 FACTORS = 16
 SWEEPS = 20
@@ -50,6 +50,12 @@ class Regression:
         covariance = np.linalg.inv(self.gram / noise + np.diag(1 / prior))
         mean = np.einsum("nfg,ng->nf", covariance, self.pull / noise)
         return Belief(mean, covariance)
+
+
+def bytes_needed(num_ratings: int, num_users: int, num_items: int) -> float:
+    """See ``Baseline.bytes_needed``: covariances, second moments and sums of both sides."""
+    matrices = (num_users + num_items) * (1 + FACTORS) ** 2
+    return 4 * F64 * matrices + BYTES_PER_RATING * num_ratings
 
 
 def fit_factors(known: Known) -> Stars:

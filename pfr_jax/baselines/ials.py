@@ -10,12 +10,26 @@ Legend: n users (or items), F factors.
 import numpy as np
 import scipy.sparse as sp
 
-from pfr_jax.baselines.record import Known, Scores, or_popularity, small_numbers
+from pfr_jax.baselines.record import (
+    BYTES_PER_RATING,
+    F64,
+    Known,
+    Scores,
+    or_popularity,
+    small_numbers,
+)
 
 FACTORS = 32
 SWEEPS = 10
 CONFIDENCE = 10.0
 ROWS_PER_BLOCK = 2048
+
+
+def bytes_needed(num_ratings: int, num_users: int, num_items: int) -> float:
+    """See ``Baseline.bytes_needed``: products of factors, and a block of systems, thrice each."""
+    products = max(num_users, num_items) * FACTORS * (FACTORS + 1) / 2
+    systems = ROWS_PER_BLOCK * FACTORS**2
+    return 3 * F64 * (products + systems) + BYTES_PER_RATING * num_ratings
 
 
 def fit(known: Known, ridge: float) -> Scores:

@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from pfr_jax.baselines.effects import bias_only
-from pfr_jax.baselines.record import Known, Scores, Stars, popularity
+from pfr_jax.baselines.record import BYTES_PER_RATING, F64, Known, Scores, Stars, popularity
 
 NEIGHBOURS_OF_STARS = 40
 CORRELATION_SHRINKAGE = 100.0  # common users that a correlation is shrunk by; Koren's lambda_2
@@ -21,6 +21,15 @@ PAIRS_PER_BLOCK = 512
 ITEMS_PER_BLOCK = 512
 # Times popularity, added to a score: an order among items without a neighbour that was chosen.
 TIE_BREAKER = 1e-6
+
+
+def bytes_needed(num_ratings: int, num_users: int, num_items: int) -> float:
+    """See ``Baseline.bytes_needed``: a block of items with all others, four times, and as often
+    the neighbours of all with their places.
+    """
+    del num_users
+    of_item = 4 * F64 * (ITEMS_PER_BLOCK + 2 * NEIGHBOURS_OF_CHOICES)
+    return of_item * num_items + BYTES_PER_RATING * num_ratings
 
 
 def fit_stars(known: Known, damping: float) -> Stars:

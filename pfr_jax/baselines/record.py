@@ -18,6 +18,8 @@ from pfr_jax.seeding import Stream, bit_generator
 Settings = Mapping[str, float]
 Stars = Callable[[np.ndarray, np.ndarray], np.ndarray]  # users i[n], items i[n] -> stars f64[n]
 Scores = Callable[[np.ndarray], np.ndarray]  # users i[B] -> scores of all items f64[B, I]
+F64 = 8  # bytes
+BYTES_PER_RATING = 48.0  # of sparse matrices, in both directions
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +61,7 @@ class Baseline:
       settings: keyword arguments of ``fit`` to choose among, on validation ratings; the first ones
         are used where there are none.
       fit: (known, **settings) -> ``Stars`` or ``Scores``, as the task wants.
+      bytes_needed: (ratings to fit on, users, items) -> what ``fit`` works with at the peak.
       too_large: (number of users, number of items) -> why it cannot be fitted; "" if it can.
     """
 
@@ -67,6 +70,7 @@ class Baseline:
     version: int
     settings: tuple[Settings, ...]
     fit: Callable[..., Any]
+    bytes_needed: Callable[[int, int, int], float] = lambda num_ratings, num_users, num_items: 0.0
     too_large: Callable[[int, int], str] = lambda num_users, num_items: ""
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +15,13 @@ from pfr_jax.data.splits import Split
 from pfr_jax.evaluation.cold import warm_pairs
 from pfr_jax.evaluation.scoring import Scorer, make_scorer, score_of_pairs
 from pfr_jax.evaluation.shrinkage import best_shrinkage, shrunken
-from pfr_jax.evaluation.task import AnyFigures, ByUser, HeldOutPart, Judged
+from pfr_jax.evaluation.task import AnyFigures, ByUser, HeldOutPart, JudgeBaselines, Judged
 from pfr_jax.population.devices import EVERYWHERE, put
 from pfr_jax.population.population import Population
 from pfr_jax.simulation.setup import Simulation
 from pfr_jax.simulation.start import seed_keys
+
+JudgeRows = Callable[[np.ndarray, np.ndarray], dict[str, Judged]]
 
 
 @dataclass(frozen=True)
@@ -203,10 +205,16 @@ def adapt(
     return dataclasses.replace(adapted, server=state.server)
 
 
-def judge_baselines(
-    simulation: Simulation, fitted: np.ndarray, part: np.ndarray, seen: np.ndarray
-) -> dict[str, Judged]:
-    """Figures of simple predictors, fitted on these rows, over a part; {} if it is empty."""
-    if not len(part):
-        return {}
-    return simulation.task.baselines(part_of(simulation, part, seen), fitted)
+def simple_baselines(simulation: Simulation, fitted: np.ndarray) -> JudgeRows:
+    """Simple predictors, fitted once on these rows: (rows of a part, rows that were seen) -> their
+    figures over it; {} if it is empty.
+    """
+
+    @cache
+    def judge() -> JudgeBaselines:
+        return simulation.task.baselines(simulation.ratings, simulation.target, fitted)
+
+    def over(part: np.ndarray, seen: np.ndarray) -> dict[str, Judged]:
+        return judge()(part_of(simulation, part, seen)) if len(part) else {}
+
+    return over

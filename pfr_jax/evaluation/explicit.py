@@ -5,11 +5,11 @@ import numpy as np
 from pfr_jax.baselines import catalog
 from pfr_jax.baselines.effects import fit_baselines
 from pfr_jax.baselines.record import Stars
-from pfr_jax.data.table import Scale
+from pfr_jax.data.table import Ratings, Scale
 from pfr_jax.data.targets import explicit_targets
 from pfr_jax.evaluation.metrics import Figures, errors_by_user, rating_figures
 from pfr_jax.evaluation.scoring import Scorer
-from pfr_jax.evaluation.task import HeldOutPart, Judged, ShownAs, Task
+from pfr_jax.evaluation.task import HeldOutPart, JudgeBaselines, Judged, ShownAs, Task
 from pfr_jax.models.losses import masked_squared_error
 
 
@@ -54,16 +54,20 @@ def judge_baseline(part: HeldOutPart, predict: Stars) -> Judged:
     return judge_stars(part, predict(part.user, part.item))
 
 
-def baselines(part: HeldOutPart, fitted: np.ndarray) -> dict[str, Judged]:
+def baselines(ratings: Ratings, target: np.ndarray, fitted: np.ndarray) -> JudgeBaselines:
     """Those of ``fit_baselines`` and, for synthetic ratings, the noise floor: the planted means,
     which no predictor can beat but by luck.
     """
-    ratings = part.ratings
+    del target  # the stars themselves
     predictors = fit_baselines(ratings, fitted)
-    stars = {name: predict(part.user, part.item) for name, predict in predictors.items()}
-    if ratings.expected is not None:
-        stars["noise_floor"] = ratings.expected[part.rows].astype(np.float64)
-    return {name: judge_stars(part, values) for name, values in stars.items()}
+
+    def reached(part: HeldOutPart) -> dict[str, Judged]:
+        stars = {name: predict(part.user, part.item) for name, predict in predictors.items()}
+        if ratings.expected is not None:
+            stars["noise_floor"] = ratings.expected[part.rows].astype(np.float64)
+        return {name: judge_stars(part, values) for name, values in stars.items()}
+
+    return reached
 
 
 EXPLICIT = Task(

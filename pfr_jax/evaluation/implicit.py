@@ -6,6 +6,7 @@ from scipy.special import expit, logit
 from pfr_jax.baselines import catalog
 from pfr_jax.baselines.effects import item_scores
 from pfr_jax.baselines.record import Scores
+from pfr_jax.data.table import Ratings
 from pfr_jax.data.targets import implicit_targets
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.plain_lists import lists_and_scores
@@ -18,7 +19,7 @@ from pfr_jax.evaluation.ranking import (
     top_lists,
 )
 from pfr_jax.evaluation.scoring import Scorer, same_for_all
-from pfr_jax.evaluation.task import HeldOutPart, Judged, ShownAs, Task
+from pfr_jax.evaluation.task import HeldOutPart, JudgeBaselines, Judged, ShownAs, Task
 from pfr_jax.models.losses import masked_cross_entropy
 
 
@@ -73,14 +74,17 @@ def kinds_of_users(part: HeldOutPart) -> KindsOfUsers:
     return held_out_of(part).kinds_of_users(part.ratings.num_users)
 
 
-def baselines(part: HeldOutPart, fitted: np.ndarray) -> dict[str, Judged]:
+def baselines(ratings: Ratings, target: np.ndarray, fitted: np.ndarray) -> JudgeBaselines:
     """Those of ``item_scores``: orders that are the same for everybody."""
-    ratings = part.ratings
-    scores = item_scores(ratings.item[fitted], part.target[fitted], ratings.num_items)
-    return {
-        name: judge(part, same_for_all(score, ratings.num_users), score[part.item])
-        for name, score in scores.items()
-    }
+    scores = item_scores(ratings.item[fitted], target[fitted], ratings.num_items)
+
+    def reached(part: HeldOutPart) -> dict[str, Judged]:
+        return {
+            name: judge(part, same_for_all(score, ratings.num_users), score[part.item])
+            for name, score in scores.items()
+        }
+
+    return reached
 
 
 IMPLICIT = Task(

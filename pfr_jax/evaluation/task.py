@@ -80,6 +80,9 @@ class Judged:
     num_warm: int  # such ratings
 
 
+JudgeBaselines = Callable[[HeldOutPart], dict[str, Judged]]  # by the name of the baseline
+
+
 @dataclass(frozen=True)
 class ShownAs:
     """What people are shown of a model's outputs.
@@ -110,7 +113,8 @@ class Task:
       adds_center: the model's outputs are standardised like the targets, and are turned back.
       link: means of targets -> the outputs that predict them.
       judge: (part, scorer, outputs f64[T] for the part's pairs) -> figures.
-      baselines: (part, rows i64[...] to fit on) -> what simple predictors reach.
+      baselines: (ratings, targets f64[N], rows i64[...] to fit on) -> what tells, of a part, what
+        simple predictors reach on it.
       centralised: the centralised baselines, which are trained on all users' ratings at once.
       judge_baseline: (part, what one of these was fitted to) -> figures.
       figures: the record of figures.
@@ -140,7 +144,7 @@ class Task:
     adds_center: bool
     link: Callable[[Any], Any]
     judge: Callable[[HeldOutPart, Scorer, np.ndarray], Judged]
-    baselines: Callable[[HeldOutPart, np.ndarray], dict[str, Judged]]
+    baselines: Callable[[Ratings, np.ndarray, np.ndarray], JudgeBaselines]
     centralised: tuple[Baseline, ...]
     judge_baseline: Callable[[HeldOutPart, Any], Judged]
     figures: type[AnyFigures]

@@ -14,7 +14,7 @@ import pandas as pd
 
 from pfr_jax.config import Config
 from pfr_jax.errors import InputError
-from pfr_jax.evaluation.evaluate import judge_baselines
+from pfr_jax.evaluation.evaluate import simple_baselines
 from pfr_jax.programs.search_spaces import Settings, Space, around
 from pfr_jax.simulation.loading import load_ratings
 from pfr_jax.simulation.loop import simulate
@@ -136,7 +136,7 @@ def relative_figure(simulation: Simulation) -> float:
     Raises FloatingPointError if the loss is no longer finite.
     """
     task, split = simulation.task, simulation.split
-    reference = judge_baselines(simulation, split.train, split.validation, split.train)
+    reference = simple_baselines(simulation, split.train)(split.validation, split.train)
     baselines = {name: judged.figures for name, judged in reference.items()}
     best = task.criterion(baselines[task.best_reference(baselines)])
     try:

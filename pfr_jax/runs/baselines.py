@@ -9,12 +9,22 @@ from rich.console import Console
 from pfr_jax.baselines.record import Settings
 from pfr_jax.data.sources import figures_directory
 from pfr_jax.evaluation.centralised import choose_settings, judge_centralised, wanted
-from pfr_jax.evaluation.evaluate import judge_baselines, part_of, seen_in_test
+from pfr_jax.evaluation.evaluate import JudgeRows, part_of, seen_in_test, simple_baselines
 from pfr_jax.evaluation.task import AnyFigures, Judged
 from pfr_jax.simulation.setup import Simulation
 
 Baselines = dict[str, AnyFigures]
 Chosen = Mapping[str, Settings]  # name of a centralised baseline -> its settings
+
+
+def most_bytes(simulation: Simulation) -> float:
+    """What the largest of the centralised baselines that the run wants works with."""
+    ratings, task = simulation.ratings, simulation.task
+    if not len(simulation.split.test) + len(simulation.split.query):
+        return 0.0
+    sizes = len(simulation.split.train), ratings.num_users, ratings.num_items
+    baselines, _ = wanted(task, simulation.config.run.baselines, *sizes)
+    return max((one.bytes_needed(*sizes) for one in baselines), default=0.0)
 
 
 def choose_centralised(simulation: Simulation, console: Console) -> Chosen:
@@ -40,20 +50,24 @@ def choose_centralised(simulation: Simulation, console: Console) -> Chosen:
     return chosen
 
 
-def baselines_of_test(simulation: Simulation, chosen: Chosen) -> dict[str, Judged]:
-    """All of them on the test ratings, fitted on the training ratings."""
-    split = simulation.split
-    return _judged(simulation, chosen, split.train, split.test, seen_in_test(split))
+def baselines_of_test(
+    simulation: Simulation, chosen: Chosen, simple: JudgeRows
+) -> dict[str, Judged]:
+    """All of them on the test ratings, fitted on the training ratings like the ``simple`` ones."""
+    split, seen = simulation.split, seen_in_test(simulation.split)
+    found = simple(split.test, seen)
+    return found | _centralised(simulation, chosen, split.train, split.test, seen)
 
 
 def baselines_of_new_users(simulation: Simulation, chosen: Chosen) -> dict[str, Judged]:
     """All of them on what new users are asked for, fitted on what they bring, too."""
     split = simulation.split
     fitted = np.concatenate([split.train, split.support])
-    return _judged(simulation, chosen, fitted, split.query, split.support)
+    found = simple_baselines(simulation, fitted)(split.query, split.support)
+    return found | _centralised(simulation, chosen, fitted, split.query, split.support)
 
 
-def _judged(
+def _centralised(
     simulation: Simulation,
     chosen: Chosen,
     fitted: np.ndarray,
@@ -61,15 +75,14 @@ def _judged(
     seen: np.ndarray,
 ) -> dict[str, Judged]:
     """Figures over a part of those fitted on these rows; {} if it is empty."""
-    found = judge_baselines(simulation, fitted, part, seen)
-    if not found:
+    if not len(part):
         return {}
     held, task, folder = part_of(simulation, part, seen), simulation.task, figures_directory()
-    for one in task.centralised:
-        if one.name in chosen:
-            settings = chosen[one.name]
-            found[one.name] = judge_centralised(task, one, settings, fitted, held, folder)
-    return found
+    return {
+        one.name: judge_centralised(task, one, chosen[one.name], fitted, held, folder)
+        for one in task.centralised
+        if one.name in chosen
+    }
 
 
 def over_all(judged: dict[str, Judged]) -> Baselines:

@@ -16,6 +16,7 @@ from pfr_jax.errors import InputError
 from pfr_jax.report.console import engine_facts, print_costs, print_results, print_seeds
 from pfr_jax.report.held_out import held_out_sentences
 from pfr_jax.report.tables import facts_table
+from pfr_jax.runs.baselines import most_bytes
 from pfr_jax.runs.checkpoints.identity import facts_of_ratings
 from pfr_jax.runs.environment import environment
 from pfr_jax.runs.folder import RunFolder
@@ -97,7 +98,7 @@ def train_alike(
     retrains = config.run.retrain and len(runs[0][2].validation) > 0
     simulations = prepare_alike(runs + whole if retrains else runs, chosen=chosen)
     data_seconds = (read_seconds + time.perf_counter() - started) / len(runs)
-    needed = memory.estimate(simulations[0])
+    needed = memory.estimate(simulations[0], most_bytes(simulations[0]))
     memory.check(simulations[0], needed)
     # What is wrong with the data or the settings has been said by now.
     console.print(facts_table("Environment", versions))

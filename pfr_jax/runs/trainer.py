@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from pfr_jax.evaluation.evaluate import judge_baselines
+from pfr_jax.evaluation.evaluate import simple_baselines
 from pfr_jax.runs.baselines import (
     baselines_of_new_users,
     baselines_of_test,
@@ -54,7 +54,8 @@ def train_simulation(
     for as many rounds as ``simulation`` selects. ``settings`` are those that config.json shows.
     """
     split = simulation.split
-    to_reach = over_all(judge_baselines(simulation, split.train, split.validation, split.train))
+    simple = simple_baselines(simulation, split.train)
+    to_reach = over_all(simple(split.validation, split.train))
     rounds = simulation.config.run.rounds
     first = Training(
         simulation, folder, console, "checkpoints", rounds, data_seconds, keeps=again is None
@@ -68,7 +69,7 @@ def train_simulation(
     assert progress.last is not None
     outcome = Outcome(progress.selected, progress.last)
     chosen = choose_centralised(simulation, console)
-    of_test = baselines_of_test(simulation, chosen)
+    of_test = baselines_of_test(simulation, chosen, simple)
     references = References(
         validation=to_reach,
         test=over_all(of_test),
@@ -82,7 +83,8 @@ def train_simulation(
         second = Training(again, folder, console, "checkpoints_retrained", rounds, logs=False)
         second.run("retrained", {})
         assert second.progress.last is not None
-        of_test = baselines_of_test(again, chosen)
+        simple = simple_baselines(again, again.split.train)
+        of_test = baselines_of_test(again, chosen, simple)
         retrained = Retrained(
             last=second.progress.last,
             totals=second.progress.totals,

@@ -35,6 +35,7 @@ class MemoryEstimate:
     share_reached: float  # expected share of the clients that take part at least once
     adapted: float = 0.0  # states that are made for an evaluation only
     on_device: float = 0.0  # of one accelerator in a round, which is not memory of this process
+    baselines: float = 0.0  # what the largest centralised one works with
 
     @property
     def of_run(self) -> float:
@@ -43,7 +44,7 @@ class MemoryEstimate:
     @property
     def at_most(self) -> float:
         """If every client gets sampled."""
-        return self.before + self.working + self.clients_all + self.adapted
+        return self.before + self.working + self.clients_all + self.adapted + self.baselines
 
     def facts(self) -> dict[str, str]:
         """For people."""
@@ -52,12 +53,22 @@ class MemoryEstimate:
             f"({self.share_reached:.0%} of the clients will take part)",
             "every client sampled": f"{self.at_most / GIB:.2f} GiB",
             "of that, clients' states": f"{self.clients_all / GIB:.2f} GiB",
-            **({"each accelerator": f"{self.on_device / GIB:.2f} GiB"} if self.on_device else {}),
+            **{
+                name: f"{size / GIB:.2f} GiB"
+                for name, size in (
+                    ("of that, centralised baselines", self.baselines),
+                    ("each accelerator", self.on_device),
+                )
+                if size
+            },
         }
 
 
-def estimate(simulation: Simulation) -> MemoryEstimate:
-    """The peak of a run of this simulation, from the shapes of its state; nothing is allocated."""
+def estimate(simulation: Simulation, baselines: float = 0.0) -> MemoryEstimate:
+    """The peak of a run of this simulation, from the shapes of its state; nothing is allocated.
+
+    ``baselines`` are the bytes that those of the run work with, beside all that is there.
+    """
     params = jax.eval_shape(lambda: initial_params(simulation))
     state = jax.eval_shape(
         lambda: simulation.algorithm.init(initial_params(simulation), simulation.population.buckets)
@@ -88,6 +99,7 @@ def estimate(simulation: Simulation) -> MemoryEstimate:
         share_reached=_share_reached(simulation) if lazy else 1.0,
         adapted=adapted,
         on_device=on_device,
+        baselines=baselines,
     )
 
 
@@ -121,6 +133,7 @@ def check(simulation: Simulation, needed: MemoryEstimate) -> None:
         "--shared_momentum=restart": clients and client.shared_momentum == "carry" and shared,
         "--private_momentum=restart": private and client.private_momentum == "carry",
         "--engine=auto": clients and client.engine == "active_rows",
+        "--baselines=simple": not small and needed.baselines > 0,
     }
     flags = [flag for flag, applies in ways.items() if applies]
     raise InputError(

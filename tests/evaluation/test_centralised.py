@@ -14,7 +14,7 @@ from pfr_jax.data.sources import load
 from pfr_jax.data.splits import Split, random_split
 from pfr_jax.data.table import Ratings
 from pfr_jax.evaluation.centralised import choose_settings, judge_centralised, wanted
-from pfr_jax.evaluation.evaluate import judge, part_of
+from pfr_jax.evaluation.evaluate import judge, part_of, simple_baselines
 from pfr_jax.evaluation.explicit import EXPLICIT
 from pfr_jax.evaluation.implicit import IMPLICIT, held_out_of, seen_pairs
 from pfr_jax.evaluation.plain_lists import lists_and_scores
@@ -96,7 +96,8 @@ def test_a_second_run_of_a_split_computes_nothing(
         simulation = small_simulation(validation_fraction=0.2, split_seed=seed)
         simulation = dataclasses.replace(simulation, task=task)
         chosen = choose_centralised(simulation, QUIET)
-        found.append(baselines_of_test(simulation, chosen)["constant"].figures.rmse)
+        simple = simple_baselines(simulation, simulation.split.train)
+        found.append(baselines_of_test(simulation, chosen, simple)["constant"].figures.rmse)
         assert len(constant.fits) == (6 if seed else 3)
     assert found[0] == found[1] != found[2]
 
@@ -153,7 +154,8 @@ def figures(task: Task, ratings: Ratings, split: Split, folder: Path) -> dict[st
     simulation = dataclasses.replace(simulation, split=split)
     held = part_of(simulation, split.test, np.concatenate([split.train, split.validation]))
     validation = part(simulation, split.validation)
-    found = {name: judged.figures for name, judged in task.baselines(held, split.train).items()}
+    simple = task.baselines(ratings, simulation.target, split.train)(held)
+    found = {name: judged.figures for name, judged in simple.items()}
     for one in task.centralised:
         settings = choose_settings(task, one, split.train, validation, folder)
         judged = judge_centralised(task, one, settings, split.train, held, folder)

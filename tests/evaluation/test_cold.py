@@ -14,7 +14,7 @@ from pfr_jax.data.splits import Split
 from pfr_jax.data.standard import Standard
 from pfr_jax.data.table import Ratings, Scale
 from pfr_jax.evaluation.cold import BY_MEANS, ColdCounts, by_releases, count_cold, fit_fallback
-from pfr_jax.evaluation.evaluate import NOTHING, evaluate, judge_baselines
+from pfr_jax.evaluation.evaluate import NOTHING, evaluate, simple_baselines
 from pfr_jax.evaluation.explicit import EXPLICIT
 from pfr_jax.evaluation.ranking import top_items
 from pfr_jax.evaluation.scoring import Scorer, make_scorer, score_of_pairs, score_of_users
@@ -178,7 +178,7 @@ def test_figures_of_warm_ratings_alone() -> None:
     errors = np.array([raw, *EXPECTED]) - STARS[TEST]
     assert found.test.rmse == pytest.approx(np.sqrt(np.mean(errors**2)), rel=1e-6)
     split = simulation.split
-    judged = judge_baselines(simulation, split.train, split.test, split.train)["item_mean"]
+    judged = simple_baselines(simulation, split.train)(split.test, split.train)["item_mean"]
     assert judged.num_warm == 1 and judged.warm is not None
     assert judged.warm.rmse == pytest.approx(5 - 3)  # the mean of item 1, not shrunk
 
@@ -274,7 +274,7 @@ def test_one_rating_per_user_is_no_worse_than_the_mean_of_all() -> None:
     simulation = simulation_of(config, ratings)
     found = evaluate(simulation, initial_state(simulation), best=math.inf, last=True)
     split = simulation.split
-    baselines = judge_baselines(simulation, split.train, split.test, split.train)
+    baselines = simple_baselines(simulation, split.train)(split.test, split.train)
     assert found.test is not None and found.test_warm is None and not found.improved
     assert found.test.rmse < baselines["global_mean"].figures.rmse - 0.2
     assert any(
@@ -316,7 +316,7 @@ def test_who_chose_nothing_gets_the_list_of_popularity() -> None:
     lists = top_items(scorer_of(simulation), np.array([2]), *nobody, k=4)
     assert lists.tolist() == [[3, 0, 1, 2]]
     split = simulation.split
-    popularity = judge_baselines(simulation, split.train, split.test, split.train)["popularity"]
+    popularity = simple_baselines(simulation, split.train)(split.test, split.train)["popularity"]
     found = evaluate(simulation, initial_state(simulation), best=0.0, last=True)
     assert found.test_by_user is not None
     assert found.test_by_user["ndcg_full"][2] == popularity.by_user["ndcg_full"][2]

@@ -9,7 +9,7 @@ from federations import ragged_ratings, simulation_of, small_config, small_simul
 from pfr_jax.data.synthetic import PRESETS, generate
 from pfr_jax.data.table import Ratings, Scale
 from pfr_jax.errors import InputError
-from pfr_jax.evaluation.evaluate import judge, judge_baselines
+from pfr_jax.evaluation.evaluate import judge, simple_baselines
 from pfr_jax.evaluation.scoring import same_for_all
 from pfr_jax.simulation.loop import simulate
 from pfr_jax.simulation.setup import Simulation
@@ -116,7 +116,7 @@ def test_chance_popularity_and_the_model(trained) -> None:
     """
     simulation, record = trained
     split = simulation.split
-    judged = judge_baselines(simulation, split.train, split.test, split.train)
+    judged = simple_baselines(simulation, split.train)(split.test, split.train)
     popularity = judged["popularity"].figures.ndcg_full
     shuffled = np.random.default_rng(0).permutation(simulation.ratings.num_items).astype(float)
     scorer = same_for_all(shuffled, simulation.ratings.num_users)

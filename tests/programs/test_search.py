@@ -10,7 +10,7 @@ import pytest
 
 from pfr_jax.config import Config
 from pfr_jax.errors import InputError
-from pfr_jax.evaluation.evaluate import judge_baselines
+from pfr_jax.evaluation.evaluate import simple_baselines
 from pfr_jax.programs.search_spaces import SPACES, around
 from pfr_jax.programs.trials import FIGURE, MIN_BEFORE_GIVING_UP, Search, relative_figure
 from pfr_jax.simulation.loop import simulate
@@ -110,7 +110,7 @@ def test_a_figure_is_relative_to_the_best_simple_baseline() -> None:
     split = simulation.split
     found = relative_figure(simulation)
     rmse = min(r.evaluation.validation.rmse for r in simulate(simulation) if r.evaluation)
-    reference = judge_baselines(simulation, split.train, split.validation, split.train)
+    reference = simple_baselines(simulation, split.train)(split.validation, split.train)
     simple = "user_mean", "item_mean", "bias_only", "adaptive_bias"
     best = min(reference[name].figures.rmse for name in simple)
     assert found == pytest.approx(rmse / best - 1)

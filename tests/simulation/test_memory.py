@@ -55,6 +55,8 @@ def test_a_run_that_cannot_fit_is_refused_with_what_would_help() -> None:
         memory.check(lean, needed)
     assert "momentum" not in str(error.value)
     memory.check(simulation, dataclasses.replace(needed, share_reached=0.25))
+    with pytest.raises(InputError, match=r"37\.0 GiB.*--baselines=simple"):
+        memory.check(simulation, dataclasses.replace(needed, baselines=4.0 * 2**30))
 
 
 def test_what_nobody_stores_in_takes_no_memory() -> None:
