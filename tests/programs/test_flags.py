@@ -1,10 +1,6 @@
 """Flags are made from the settings: each has one, with help, and comes back as it was."""
 
 import dataclasses
-import subprocess
-import sys
-from pathlib import Path
-from unittest import mock
 
 import pytest
 from absl import flags
@@ -16,7 +12,6 @@ from pfr_jax.programs.flags import (
     SECTIONS,
     config_from_flags,
     define_config_flags,
-    one_line_errors,
     parse_flags,
     with_flagfiles,
 )
@@ -199,40 +194,6 @@ def test_flag_files_that_cannot_be_read(tmp_path):
         with pytest.raises(SystemExit) as ended:
             parse_flags(["command", f"--flagfile={path}"])
         assert str(ended.value.code).startswith(f"error: {said}")
-
-
-LOST = """
-import gc, signal, time
-from pfr_jax.programs.flags import one_line_errors
-
-def interrupt(phase, info):
-    gc.callbacks.remove(interrupt)
-    signal.raise_signal(signal.SIGINT)
-
-signal.signal(signal.SIGINT, signal.default_int_handler)
-with one_line_errors():
-    gc.callbacks.append(interrupt)
-    gc.collect()
-    time.sleep(60)
-"""
-
-
-def test_a_ctrl_c_is_not_lost_in_a_callback():
-    root = Path(__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-c", LOST], cwd=root, capture_output=True, text=True, timeout=50
-    )
-    assert (done.returncode, done.stderr) == (130, "interrupted; what was written so far stays\n")
-
-
-def test_a_ctrl_c_is_not_lost_while_it_is_sent_again(monkeypatch):
-    """On a busy machine the second one comes before the first one's callback has ended."""
-    starts = iter([KeyboardInterrupt, KeyboardInterrupt, None])
-    timer = mock.Mock(**{"return_value.start.side_effect": starts})
-    monkeypatch.setattr("pfr_jax.programs.flags.threading.Timer", timer)
-    with one_line_errors():
-        sys.unraisablehook(mock.Mock(exc_type=KeyboardInterrupt))
-    assert timer.call_count == 3
 
 
 @pytest.mark.parametrize(

@@ -2,24 +2,14 @@
 
 import csv
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pfr_jax.runs.folder import FILES
+from tests.commands import NUM_ITEMS, NUM_USERS, Finished, assert_one_line, run, visible
 
-ROOT = Path(__file__).parents[2]
-# Compiling quickly matters more here than running quickly, as in conftest.py.
-ENVIRONMENT = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "JAX_PLATFORMS": "cpu"}
-FAST = ["--hidden_sizes=8,4", "--rounds=4", "--eval_every=2", "--max_buckets=1", "--local_epochs=1"]
 FIGURES = {"rmse", "rmse_per_user", "mae"}
 RANKING = {f"{name}_heldout{kind}" for name in ("ndcg", "map") for kind in ("", "_mixed")} | {
     f"{name}_full"
@@ -29,64 +19,6 @@ RANKING = {f"{name}_heldout{kind}" for name in ("ndcg", "map") for kind in ("", 
     )
 }
 SIMPLE = {"global_mean", "user_mean", "item_mean", "bias_only", "adaptive_bias"}
-NUM_USERS, NUM_ITEMS = 40, 30
-
-
-@dataclass(frozen=True)
-class Finished:
-    status: int
-    out: str
-    err: str
-    folder: Path
-
-    def json(self, name: str) -> dict:
-        return json.loads((self.folder / name).read_text())
-
-    def lines(self, name: str) -> list[dict]:
-        return [json.loads(line) for line in (self.folder / name).read_text().splitlines()]
-
-
-def visible(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
-
-
-def command(folder: Path, arguments: list[str]) -> list[str]:
-    return [sys.executable, "-m", "experiments.run", f"--output_dir={folder}", *FAST, *arguments]
-
-
-def run(folder: Path, *arguments: str) -> Finished:
-    done = subprocess.run(
-        command(folder, list(arguments)),
-        cwd=ROOT,
-        env=ENVIRONMENT | {"PFR_CACHE_DIR": str(folder.parent / "cache")},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    return Finished(done.returncode, done.stdout, done.stderr, folder)
-
-
-def assert_one_line(done: Finished, *parts: str) -> None:
-    """It failed and says why in one line, for people."""
-    assert done.status not in (0, None)
-    assert done.err.endswith("\n") and done.err.count("\n") == 1, done.err
-    for part in parts:
-        assert part in done.err, done.err
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Path:
-    """A folder with ratings.csv, and the same with a line that is no rating."""
-    place = tmp_path_factory.mktemp("run")
-    rng = np.random.default_rng(0)
-    lines = ["user,item,rating"]
-    for user in range(NUM_USERS):
-        items = rng.permutation(NUM_ITEMS)[: 4 + user % 20 if user else NUM_ITEMS]
-        lines += [f"u{user},{item},{rng.integers(1, 6)}" for item in items]
-    (place / "ratings.csv").write_text("\n".join(lines) + "\n")
-    lines[6] = "u0,7,many"
-    (place / "broken.csv").write_text("\n".join(lines) + "\n")
-    return place
 
 
 @pytest.fixture(scope="module")
@@ -338,158 +270,3 @@ def test_a_diverging_run_says_what_to_lower(runs):
     assert_one_line(done, "no update could be taken", "--client_learning_rate", "--clip_norm")
     assert not (done.folder / "summary.json").exists()
     done.lines("metrics.jsonl")  # what was logged is JSON all the same
-
-
-def test_what_is_wrong_is_said_in_one_line(runs, place):
-    """Nothing of this trains; only the import of the program takes time."""
-    data = f"--dataset={place / 'ratings.csv'}"
-    first = runs["first"].folder
-    before = {path: path.read_bytes() for path in first.iterdir() if path.is_file()}
-    cases = {
-        "unknown": (place / "unknown", [data, "--num_epochs=3"], ["num_epochs"]),
-        "enum": (
-            place / "enum",
-            [data, "--algorithm=fedprox"],
-            ["--algorithm", "fedprox", "personalfr"],
-        ),
-        "missing": (
-            place / "missing",
-            [f"--dataset={place / 'nowhere.csv'}"],
-            ["--dataset", str(place / "nowhere.csv")],
-        ),
-        "too many users": (
-            place / "many",
-            [data, "--num_users=41"],
-            ["--num_users=41", "40 users"],
-        ),
-        "not writable": (
-            place / "ratings.csv" / "below",
-            [data],
-            [f"--output_dir={place / 'ratings.csv' / 'below'}", "cannot be written"],
-        ),
-        "malformed": (
-            place / "malformed",
-            [f"--dataset={place / 'broken.csv'}"],
-            [f"{place / 'broken.csv'}:7:", "'many'"],
-        ),
-        "cannot fit": (
-            place / "memory",
-            [data, "--memory_limit=0.001"],
-            ["GiB of memory", "--num_users"],
-        ),
-        "earlier run": (first, [data], [str(first), "already holds a run", "--overwrite"]),
-    }
-    with ThreadPoolExecutor(2) as pool:
-        results = pool.map(lambda case: run(case[0], *case[1]), cases.values())
-    for (folder, _, parts), done in zip(cases.values(), results, strict=True):
-        assert_one_line(done, *parts)
-        assert "Environment" not in done.out or folder == first, "said too late"
-        if folder != first:
-            assert not folder.is_dir() or not any(folder.iterdir()), "a run that did not begin"
-    assert {path: path.read_bytes() for path in first.iterdir() if path.is_file()} == before
-
-
-def test_a_run_that_cannot_begin_leaves_no_new_folder_either(place):
-    """Without --output_dir, and with a device that JAX does not know."""
-    work = place / "elsewhere"
-    work.mkdir()
-
-    def started(**environment: str) -> Finished:
-        broken = f"--dataset={place / 'broken.csv'}"
-        done = subprocess.run(
-            [sys.executable, "-m", "experiments.run", broken],
-            cwd=work,
-            env=ENVIRONMENT | {"PYTHONPATH": str(ROOT)} | environment,
-            capture_output=True,
-            text=True,
-        )
-        return Finished(done.returncode, done.stdout, done.stderr, work / "runs")
-
-    assert_one_line(started(), f"{place / 'broken.csv'}:7:")
-    assert list((work / "runs").iterdir()) == []
-    assert_one_line(started(JAX_PLATFORMS="abacus"), "abacus", "JAX_PLATFORMS")
-
-
-def test_nothing_is_said_of_devices_that_nobody_asked_for(place):
-    code = (
-        "import experiments, jax; from absl import app, logging; "
-        "app.run(lambda argv: logging.info('info is shown: %s', jax.devices()))"
-    )
-    asked = {name: value for name, value in ENVIRONMENT.items() if name != "JAX_PLATFORMS"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=asked, capture_output=True, text=True
-    )
-    assert done.returncode == 0 and "info is shown" in done.stderr
-    assert "Unable to initialize" not in done.stderr
-
-
-# It starts the command as a terminal would, whatever has been done to SIGINT.
-AS_A_TERMINAL = """
-import os, signal, sys
-signal.signal(signal.SIGINT, signal.SIG_DFL)
-os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
-"""
-
-
-@pytest.mark.parametrize("seconds", [0.3, 0.8, 1.6, 2.5, 4.0])
-def test_ctrl_c_at_any_moment(place, seconds):
-    """While modules are imported, data read, programs compiled or rounds run."""
-    folder = place / f"interrupted_after_{seconds}"
-    arguments = [f"--dataset={place / 'ratings.csv'}", "--rounds=1000000"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", AS_A_TERMINAL, *command(folder, arguments)[1:]],
-        cwd=ROOT,
-        env=ENVIRONMENT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        time.sleep(seconds)
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
-    finally:
-        process.kill()
-        process.wait()
-    if process.returncode == -signal.SIGINT:  # a busy machine: Python itself was not yet there
-        assert err == "" and not folder.exists()
-        return
-    assert process.returncode == 130
-    assert err.count("\n") == 1 and err.startswith(("interrupted; ", "stopped after round ")), err
-
-
-# A shell without job control starts background jobs with SIGINT ignored, and the tests with it.
-HEEDING_SIGINT = """
-import runpy, signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
-runpy.run_module("experiments.run", run_name="__main__", alter_sys=True)
-"""
-
-
-def test_an_interrupted_run_keeps_its_log(place):
-    folder = place / "interrupted"
-    arguments = [f"--dataset={place / 'ratings.csv'}", "--rounds=1000000", "--eval_every=1"]
-    arguments += ["--nocheckpoints"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", HEEDING_SIGINT, *command(folder, arguments)[3:]],
-        cwd=ROOT,
-        env=ENVIRONMENT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        log, deadline = folder / "metrics.jsonl", time.monotonic() + 120
-        while not log.exists() or log.read_text().count("\n") < 3:
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
-    finally:
-        process.kill()
-        process.wait()
-    done = Finished(process.returncode, "", err, folder)
-    assert_one_line(done, "interrupted")
-    rounds = [line["round"] for line in done.lines("metrics.jsonl")]
-    assert rounds == list(range(1, len(rounds) + 1)) and len(rounds) >= 3
-    assert not (folder / "summary.json").exists()
