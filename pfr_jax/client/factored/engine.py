@@ -220,9 +220,9 @@ def cpu_block(model: Model, rows: int, carried: Parts) -> int:
 def copies_of_rows(side: ClientSide, bucket: Bucket, on_tpu: bool) -> float:
     """See ``Engine.copies_of_rows``."""
     model = side.training.model
-    if by_kernel(side, bucket):  # gathered, in the kernel's order, and their changes
+    if by_kernel(side, bucket):  # gathered, and their changes; and a row's own numbers, in tiles
         lanes = width_of(model.feature_size // model.members, places_of(model.members))
-        return 3.0 * lanes / model.feature_size
+        return (2.0 * lanes + 330) / model.feature_size
     return 5.4 if on_tpu else 2.4
 
 
