@@ -100,21 +100,21 @@ class Search:
         """Tries out what a trial draws, and tells the study."""
         settings = drawn(space, trial)
         trial.set_user_attr("settings", settings)
-        begun, figures, given_up = time.perf_counter(), {}, False
+        begun, figures, states = time.perf_counter(), {}, _optuna().trial.TrialState
         for step, dataset in enumerate(self.datasets):
             figures[Path(dataset).stem] = self.try_out(settings, dataset)
             so_far = float(np.mean([np.mean(found) for found in figures.values()]))
-            trial.report(so_far if math.isfinite(so_far) else math.inf, step)
-            given_up = step + 1 < len(self.datasets) and trial.should_prune()
-            if given_up:
+            state, word = states.COMPLETE, f"{so_far:+.4f}"
+            if not math.isfinite(so_far):
+                so_far, word = math.inf, f"diverged on {dataset}"
+                break
+            trial.report(so_far, step)
+            if step + 1 < len(self.datasets) and trial.should_prune():
+                state, word = states.PRUNED, f"given up after {len(figures)} data sets"
                 break
         trial.set_user_attr("figures", figures)
         trial.set_user_attr("seconds", time.perf_counter() - begun)
-        if given_up:
-            study.tell(trial, state=_optuna().trial.TrialState.PRUNED)
-        else:
-            study.tell(trial, so_far if math.isfinite(so_far) else math.inf)
-        word = f"given up after {len(figures)}" if given_up else f"{so_far:+.4f}"
+        study.tell(trial, None if state == states.PRUNED else so_far, state)
         print(f"{trial.number}: {word} {json.dumps(settings)}", flush=True)
 
     def _same(self, study: Any) -> None:
