@@ -11,7 +11,7 @@ import numpy as np
 from pfr_jax.baselines.record import Known
 from pfr_jax.data.effects import (
     ITEM_SHRINKAGE,
-    FindEffects,
+    Residuals,
     adaptive_effects,
     fixed_effects,
     shrunken_mean,
@@ -39,29 +39,31 @@ def fit_baselines(ratings: Ratings, fitted: np.ndarray) -> dict[str, Predictor]:
 
     A user or item without training ratings has effect 0.
     """
-    known = Known.of(ratings, fitted, explicit_targets(ratings))
-    mean = float(known.value.mean())
-    residual = known.value - mean
-    no_user, no_item = np.zeros(known.num_users), np.zeros(known.num_items)
-    of_user = shrunken_mean(known.user, residual, known.num_users, 0.0)
-    of_item = shrunken_mean(known.item, residual, known.num_items, 0.0)
+    mean, residuals = _less_mean(Known.of(ratings, fitted, explicit_targets(ratings)))
+    no_user, no_item = np.zeros(ratings.num_users), np.zeros(ratings.num_items)
+    of_user = residuals.users.given(no_item, 0.0)
+    of_item = residuals.items.given(no_user, 0.0)
+    fixed, adaptive = fixed_effects(residuals), adaptive_effects(residuals)
     return {
         "global_mean": Predictor(mean, no_user, no_item),
         "user_mean": Predictor(mean, of_user, no_item),
         "item_mean": Predictor(mean, no_user, of_item),
-        "bias_only": bias_only(known),
-        "adaptive_bias": bias_only(known, adaptive_effects),
+        "bias_only": Predictor(mean, fixed.user, fixed.item),
+        "adaptive_bias": Predictor(mean, adaptive.user, adaptive.item),
     }
 
 
-def bias_only(known: Known, find: FindEffects = fixed_effects) -> Predictor:
+def bias_only(known: Known) -> Predictor:
     """The mean, and shrunken effects of users and items that were found by turns."""
-    mean = float(known.value.mean())
-    effects = find(
-        *(known.user, known.item, known.value - mean),
-        *(known.num_users, known.num_items),
-    )
+    mean, residuals = _less_mean(known)
+    effects = fixed_effects(residuals)
     return Predictor(mean, effects.user, effects.item)
+
+
+def _less_mean(known: Known) -> tuple[float, Residuals]:
+    mean = float(known.value.mean())
+    sizes = known.num_users, known.num_items
+    return mean, Residuals.of(known.user, known.item, known.value - mean, *sizes)
 
 
 def item_scores(item: np.ndarray, positive: np.ndarray, num_items: int) -> dict[str, np.ndarray]:

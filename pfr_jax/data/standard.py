@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from pfr_jax.data.effects import SWEEPS, FindEffects, adaptive_effects, fixed_effects
+from pfr_jax.data.effects import SWEEPS, FindEffects, Residuals, adaptive_effects, fixed_effects
 
 Center = Literal["none", "global", "user", "bias", "adaptive"]
 # Those with effects of items, and what finds them.
@@ -87,7 +87,7 @@ def fit_standard(
     if center in EFFECTS:
         residual = target - mean
         train = user[trained], item[trained], residual[trained]
-        effects = EFFECTS[center](*train, num_users, num_items)
+        effects = EFFECTS[center](Residuals.of(*train, num_users, num_items))
         of_item, shrinkage = effects.item, effects.user_shrinkage
         of_user = of_user + effects.of_users(user, residual - of_item[item])
     plain = Standard(of_user, of_item, 1.0, mean, shrinkage, center in EFFECTS)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pfr_jax.data.effects import ITEM_SHRINKAGE, SWEEPS, USER_SHRINKAGE, adaptive_effects
+from pfr_jax.data.effects import ITEM_SHRINKAGE, SWEEPS, USER_SHRINKAGE, Residuals, adaptive_effects
 
 
 def slow_effects(rows: list[tuple[int, int, float]]) -> tuple[dict, dict, float, float]:
@@ -38,7 +38,8 @@ def test_they_agree_with_loops() -> None:
     random = np.random.default_rng(0)
     user, item = np.divmod(random.choice(12 * 9, 60, replace=False), 9)
     residual = random.normal(size=60) + 0.5 * user - 0.2 * item
-    found = adaptive_effects(user, item, residual, 14, 10)  # two users and an item have nothing
+    # Two users and an item have nothing.
+    found = adaptive_effects(Residuals.of(user, item, residual, 14, 10))
     slow = slow_effects(list(zip(user.tolist(), item.tolist(), residual.tolist(), strict=True)))
     expected_user, expected_item, user_shrinkage, item_shrinkage = slow
     for index in range(14):
@@ -57,14 +58,14 @@ def test_they_find_the_shrinkage_that_was_planted(spread_user: float, spread_ite
     user, item = np.nonzero(seen)
     effects = random.normal(size=300) * spread_user, random.normal(size=200) * spread_item
     residual = effects[0][user] + effects[1][item] + random.normal(size=len(user))
-    found = adaptive_effects(user, item, residual - residual.mean(), 300, 200)
+    found = adaptive_effects(Residuals.of(user, item, residual - residual.mean(), 300, 200))
     assert found.user_shrinkage == pytest.approx(1 / spread_user**2, rel=0.2)
     assert found.item_shrinkage == pytest.approx(1 / spread_item**2, rel=0.2)
 
 
 def test_nothing_to_explain() -> None:
     pairs = np.array([0, 0, 1]), np.array([0, 1, 0])
-    found = adaptive_effects(*pairs, np.zeros(3), 2, 2)
+    found = adaptive_effects(Residuals.of(*pairs, np.zeros(3), 2, 2))
     assert not found.user.any() and not found.item.any()
     assert np.isfinite([found.user_shrinkage, found.item_shrinkage]).all()
 
@@ -74,5 +75,5 @@ def test_what_is_noise_is_shrunk_away() -> None:
     random = np.random.default_rng(2)
     user, item = np.nonzero(random.random((200, 40)) < 0.3)
     residual = np.linspace(-1, 1, 40)[item] + random.normal(size=len(user))
-    found = adaptive_effects(user, item, residual - residual.mean(), 200, 40)
+    found = adaptive_effects(Residuals.of(user, item, residual - residual.mean(), 200, 40))
     assert found.item_shrinkage < 5 and found.user_shrinkage > 25

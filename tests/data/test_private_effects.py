@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pfr_jax.data import private_effects
-from pfr_jax.data.effects import fixed_effects
+from pfr_jax.data.effects import Residuals, fixed_effects
 from pfr_jax.data.private_effects import (
     Noise,
     PrivateStandard,
@@ -282,7 +282,7 @@ def of_synthetic(multiplier: float) -> tuple[PrivateStandard, np.ndarray, np.nda
         *(ratings.user, *rows, stars, trained, size),
         *("bias", True, ratings.scale, noise, ratings.num_users),
     )
-    plain = fixed_effects(*rows, stars - stars.mean(), *size)
+    plain = fixed_effects(Residuals.of(*rows, stars - stars.mean(), *size))
     return found, plain.item, np.bincount(ratings.item, minlength=ratings.num_items)
 
 
