@@ -8,8 +8,8 @@ recipe itself, the others are drawn by optuna's tree-structured Parzen estimator
 is how far the best validation figure is from that of the best simple baseline on the same split, as
 a share of it: the mean over the data sets and over the seeds (each with a split of its own).
 Negative is better than the baseline. The test split is never looked at. A trial that is behind the
-median of the earlier ones is not tried on the data sets that are left, so name first what trains
-fastest.
+best one on so many data sets that it is hardly by chance is not tried on those that are left, so
+name last what trains longest.
 
 Trials are kept in ``SPACE.sqlite3``: an interrupted search goes on where it was, and the same
 command started several times searches together. ``SPACE_trials.csv`` has a row per trial.

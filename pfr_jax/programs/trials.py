@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from pfr_jax.simulation.loop import simulate
 from pfr_jax.simulation.setup import Simulation, prepare_alike
 
 FIGURE = "relative_to_best_simple_baseline"  # on validation; negative is better
-MIN_BEFORE_GIVING_UP = 5  # trials that are tried on all data sets whatever they give
+SURELY = 0.1  # the chance that a trial which is no worse than the best one is given up
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Search:
         study = optuna.create_study(
             storage=f"sqlite:///{self.storage}",
             study_name=self.storage.stem,
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=MIN_BEFORE_GIVING_UP),
+            pruner=_pruner(optuna),
             load_if_exists=True,
         )
         self._same(study)
@@ -93,7 +94,9 @@ class Search:
             self._one(study, study.ask(), space)
             write_trials(_finished(study), self.table)
         done = [trial for trial in finished if trial.value is not None]
-        best = min(done, key=lambda trial: trial.value)
+        best = min(done, key=lambda trial: trial.value, default=None)
+        if best is None:
+            raise InputError("training diverged in all trials; take a recipe with lower rates")
         print(f"best: {best.value:+.4f} {json.dumps(best.user_attrs['settings'])}")
 
     def _one(self, study: Any, trial: Any, space: Space) -> None:
@@ -106,9 +109,9 @@ class Search:
             so_far = float(np.mean([np.mean(found) for found in figures.values()]))
             state, word = states.COMPLETE, f"{so_far:+.4f}"
             if not math.isfinite(so_far):
-                so_far, word = math.inf, f"diverged on {dataset}"
+                state, word = states.PRUNED, f"diverged on {dataset}"
                 break
-            trial.report(so_far, step)
+            trial.report(float(np.mean(figures[Path(dataset).stem])), step)
             if step + 1 < len(self.datasets) and trial.should_prune():
                 state, word = states.PRUNED, f"given up after {len(figures)} data sets"
                 break
@@ -151,6 +154,13 @@ def _finished(study: Any) -> list[Any]:
     """The trials that are through, those that were given up among them."""
     trials: list[Any] = study.get_trials(deepcopy=False)
     return [trial for trial in trials if trial.state.is_finished()]
+
+
+def _pruner(optuna: Any) -> Any:
+    """Gives up what is worse than the best trial on the same data sets, by Wilcoxon's test."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.pruners.WilcoxonPruner(p_threshold=SURELY)
 
 
 def _optuna() -> Any:
