@@ -1,4 +1,4 @@
-"""``pfr run`` in a process of its own, and what it leaves."""
+"""Commands in a process of their own, and what they leave."""
 
 import json
 import os
@@ -28,6 +28,18 @@ class Finished:
 
     def lines(self, name: str) -> list[dict]:
         return [json.loads(line) for line in (self.folder / name).read_text().splitlines()]
+
+
+def pfr(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """As the command, from a folder that holds nothing of the repository."""
+    return subprocess.run(
+        [sys.executable, "-m", "pfr_jax", *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "COLUMNS": "80"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
 
 
 def visible(folder: Path) -> set[str]:

@@ -112,7 +112,7 @@ def _interrupt_again(lost: "sys.UnraisableHookArgs") -> None:
             again.start()  # returns when the thread runs: on a busy machine after it has sent
             return
         except KeyboardInterrupt:
-            continue  # it came here, where it would be lost once more
+            again.cancel()  # it came here, where it would be lost once more
 
 
 def with_flagfiles(arguments: Sequence[str]) -> list[str]:

@@ -7,12 +7,13 @@ The recipe is given as for ``pfr run``; --space is what is changed in it. The fi
 recipe itself, the others are drawn by optuna's tree-structured Parzen estimator. A trial's figure
 is how far the best validation figure is from that of the best simple baseline on the same split, as
 a share of it: the mean over the data sets and over the seeds (each with a split of its own).
-Negative is better than the baseline. The test split is never looked at. A trial that is behind the
-best one on so many data sets that it is hardly by chance is not tried on those that are left, so
-name last what trains longest.
+Negative is better than the baseline. The test split is never looked at. With five data sets or more
+a trial that is behind the best one on so many that it is hardly by chance is not tried on those
+that are left, so name last what trains longest.
 
-Trials are kept in ``SPACE.sqlite3``: an interrupted search goes on where it was, and the same
-command started several times searches together. ``SPACE_trials.csv`` has a row per trial.
+Trials are kept in ``SPACE.sqlite3`` of --output_dir, which is of one recipe: an interrupted search
+goes on where it was, and the same command started several times (best each with --num_devices=1)
+searches together. ``SPACE_trials.csv`` has a row per trial.
 """
 
 from collections.abc import Sequence

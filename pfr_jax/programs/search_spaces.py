@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from pfr_jax.config import Config
+from pfr_jax.errors import InputError
+
 Settings = dict[str, Any]
 Space = dict[str, Sequence[Any]]  # setting -> values, of which a trial has one
 
@@ -47,9 +50,20 @@ SPACES: dict[str, Space] = {
 }
 
 
-def around(recipe: Settings, space: Space) -> Space:
-    """The space with the recipe's own values, which come first."""
+def around(recipe: Config, space: Space) -> Space:
+    """The space with the recipe's own values, which come first, and without those that the recipe's
+    other settings refuse.
+    """
+
+    def goes(name: str, value: Any) -> bool:
+        try:
+            recipe.with_settings(**{name: value})
+        except InputError:
+            return False
+        return True
+
+    own = recipe.flat()
     return {
-        name: (recipe[name], *(value for value in values if value != recipe[name]))
+        name: (own[name], *(v for v in values if v != own[name] and goes(name, v)))
         for name, values in space.items()
     }

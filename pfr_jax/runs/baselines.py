@@ -22,9 +22,11 @@ def most_bytes(simulation: Simulation) -> float:
     ratings, task = simulation.ratings, simulation.task
     if not len(simulation.split.test) + len(simulation.split.query):
         return 0.0
-    sizes = len(simulation.split.train), ratings.num_users, ratings.num_items
-    baselines, _ = wanted(task, simulation.config.run.baselines, *sizes)
-    return max((one.bytes_needed(*sizes) for one in baselines), default=0.0)
+    split, sizes = simulation.split, (ratings.num_users, ratings.num_items)
+    baselines, _ = wanted(task, simulation.config.run.baselines, len(split.train), *sizes)
+    # Trained again there are validation ratings, too, and those that new users bring.
+    at_most = len(split.train) + max(len(split.validation), len(split.support))
+    return max((one.bytes_needed(at_most, *sizes) for one in baselines), default=0.0)
 
 
 def choose_centralised(simulation: Simulation, console: Console) -> Chosen:

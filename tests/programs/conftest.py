@@ -3,8 +3,7 @@
 from pathlib import Path
 
 import pytest
-
-from tests.commands import write_ratings
+from commands import write_ratings
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import time
 from unittest import mock
 
 import pytest
+from commands import ENVIRONMENT, ROOT, Finished, assert_one_line, command
 
 from pfr_jax.programs.flags import one_line_errors
-from tests.commands import ENVIRONMENT, ROOT, Finished, assert_one_line, command
 
 # It starts the command as a terminal would, whatever has been done to SIGINT.
 AS_A_TERMINAL = """
@@ -113,4 +113,4 @@ def test_a_ctrl_c_is_not_lost_while_it_is_sent_again(monkeypatch):
     monkeypatch.setattr("pfr_jax.programs.flags.threading.Timer", timer)
     with one_line_errors():
         sys.unraisablehook(mock.Mock(exc_type=KeyboardInterrupt))
-    assert timer.call_count == 3
+    assert (timer.call_count, timer.return_value.cancel.call_count) == (3, 2)

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.commands import ENVIRONMENT, ROOT, Finished, assert_one_line, run
+from commands import ENVIRONMENT, ROOT, Finished, assert_one_line, run
 
 
 def test_what_is_wrong_is_said_in_one_line(place):

@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from commands import NUM_ITEMS, NUM_USERS, Finished, assert_one_line, run, visible
 
 from pfr_jax.runs.folder import FILES
-from tests.commands import NUM_ITEMS, NUM_USERS, Finished, assert_one_line, run, visible
 
 FIGURES = {"rmse", "rmse_per_user", "mae"}
 RANKING = {f"{name}_heldout{kind}" for name in ("ndcg", "map") for kind in ("", "_mixed")} | {
