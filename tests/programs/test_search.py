@@ -170,6 +170,7 @@ def test_what_the_recipe_refuses_is_not_in_the_space() -> None:
         weighting="clients",
         center="bias",
         denominator="expected",
+        cohort_fraction=1.0,
     )
     space = around(private, SPACES["personalfr"])
     assert (space["ridge"], space["weighting"]) == ((0.0,), ("clients",))
