@@ -1,15 +1,17 @@
 """absl flags of the experiments: one per setting of ``pfr_jax.config``, made from it."""
 
+import _thread
 import contextlib
 import dataclasses
 import difflib
 import os
 import signal
 import sys
-import threading
+import time
 import typing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 from absl import flags
@@ -74,9 +76,10 @@ def parse_flags(argv: Sequence[str], arguments: Sequence[str] = ()) -> Sequence[
 def one_line_errors() -> Iterator[None]:
     """Ends the program with one line and a non-zero status instead of a traceback."""
     absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax logs every folder, and what it raises
-    if signal.getsignal(signal.SIGINT) is programs.end_at_once:
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # there is something to clear up
-    before, sys.unraisablehook = sys.unraisablehook, _interrupt_again
+    interrupts, handler = _Interrupts(), signal.getsignal(signal.SIGINT)
+    if handler in (programs.end_at_once, signal.default_int_handler):
+        signal.signal(signal.SIGINT, interrupts.handle)  # there is something to clear up
+    before, sys.unraisablehook = sys.unraisablehook, _unless_interrupted
     try:
         yield
     except InputError as error:
@@ -95,7 +98,10 @@ def one_line_errors() -> Iterator[None]:
         print(programs.INTERRUPTED, file=sys.stderr)
         _end_now(128 + signal.SIGINT)
     finally:
+        interrupts.heard = True
         sys.unraisablehook = before
+        if signal.getsignal(signal.SIGINT) == interrupts.handle:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _end_now(status: int) -> NoReturn:
@@ -109,21 +115,40 @@ def _end_now(status: int) -> NoReturn:
     os._exit(status)
 
 
-def _interrupt_again(lost: "sys.UnraisableHookArgs") -> None:
-    """Sends a Ctrl-C once more that fell into a callback which cannot raise it, such as the one
-    that JAX has called at every garbage collection.
+class _Interrupts:
+    """A Ctrl-C until the program has heard it.
+
+    A KeyboardInterrupt is lost where nobody can be told of it, as in a callback at a garbage
+    collection (JAX has one), and where somebody catches everything. Then it comes again.
     """
+
+    def __init__(self) -> None:
+        self.heard, self._begun = False, False
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Handles SIGINT."""
+        del number, frame
+        if not self._begun:
+            self._begun = True
+            # No threading.Thread: its locks may be held by what has been interrupted.
+            _thread.start_new_thread(self._again, ())
+        raise KeyboardInterrupt
+
+    def _again(self) -> None:
+        """Sends it every second, and a last time to who takes such signals instead of this."""
+        taken = False
+        while not taken:
+            time.sleep(1.0)
+            if self.heard:
+                return
+            taken = signal.getsignal(signal.SIGINT) != self.handle
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def _unless_interrupted(lost: "sys.UnraisableHookArgs") -> None:
+    """Says nothing of a lost Ctrl-C, which comes again."""
     if lost.exc_type is not KeyboardInterrupt:
         sys.__unraisablehook__(lost)
-        return
-    while True:
-        again = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
-        again.daemon = True
-        try:
-            again.start()  # returns when the thread runs: on a busy machine after it has sent
-            return
-        except KeyboardInterrupt:
-            again.cancel()  # it came here, where it would be lost once more
 
 
 def with_flagfiles(arguments: Sequence[str]) -> list[str]:

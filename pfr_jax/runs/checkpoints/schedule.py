@@ -35,10 +35,12 @@ class Stop:
         return self
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
-        del frame
         self.signal = number
         self._restore()
         if number == signal.SIGINT and not self.progress:
+            handler = self._before[number]
+            if callable(handler):
+                handler(number, frame)
             raise KeyboardInterrupt
 
     def _restore(self) -> None:
