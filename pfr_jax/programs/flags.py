@@ -95,6 +95,7 @@ def one_line_errors() -> Iterator[None]:
         print(stopped, file=sys.stderr)
         sys.exit(128 + stopped.signal)
     except KeyboardInterrupt:
+        interrupts.heard = True
         print(programs.INTERRUPTED, file=sys.stderr)
         _end_now(128 + signal.SIGINT)
     finally:
@@ -107,8 +108,8 @@ def one_line_errors() -> Iterator[None]:
 def _end_now(status: int) -> NoReturn:
     """Ends the process without what Python clears up at its end.
 
-    Of some 200 interrupted runs on a busy machine one crashed after that line was due and one never
-    ended: XLA's threads may still be at work then. What the program wrote is closed by now.
+    Of some 200 interrupted runs on a busy machine one crashed: XLA's threads may still be at work
+    then. What the program wrote is closed by now.
     """
     sys.stdout.flush()
     sys.stderr.flush()

@@ -16,19 +16,24 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
 
 
-@pytest.mark.parametrize("seconds", [0.3, 0.8, 1.6, 2.5, 4.0])
-def test_ctrl_c_at_any_moment(place, seconds):
-    """While modules are imported, data read, programs compiled or rounds run."""
-    folder = place / f"interrupted_after_{seconds}"
-    arguments = [f"--dataset={place / 'ratings.csv'}", "--rounds=1000000"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", AS_A_TERMINAL, *command(folder, arguments)[1:]],
+def start(code: str, arguments: list[str]) -> subprocess.Popen[str]:
+    """Python, running this code with these arguments."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
         cwd=ROOT,
         env=ENVIRONMENT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+@pytest.mark.parametrize("seconds", [0.3, 0.8, 1.6, 2.5, 4.0])
+def test_ctrl_c_at_any_moment(place, seconds):
+    """While modules are imported, data read, programs compiled or rounds run."""
+    folder = place / f"interrupted_after_{seconds}"
+    arguments = [f"--dataset={place / 'ratings.csv'}", "--rounds=1000000"]
+    process = start(AS_A_TERMINAL, command(folder, arguments)[1:])
     try:
         time.sleep(seconds)
         process.send_signal(signal.SIGINT)
@@ -55,14 +60,7 @@ def test_an_interrupted_run_keeps_its_log(place):
     folder = place / "interrupted"
     arguments = [f"--dataset={place / 'ratings.csv'}", "--rounds=1000000", "--eval_every=1"]
     arguments += ["--nocheckpoints"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", HEEDING_SIGINT, *command(folder, arguments)[3:]],
-        cwd=ROOT,
-        env=ENVIRONMENT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start(HEEDING_SIGINT, command(folder, arguments)[3:])
     try:
         log, deadline = folder / "metrics.jsonl", time.monotonic() + 120
         while not log.exists() or log.read_text().count("\n") < 3:
