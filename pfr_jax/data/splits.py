@@ -56,8 +56,20 @@ def random_split(
       np.True_
     """
     num_test, num_validation = _sizes(num_ratings, validation_fraction, test_fraction)
-    order = seeding.permutation(num_ratings, seeding.Stream.SPLIT, seed)
-    return _cut(order, num_test, num_validation)
+    # The parts of seeding.permutation's order, without sorting all of it.
+    keys = seeding.bit_generator(seeding.Stream.SPLIT, seed).random_raw(num_ratings)
+    is_test = _smallest(keys, num_test)
+    return _of_masks(_smallest(keys, num_test + num_validation) & ~is_test, is_test)
+
+
+def _smallest(keys: np.ndarray, count: int) -> np.ndarray:
+    """Which of the keys a stable sort would put first, bool[N]: ``count`` of them."""
+    if not count:
+        return np.zeros(len(keys), bool)
+    bound = np.partition(keys, count - 1)[count - 1]
+    chosen: np.ndarray = keys < bound
+    chosen[np.flatnonzero(keys == bound)[: count - chosen.sum()]] = True
+    return chosen
 
 
 def _sizes(num_ratings: int, validation_fraction: float, test_fraction: float) -> tuple[int, int]:
@@ -76,12 +88,6 @@ def _sizes(num_ratings: int, validation_fraction: float, test_fraction: float) -
     return num_test, num_validation
 
 
-def _cut(order: np.ndarray, num_test: int, num_validation: int) -> Split:
-    """The first rows of ``order`` to the test, the next to validation."""
-    test, validation, train = np.split(order, [num_test, num_test + num_validation])
-    return Split(np.sort(train), np.sort(validation), np.sort(test))
-
-
 def temporal_split(time: np.ndarray, validation_fraction: float, test_fraction: float) -> Split:
     """The newest ratings of all are for the test, those before them for validation.
 
@@ -95,7 +101,8 @@ def temporal_split(time: np.ndarray, validation_fraction: float, test_fraction: 
     """
     num_test, num_validation = _sizes(len(time), validation_fraction, test_fraction)
     order = np.argsort(time, kind="stable")[::-1]
-    return _cut(order, num_test, num_validation)
+    test, validation, train = np.split(order, [num_test, num_test + num_validation])
+    return Split(np.sort(train), np.sort(validation), np.sort(test))
 
 
 def leave_one_out_split(

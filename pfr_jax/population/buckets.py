@@ -79,7 +79,8 @@ def client_sizes(
 ) -> Sizes:
     """Arguments as for ``build_population``."""
     num_clients = int(client_of_user.max()) + 1
-    pairs = np.sort(client_of_user[user] * num_items + item)  # np.unique would hash: 5 x slower
+    # Stable, which is fast where they are in order; np.unique would hash, five times slower.
+    pairs = np.sort(client_of_user[user] * num_items + item, kind="stable")
     first = np.diff(pairs, prepend=-1) > 0
     here = client_of_user[client_of_user >= 0]
     return Sizes(

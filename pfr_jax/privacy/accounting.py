@@ -20,7 +20,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.optimize import brentq
 
 from pfr_jax.config.settings import require
 from pfr_jax.errors import InputError
@@ -198,6 +197,8 @@ def _calibrated(plan: Plan, epsilon: float, share: float, count: float) -> Plan:
             f"--epsilon={epsilon:g}: no noise multiplier from {LEAST_NOISE:g} to {MOST_NOISE:g} "
             f"leads to it in {plan.rounds} rounds; give another, or --noise_multiplier"
         )
+    from scipy.optimize import brentq  # here, since every command imports this module
+
     together = math.exp(brentq(excess, low, high, xtol=2e-4))
     while True:
         counts = max(count, math.sqrt(10) * together) if count else 0.0  # a tenth at most

@@ -11,8 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit
-from scipy.stats import binom
+from scipy.special import bdtrc, expit
 
 Release = Callable[[np.ndarray, int], np.ndarray]
 
@@ -130,7 +129,7 @@ def _p_value(correct: int, guesses: int, epsilon: float, delta: float, canaries:
     approximate privacy).
     """
     chance = expit(epsilon)
-    tail = binom.sf(correct - 1, guesses, chance)
+    tail = bdtrc(correct - 1, guesses, chance)
     fewer = np.arange(1, correct + 1)
-    rises = (binom.sf(correct - 1 - fewer, guesses, chance) - tail) / fewer
+    rises = (bdtrc(correct - 1 - fewer, guesses, chance) - tail) / fewer
     return float(min(1.0, tail + 2 * canaries * delta * np.max(rises, initial=0.0)))

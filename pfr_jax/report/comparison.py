@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import bootstrap, wilcoxon
 
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.task import Task
@@ -93,6 +92,9 @@ def signed_rank_p(difference: np.ndarray) -> float:
 
     Users without a difference say nothing of its direction and are left out; 1 if all are.
     """
+    # Here, since it takes half a second to import, and this module is part of every command.
+    from scipy.stats import wilcoxon
+
     return float(wilcoxon(difference).pvalue) if difference.any() else 1.0
 
 
@@ -104,6 +106,8 @@ def mean_interval(values: np.ndarray) -> tuple[float, float]:
     """
     if len(values) < 2:
         return float("nan"), float("nan")
+    from scipy.stats import bootstrap  # here: see above
+
     found = bootstrap(
         (values,),
         np.mean,

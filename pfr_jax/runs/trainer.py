@@ -1,6 +1,7 @@
 """A prepared simulation trained, logged and reported."""
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +56,6 @@ def train_simulation(
     """
     split = simulation.split
     simple = simple_baselines(simulation, split.train)
-    to_reach = over_all(simple(split.validation, split.train))
     rounds = simulation.config.run.rounds
     first = Training(
         simulation, folder, console, "checkpoints", rounds, data_seconds, keeps=again is None
@@ -64,14 +64,16 @@ def train_simulation(
         folder.begin(settings)
     else:
         folder.go_on(first.saved.content["logs"], first.saved.round, settings)
-    first.run("round", to_reach)
+    with ThreadPoolExecutor(1) as beside:  # what compiles the round
+        to_reach = beside.submit(lambda: over_all(simple(split.validation, split.train)))
+        first.run("round", to_reach.result)
     progress = first.progress
     assert progress.last is not None
     outcome = Outcome(progress.selected, progress.last)
     chosen = choose_centralised(simulation, console)
     of_test = baselines_of_test(simulation, chosen, simple)
     references = References(
-        validation=to_reach,
+        validation=to_reach.result(),
         test=over_all(of_test),
         test_warm=over_warm(of_test),
         new_users=over_all(baselines_of_new_users(simulation, chosen)),
@@ -81,7 +83,7 @@ def train_simulation(
         rounds = progress.selected.round
         again = _as_selected(again, progress.selected)
         second = Training(again, folder, console, "checkpoints_retrained", rounds, logs=False)
-        second.run("retrained", {})
+        second.run("retrained", dict)
         assert second.progress.last is not None
         simple = simple_baselines(again, again.split.train)
         of_test = baselines_of_test(again, chosen, simple)

@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -98,8 +99,11 @@ class Training:
         changed = [n for n, counts in looks.items() if counts and saved.settings[n] != settings[n]]
         return ", ".join(f"--{n} was {saved.settings[n]}, is {settings[n]}" for n in changed)
 
-    def run(self, what: str, to_reach: Baselines) -> None:
-        """All rounds that are left; then the selected one is kept. Raises Stopped if asked to."""
+    def run(self, what: str, to_reach: Callable[[], Baselines]) -> None:
+        """All rounds that are left; then the selected one is kept. Raises Stopped if asked to.
+
+        ``to_reach`` gives figures of simple baselines on validation, and is asked after a round.
+        """
         done = self.saved.round if self.saved else 0
         if done < self._rounds:
             self._run(what, to_reach, done)
@@ -108,7 +112,7 @@ class Training:
             self._kept.finish(reported, self._console)
             self.progress.totals.seconds["checkpoint"] += time.perf_counter() - started
 
-    def _run(self, what: str, to_reach: Baselines, done: int) -> None:
+    def _run(self, what: str, to_reach: Callable[[], Baselines], done: int) -> None:
         rounds, begin = self._rounds, None
         if self.saved and self._checkpoints:
             self._console.print(f"Going on after round {done}.")
@@ -118,7 +122,6 @@ class Training:
         attacker = None
         if run.attack_every and self._logs:
             attacker = Watcher(self._simulation, begin.state if begin else None)
-        reference = to_reach[task.to_reach(to_reach)] if to_reach else None
         watch = display(self._console, what, task.heading, done, rounds)
         events: Any = contextlib.nullcontext()
         if run.tensorboard and self._logs and self._folder.writes:
@@ -129,6 +132,8 @@ class Training:
             schedule = Schedule(run.checkpoint_every, stop, cost)
             for record in simulate(self._simulation, rounds, begin):
                 stop.progress = True
+                baselines = to_reach() if record.evaluation else {}
+                reference = baselines[task.to_reach(baselines)] if baselines else None
                 self.progress.add(record, reference)
                 if record.evaluation and self._logs:
                     spent = epsilon_spent(self._simulation.plan, record.round)

@@ -194,11 +194,12 @@ def _with_store(
         if place == "host":
             raise InputError(f"--state_memory=host: the {name} engine keeps no clients there")
         return federation
-    whole = tree_bytes(_state_shapes(spec, config, federation, population).clients)
+    run, state = config.run, _state_shapes(spec, config, federation, population)
+    whole = tree_bytes(state.clients)
     if dtype == "bfloat16" or (dtype == "auto" and whole > FULL_PRECISION_BYTES):
         side = dataclasses.replace(federation.side, store=BITS)
         federation = dataclasses.replace(federation, side=side)
-    run, state = config.run, _state_shapes(spec, config, federation, population)
+        state = _state_shapes(spec, config, federation, population)
     most = cohort_size(len(population.trainable), run.cohort_fraction, run.sampling)
     needed = bytes_of_round(federation, state, population, most)
     on_host = place == "host" or (place == "auto" and not fits(needed, federation))

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pfr_jax import seeding
 from pfr_jax.data.splits import (
     Split,
     leave_one_out_split,
@@ -79,6 +80,22 @@ def test_a_split_holds_every_rating_once(n, validation, test, seed):
     assert tuple(len(part) for part in parts) == sizes
     assert all((np.diff(part) > 0).all() for part in parts)
     np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(n))
+
+
+@given(keys=st.lists(st.integers(0, 6), min_size=9, max_size=60), seed=st.integers(0, 9))
+def test_the_parts_are_runs_of_the_seeds_permutation_also_of_equal_words(keys, seed):
+    class Words:
+        def random_raw(self, n):
+            return np.resize(np.array(keys, np.uint64), n)
+
+    n = len(keys)
+    with pytest.MonkeyPatch.context() as patch:
+        if seed:  # 0: real words
+            patch.setattr(seeding, "bit_generator", lambda *_: Words())
+        split, order = random_split(n, 0.2, 0.3, 0), permutation(n, Stream.SPLIT, 0)
+    num_test, num_held = round(n * 0.3), round(n * 0.3) + round(n * 0.2)
+    assert split.test.tolist() == sorted(order[:num_test])
+    assert split.validation.tolist() == sorted(order[num_test:num_held])
 
 
 def test_the_test_part_depends_on_the_seed_but_not_on_the_validation_fraction():
