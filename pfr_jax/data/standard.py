@@ -116,3 +116,12 @@ def sums_per_client(center: str, scaled: bool) -> tuple[int, int]:
     if center != "adaptive":
         return 2 * sums, sums
     return 2 * sums + 2 * SWEEPS + 1, sums + 2 * SWEEPS
+
+
+def waiting_sums(center: str, scaled: bool) -> int:
+    """Secure sums of numbers of clients alone, which cannot be made beside those of rows.
+
+    The scale is of what the centre leaves; "adaptive": the users' shrinkage needs what the last
+    sweep leaves. (The mean goes with the first sum of rows, from which it can be taken away.)
+    """
+    return int(scaled and center != "none") + int(center == "adaptive")

@@ -50,6 +50,7 @@ class ColdRule:
       cold_user: what scores the pairs of a cold user.
       cold_item: likewise of a cold item.
       both: likewise of a cold user and a cold item.
+      sums: what is summed over clients per item to find these scores.
     """
 
     fit: Callable[
@@ -59,6 +60,7 @@ class ColdRule:
     cold_user: str
     cold_item: str
     both: str
+    sums: int
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,7 @@ BY_MEANS = ColdRule(
     cold_user="these are scored by the item's mean or effect",
     cold_item="these are scored by the user's mean or effect",
     both="these are scored by the mean of all training ratings instead",
+    sums=2,  # of ratings, and their number
 )
 BY_POPULARITY = ColdRule(
     fit=fit_popularity,
@@ -142,6 +145,7 @@ BY_POPULARITY = ColdRule(
     cold_user="the list of these is that of popularity",
     cold_item="these are listed last",
     both="these are listed last by popularity, too",
+    sums=1,  # of choices
 )
 
 

@@ -11,18 +11,21 @@ an interrupted table goes on where it was. At the end ``--output_dir`` has, for 
 ``overview_PARTS_FEEDBACK.md`` with a column each.
 """
 
+import hashlib
 import json
 import re
 import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from absl import flags
 
+import pfr_jax
 from pfr_jax.config import Config
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.tasks import TASKS
@@ -48,6 +51,7 @@ _PARTS = flags.DEFINE_list(
     "parts",
     ["paper", "recipes"],
     "paper: the paper's table; recipes: those tuned on ML-100K; default: the recipe for any data; "
+    "retrained: it, trained again with the validation ratings; "
     "effects: the tuned one with one setting changed at a time; compressors: it with smaller "
     "uploads; private: the recipe under differential privacy, by epsilon.",
 )
@@ -76,7 +80,7 @@ def cell_arguments(system: System, feedback: str, dataset: str) -> list[str]:
 
 def _preset(system: System, feedback: str, dataset: str) -> str:
     """The name of a system's preset."""
-    if system.part == "default":
+    if system.part in ("default", "retrained"):
         return f"{'ranking' if feedback == 'ranking' else 'default'}{system.preset}"
     if system.part == "private":
         return "private_ranking" if feedback == "ranking" else "private"
@@ -91,14 +95,24 @@ def _texts(preset: str) -> list[str]:
     return [text, *(more for name in begins_with for more in _texts(name))]
 
 
+@cache
+def _digest(dataset: str) -> str:
+    """Of a ratings file; "" of a source by name, whose files have digests of their own."""
+    if not Path(dataset).is_file():
+        return ""
+    with open(dataset, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def run_cell(system: System, feedback: str, dataset: str) -> Runs:
     """The runs of a cell, made now if they are not there."""
     label = re.sub(r"\W+", "-", system.name)
     folder = Path(_RUNS_DIR.value) / f"{Path(dataset).stem}-{feedback}-{system.part}-{label}"
     arguments = cell_arguments(system, feedback, dataset)
-    # What the runs are of: their flags, the presets as they stand, and the defaults.
+    # What the runs are of: their flags, the presets as they stand, the defaults, the file.
     texts = _texts(_preset(system, feedback, dataset))
-    made_of = "\n".join([json.dumps(arguments), *texts, json.dumps(Config().flat())])
+    texts += [json.dumps(Config().flat()), pfr_jax.__version__, _digest(dataset)]
+    made_of = "\n".join([json.dumps(arguments), *texts])
     seeds = range(_FIRST.value, _FIRST.value + _SEEDS.value)
     folders = tuple(folder / f"seed{seed}" for seed in seeds) if len(seeds) > 1 else (folder,)
     stamp = folder / "reproduce.txt"
@@ -150,6 +164,7 @@ def _summaries(runs: Runs) -> list[tuple[int, dict[str, Any]]]:
 def write_table(dataset: str, feedback: str, shown: Sequence[Runs], output: Path) -> pd.DataFrame:
     """The table of these systems on a data set, and its plots; a row per run and baseline."""
     name = "_".join([Path(dataset).stem, *_PARTS.value, feedback])
+    name += f"_seeds_from_{_FIRST.value}" if _FIRST.value else ""
     rows = [row for runs in shown for row in rows_of(runs)]
     table = pd.DataFrame(rows + rows_of_baselines(shown))
     table.to_csv(output / f"{name}_table.csv", index=False, float_format="%.6g")

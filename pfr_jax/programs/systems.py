@@ -19,6 +19,7 @@ class System:
 # The paper's presets report the last round and need no validation split; curves do. All systems get
 # the same one, so that they have the same ratings to train on.
 CURVES = ("--validation_fraction=0.05", "--eval_every=20")
+RETRAIN, STARS = ("--retrain",), ("explicit",)
 # What is changed in the tuned recipe, a row each; "" is the recipe itself.
 EFFECTS = (
     "",
@@ -74,11 +75,16 @@ SYSTEMS = (
     System("fedavg, tuned", "recipes", "_fedavg"),
     System("personalfr, tuned", "recipes"),
     System("matrix factorisation, tuned", "recipes", "_mf"),
+    System("matrix factorisation, four members", "recipes", "_mf4"),
     System("personalfr", "default"),
     System("fedavg", "default", "_fedavg"),
     System("local", "default", "_local"),
     System("joint", "default", "_joint"),
-    System("matrix factorisation", "default", "_mf", feedback=("explicit",)),
+    System("matrix factorisation", "default", "_mf", feedback=STARS),
+    System("personalfr, retrained", "retrained", "", RETRAIN, STARS),
+    System("fedavg, retrained", "retrained", "_fedavg", RETRAIN, STARS),
+    System("joint, retrained", "retrained", "_joint", RETRAIN, STARS),
+    System("matrix factorisation, retrained", "retrained", "_mf", RETRAIN, STARS),
     *(System(f"epsilon {e}", "private", flags=(f"--epsilon={e}",)) for e in EPSILONS),
     System("clipped, no noise", "private", flags=("--noise_multiplier=0",)),
     *(
@@ -89,7 +95,7 @@ SYSTEMS = (
         System(
             *(f"effects alone, epsilon {e}", "private"),
             flags=(f"--epsilon={e}", *EFFECTS_ALONE),
-            feedback=("explicit",),
+            feedback=STARS,
         )
         for e in EPSILONS
     ),

@@ -9,6 +9,7 @@ from pfr_jax.baselines.catalog import LABELS
 from pfr_jax.evaluation.task import Task
 from pfr_jax.evaluation.tasks import TASKS
 
+MEGABYTES = "mb_per_client"  # sent and received in all rounds
 # Baselines that the table has rows of, and what these are called.
 WITH_ROWS = {
     **{
@@ -36,6 +37,7 @@ def table_figures(summary: dict[str, Any], task: Task) -> dict[str, Any]:
             for name in task.references
             for figure, value in baselines.get(name, {}).items()
         },
+        MEGABYTES: _megabytes(summary),
         "bytes_up_total": summary["bytes_up_total"],
         "bytes_down_total": summary["bytes_down_total"],
         "reached_round": (summary["reached"] or {}).get("round"),
@@ -44,6 +46,16 @@ def table_figures(summary: dict[str, Any], task: Task) -> dict[str, Any]:
         **(summary["client_costs"] or {}),
         "train_seconds": summary["seconds"]["train"],
     }
+
+
+def _megabytes(summary: dict[str, Any]) -> float | None:
+    """What a client sends and receives in all rounds, in the mean; None where there is none."""
+    clients = summary["num_clients"] if summary["client_costs"] else 0
+    return (
+        (summary["bytes_up_total"] + summary["bytes_down_total"]) / clients / 1e6
+        if clients
+        else None
+    )
 
 
 def reported(summary: dict[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
@@ -95,7 +107,7 @@ def markdown(table: pd.DataFrame) -> str:
     """Means and, in brackets, standard deviations over the seeds; a table per feedback."""
     parts = []
     for feedback, task in TASKS.items():
-        rows, columns = table[table["feedback"] == feedback], task.shown
+        rows, columns = table[table["feedback"] == feedback], (*task.shown, MEGABYTES)
         if rows.empty:
             continue
         seeds = rows["seed"].nunique()
@@ -109,14 +121,18 @@ def markdown(table: pd.DataFrame) -> str:
             figures = rows[rows["system"] == system].reindex(columns=list(columns)).astype(float)
             mean, spread = figures.mean(), figures.std()
             cells = (
-                f"{mean[name]:{'+' if 'less' in name else ''}.4f} ({spread[name]:.4f})"
-                if figures[name].notna().any()
-                else ""
+                _cell(name, mean[name], spread[name]) if figures[name].notna().any() else ""
                 for name in columns
             )
             parts.append(f"| {system} | " + " | ".join(cells) + " |")
         parts.append("")
     return "\n".join(parts)
+
+
+def _cell(column: str, mean: float, spread: float) -> str:
+    if column == MEGABYTES:
+        return f"{mean:.3g}"
+    return f"{mean:{'+' if 'less' in column else ''}.4f} ({spread:.4f})"
 
 
 def overview(tables: Mapping[str, pd.DataFrame], task: Task) -> str:

@@ -9,7 +9,7 @@ from pfr_jax.client.compressors import FLOAT_BYTES
 from pfr_jax.client.factored.coefficients import num_moments
 from pfr_jax.client.training import Parts
 from pfr_jax.data.private_effects import sums_of
-from pfr_jax.data.standard import EFFECTS, sums_per_client, sums_per_row
+from pfr_jax.data.standard import EFFECTS, sums_per_client, sums_per_row, waiting_sums
 from pfr_jax.models.item_rows import Tree, flatten
 from pfr_jax.models.model import Model, parts_on
 from pfr_jax.server import DENOMINATORS
@@ -112,7 +112,8 @@ def costs_of_clients(simulation: Simulation) -> ClientCosts | None:
 
 
 def traffic_before(simulation: Simulation) -> Traffic:
-    """The traffic of the sums before the first round, for standardisation and output bias."""
+    """The traffic of the sums before the first round, for standardisation, output bias, and cold
+    pairs."""
     data, population = simulation.config.data, simulation.population
     client, num_items = simulation.config.client, simulation.model.num_items
     bias, drawn = simulation.config.model.output_bias, simulation.task.draws_negatives
@@ -126,8 +127,12 @@ def traffic_before(simulation: Simulation) -> Traffic:
         up_once, down_once = up_once + 1, down_once + 1
     if bias != "zero":  # the mean
         up_once, down_once = up_once + 2, down_once + 1
-    if drawn and data.negative_sampling == "popularity":  # of all items, to draw by
+    by_popularity = drawn and data.negative_sampling == "popularity"
+    if by_popularity:  # of all items, to draw by
         up, down_once = up + 1, down_once + num_items
+    known = bias == "item" or data.center in EFFECTS or by_popularity
+    if simulation.fallback and not known:
+        up += simulation.task.cold.sums
     if decoys:  # likewise, by how many rated an item
         up, down_once = up + (data.center not in EFFECTS), down_once + num_items
         # Numbers for items that it has rated would tell which: it sends one for every item.
@@ -141,8 +146,8 @@ def traffic_before(simulation: Simulation) -> Traffic:
         up, down = sums_of(data.center, releases - popularity, num_items)
         up, down = up + popularity * (num_items + 1), down + popularity * num_items
         return ledger.traffic_of_sums(len(rows), releases, up, down)
-    # One for each number up of a row, with the numbers of a client beside the first.
-    sums = max(up, int(up_once > 0))
+    # One for each number up of a row, with most numbers of a client beside them.
+    sums = max(up, int(up_once > 0)) + waiting_sums(data.center, scaled)
     return ledger.traffic_of_sums(
         len(rows), sums, up=up * num_items + up_once, down=down * num_items + down_once
     )

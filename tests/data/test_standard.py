@@ -7,9 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pfr_jax.baselines.effects import fit_baselines
-from pfr_jax.data.standard import Center, Standard, fit_standard
+from pfr_jax.data.standard import (
+    Center,
+    Standard,
+    fit_standard,
+    sums_per_client,
+    sums_per_row,
+)
 from pfr_jax.data.table import Ratings, Scale
 from pfr_jax.errors import InputError
+from pfr_jax.privacy.secure_sum.costs import client_costs
 from pfr_jax.simulation.costs import traffic_before
 from pfr_jax.simulation.loop import simulate
 from pfr_jax.simulation.setup import prepare_alike
@@ -144,6 +151,45 @@ def test_what_the_sums_weigh_by_hand() -> None:
     assert by_rating.payload_down == found.payload_down + 4 * clients
     nothing = traffic_before(simulation_of(small_config(), RATINGS))
     assert (nothing.up, nothing.down) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "numbers"),
+    [
+        ({}, 2),  # per item the sum of ratings and their number, for the mean
+        ({"output_bias": "item"}, 2),  # which knows both
+        ({"center": "bias"}, 11),  # whose effects score cold pairs
+        ({"feedback": "ranking", "negatives": 2}, 1),  # how many chose it
+    ],
+)
+def test_what_scores_cold_pairs_is_paid_for(settings: dict[str, object], numbers: int) -> None:
+    simulation = simulation_of(small_config(test_fraction=0.85, **settings), RATINGS)
+    assert simulation.fallback is not None
+    rows, found = int(simulation.population.rows.sum()), traffic_before(simulation)
+    of_client = found.payload_up - 4 * numbers * rows
+    assert 0 <= of_client < 4 * rows and of_client % (4 * simulation.num_clients) == 0
+    assert found.index_up == 4 * rows
+
+
+@pytest.mark.parametrize(
+    ("center", "scaled", "sums"),
+    [
+        ("none", True, 1),  # the squares of all targets
+        ("user", False, 1),  # the mean
+        ("user", True, 2),  # the mean; what it and the users' leave, squared
+        ("bias", True, 12),  # counts and the mean; ten sweeps; the scale
+        ("adaptive", True, 13),  # counts and the mean; ten sweeps; the last sweep's rest; the scale
+    ],
+)
+def test_secure_sums_that_wait_for_each_other(center: Center, scaled: bool, sums: int) -> None:
+    config = small_config(center=center, standardize=scaled, upload="secure_sum")
+    simulation = simulation_of(config, RATINGS)
+    rows, clients = simulation.population.rows, simulation.num_clients
+    up, _ = sums_per_row(center)
+    up_once, _ = sums_per_client(center, scaled)
+    numbers = len(rows) * 4 * (up * simulation.model.num_items + up_once)
+    found = traffic_before(simulation)
+    assert found.payload_up - numbers == clients * sums * client_costs(0, clients).up
 
 
 def test_labels_have_no_effects_to_add_back() -> None:

@@ -114,9 +114,10 @@ def test_bytes_of_a_secure_sum() -> None:
         assert traffic.down == 3 * 4 * (dense + items * rows) + 2 * costs.down
         before, clients = traffic_before(simulation), simulation.num_clients
         alone = client_costs(0, clients)
-        # Eleven numbers of every item up and ten down; mean and scale: two sums up, one down each.
-        assert before.up == clients * (4 * (11 * items + 4) + 11 * alone.up)
-        assert before.down == clients * (4 * (10 * items + 2) + 11 * alone.down)
+        # Eleven numbers of every item up and ten down; mean and scale: two numbers up, one down
+        # each; the scale in a sum of its own, when the effects are known.
+        assert before.up == clients * (4 * (11 * items + 4) + 12 * alone.up)
+        assert before.down == clients * (4 * (10 * items + 2) + 12 * alone.down)
         assert ledger.round_traffic(three, three[:0]).up == 0
 
 

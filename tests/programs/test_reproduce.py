@@ -43,7 +43,7 @@ def test_a_row_per_run_and_plots(place: Path) -> None:
     table = pd.read_csv(place / "out" / "synthetic_paper_recipes_explicit_table.csv")
     systems = list(table["system"])
     baselines = {f"{name}{more}" for name in BASELINES for more in ("", ", validation too")}
-    assert len(systems) == len(set(systems)) == 12 + 12 and set(table["seed"]) == {0}
+    assert len(systems) == len(set(systems)) == 13 + 12 and set(table["seed"]) == {0}
     assert baselines < set(systems)
     assert table["rmse"].between(0.5, 5).all()
     tuned = table[table["system"].str.contains("tuned")]
@@ -69,7 +69,7 @@ def test_finished_cells_are_not_made_again(place: Path) -> None:
 def test_a_cell_of_other_settings_is_made_anew(place: Path) -> None:
     other = "--parts=recipes", "--set=dropout=0.25"
     done = reproduce(place, "--num_seeds=1", "--feedback=explicit", *other)
-    assert done.returncode == 0 and done.stdout.count(": done") == 4
+    assert done.returncode == 0 and done.stdout.count(": done") == 5
 
 
 def test_no_part_at_all(place: Path) -> None:
