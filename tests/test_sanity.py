@@ -4,10 +4,13 @@ A model that is too good where nothing can be learned has seen the held-out rati
 """
 
 import dataclasses
+import json
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from commands import pfr
 from federations import simulation_of, small_config
 
 from pfr_jax.data.synthetic import PRESETS, generate
@@ -94,3 +97,21 @@ def test_shuffled_implicit_ratings_rank_at_chance(ratings: Ratings) -> None:
 def test_joint_training_ranks_better_than_popularity(ratings: Ratings) -> None:
     model, baselines = figures(ratings, feedback="implicit", center="none", **JOINT)
     assert model.ndcg_heldout > baselines["popularity"].ndcg_heldout + 0.01
+
+
+@pytest.mark.slow
+def test_a_federation_ranks_better_than_popularity_and_nobody_alone_does(
+    ml100k_dir: Path, tmp_path: Path
+) -> None:
+    """All unrated items of MovieLens-100K, after a tenth of the preset's rounds."""
+    found = {}
+    for preset in ("ranking", "ranking_local"):
+        given = f"--preset={preset}", "--dataset=ml100k", f"--data_dir={ml100k_dir}"
+        short = "--rounds=30", "--eval_every=30", "--max_buckets=1", "--num_devices=1"
+        folder = tmp_path / preset
+        done = pfr(tmp_path, "run", *given, *short, "--baselines=simple", f"--output_dir={folder}")
+        assert done.returncode == 0, done.stderr
+        found[preset] = json.loads((folder / "summary.json").read_text())
+    popularity = found["ranking"]["baselines"]["popularity"]["ndcg_full"]
+    assert found["ranking"]["test"]["ndcg_full"] > 1.25 * popularity
+    assert found["ranking_local"]["test"]["ndcg_full"] < 0.25 * popularity

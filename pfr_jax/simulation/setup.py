@@ -97,7 +97,8 @@ def prepare(
       split: which of its rows are for training, validation and test.
       dtype: the type of data, parameters and optimizer states.
       spec: an algorithm of one's own, instead of the one that --algorithm names.
-      model: likewise (number of items, entries of a profile) -> a model, instead of --model.
+      model: likewise (number of items, entries of a profile) -> a model, instead of --model; there
+        are --members of it side by side.
       compressor: likewise, instead of --compressor.
 
     Returns:
