@@ -25,7 +25,7 @@ class PayloadSum:
     """The running sum over the cohort's payloads."""
 
     delta: Tree  # like the shared part; fixed point: of integers (pfr_jax.client.fixed_point)
-    holders: jax.Array  # f[I], clients that handed over this row
+    holders: Any  # f[I], clients that handed over this row; None where that is not summed
     clients: jax.Array  # f[]
     rejected: jax.Array  # i32[2]
     within: jax.Array | None = None  # f[], clients whose change was within the clipping norm

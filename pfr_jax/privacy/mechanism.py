@@ -11,6 +11,7 @@ Noise is made of JAX's counter-based random numbers, which are no cryptographic 
 simulation of differential privacy, not a deployment of it.
 """
 
+import math
 from dataclasses import dataclass
 
 import jax
@@ -81,6 +82,17 @@ class Mechanism:
 
         total = sum(squares(path, leaf) for path, leaf in flat.items())
         return 0.5 / self.fixed_point * jnp.sqrt(total)
+
+    def lost_by_rounding(self, shared: Tree, rows: int) -> float:
+        """Of the weighted norm, at most, for a client with so many rows; ``shared`` are the shapes
+        of the shared part over all items."""
+        if self.fixed_point is None:
+            return 0.0
+        squares = 0.0
+        for path, leaf in flatten(shared).items():
+            size = rows * leaf.size // leaf.shape[0] if of_items(path) else leaf.size
+            squares += self.weight(path) ** 2 * size
+        return 0.5 / self.fixed_point * math.sqrt(squares)
 
     def noised(self, delta: Tree, clip: jax.Array, key: jax.Array) -> Tree:
         """The sum of a round's uploads with the noise of this round's key."""

@@ -22,6 +22,7 @@ BESIDES = (
     "figures on validation and test ratings, and what they select (the round, --model_shrinkage)",
     "the training loss, and how many clients took part, failed or were not taken",
     "figures of baselines, and what is written of every user (per_user.csv)",
+    "what taking part costs the mean client, and how many ratings there are: their exact number",
 )
 
 
@@ -39,6 +40,8 @@ def facts(privacy: PrivacyConfig, plan: Plan | None, counted: bool, rounds: int)
     ``counted``: the server divides by how many clients have an item, and so is told.
     """
     sees = [SEES[privacy.upload]]
+    if plan is not None and not plan.noise_multiplier:
+        sees = [SEES["dp"].replace("with noise", "without noise")]
     if privacy.upload == "secure_sum" and counted:
         sees.append(COUNTS)
     found: dict[str, Any] = {"upload": privacy.upload, "server_sees": sees}

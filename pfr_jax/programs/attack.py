@@ -72,7 +72,7 @@ def attacks_of(folder: Path) -> list[dict[str, Any]]:
             *attack(simulation, state, round, watcher, some, slow),
         ]
 
-    watcher = Watcher(simulation)
+    watcher = Watcher(simulation, clients=clients)
     rows = now(initial_state(simulation), 0) if 0 in wanted else []
     if max(wanted):
         for record in simulate(simulation, max(wanted)):

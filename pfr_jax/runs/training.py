@@ -27,6 +27,7 @@ from pfr_jax.simulation.records import Begin, RoundRecord
 from pfr_jax.simulation.setup import Simulation
 
 ATTACKED = 100  # clients, by --attack_every
+LOOKED_AT_IN_EVERY_ROUND = 20  # of these, whose uploads are computed once more
 
 
 class Training:
@@ -121,7 +122,8 @@ class Training:
         run, task = self._simulation.config.run, self._simulation.task
         attacker = None
         if run.attack_every and self._logs:
-            attacker = Watcher(self._simulation, begin.state if begin else None)
+            some = attacked_clients(self._simulation, LOOKED_AT_IN_EVERY_ROUND)
+            attacker = Watcher(self._simulation, begin.state if begin else None, some)
         watch = display(self._console, what, task.heading, done, rounds)
         events: Any = contextlib.nullcontext()
         if run.tensorboard and self._logs and self._folder.writes:

@@ -78,7 +78,8 @@ def traffic_ledger(simulation: Simulation) -> Ledger:
     if not simulation.config.privacy.hides_clients:
         return ledger
     mechanism, counted = side.mechanism, DENOMINATORS[simulation.config.server.denominator].counts
-    length = num_items if counted else 0
+    # Besides the changes: how many are in the sum, two counts of those not taken; who holds a row.
+    length = 3 + (num_items if counted else 0)
     for path, leaf in flatten(shared).items():
         if mechanism is None or mechanism.weight(path):
             length += leaf.size

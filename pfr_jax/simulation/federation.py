@@ -24,19 +24,19 @@ from pfr_jax.client.factored.on_chip.round import by_kernel
 from pfr_jax.client.factored.storage import BITS
 from pfr_jax.client.fixed_point import scale_for
 from pfr_jax.client.training import LocalTraining, Parts
-from pfr_jax.config import Config, ServerConfig
+from pfr_jax.config import Config
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.task import Task
-from pfr_jax.models.item_rows import tree_bytes
+from pfr_jax.models.item_rows import Tree, tree_bytes
 from pfr_jax.models.losses import ByRating
 from pfr_jax.models.model import Model, init_params, parts_on
 from pfr_jax.population.population import Population
 from pfr_jax.privacy.accounting import Plan
-from pfr_jax.privacy.mechanism import Mechanism
 from pfr_jax.seeding import cohort_size
 from pfr_jax.server import DENOMINATORS
 from pfr_jax.simulation import optimizers
 from pfr_jax.simulation.device_memory import bytes_of_round, fits
+from pfr_jax.simulation.mechanisms import check_sums, mechanism_of, quieter
 
 FULL_PRECISION_BYTES = 4 * 2**30  # all clients' states together, up to which they stay float32
 
@@ -85,6 +85,8 @@ def build_federation(
     exact = config.server.deterministic_sum or config.privacy.upload == "secure_sum"
     fixed_point = scale_for(most) if exact else None
     mechanism = mechanism_of(config, num_clients, plan, fixed_point) if plan else None
+    shared = shared_shapes(spec, model) if mechanism else {}
+    check_sums(config, most, mechanism, shared, int(population.rows.max()))
     side = ClientSide(
         training,
         client.partial_compression,
@@ -119,38 +121,19 @@ def build_federation(
     return _with_store(spec, config, federation, population), why
 
 
+def shared_shapes(spec: AlgorithmSpec, model: Model) -> Tree:
+    """Of the shared part, over all items."""
+    params = jax.eval_shape(partial(init_params, model), jax.random.key(0))
+    shared = parts_on(model, spec.shared)
+    return {name: part for name, part in params.items() if name in shared}
+
+
 def _kernel(spec: AlgorithmSpec, config: Config, model: Model, population: Population) -> Kernel:
     """Whether clients may be computed by the kernel; which of them, ``by_kernel`` says."""
     private, shared = parts_on(model, spec.private_sides), parts_on(model, spec.shared)
     known = private == ("encoder",) and "encoder" not in shared
     there = population.mesh.devices.flat[0].device_kind in CHIPS
     return "tpu" if known and there and config.client.kernel == "auto" else "off"
-
-
-def mechanism_of(
-    config: Config, num_clients: int, plan: Plan, fixed_point: float | None
-) -> Mechanism:
-    """How clients clip and how their sum is noised, for what ``plan`` pays."""
-    privacy = config.privacy
-    return Mechanism(
-        clip=privacy.upload_clip,
-        noise_multiplier=plan.noise_multiplier,
-        bias_weight=privacy.bias_weight,
-        hidden_weight=privacy.hidden_weight,
-        quantile=privacy.clip_quantile,
-        quantile_multiplier=plan.quantile_multiplier,
-        expected=config.run.cohort_fraction * num_clients,
-        fixed_point=fixed_point,
-    )
-
-
-def quieter(server: ServerConfig, mechanism: Mechanism | None, most: float) -> ServerConfig:
-    """With a rate by which the noise of a step stays below ``most``; 0: as it is."""
-    if mechanism is None or not most or not mechanism.noise_multiplier:
-        return server
-    noise = mechanism.noise_multiplier * mechanism.clip / mechanism.expected
-    rate = min(server.server_learning_rate, most / noise)
-    return dataclasses.replace(server, server_learning_rate=rate)
 
 
 def check_redraws(spec: AlgorithmSpec, federation: Federation, population: Population) -> None:

@@ -5,6 +5,7 @@ places in the same compiled round, so a run with failures computes what a run th
 these clients computes. Times are in units of what an ordinary client needs for a round.
 """
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,9 +85,28 @@ def poisson_cohort(num_clients: int, chance: float, room: int, seed: int, round:
 
 
 def fates_of_round(simulation: Simulation, round: int) -> Fates:
-    """What becomes of the clients that a round asks."""
+    """What becomes of the clients that a round asks.
+
+    Where a secure sum does not come about, all of them count as dropped.
+    """
     asked = sample_cohort(simulation, round)
     if simulation.spec.centralized:
         return Fates(asked, asked, 0, 0, 0)
     config, clients = simulation.config, simulation.population.num_clients
-    return fates(asked, simulation.cohort_size, clients, config.faults, config.run.seed, round)
+    found = fates(asked, simulation.cohort_size, clients, config.faults, config.run.seed, round)
+    # (Under differential privacy whoever adds the noise is trusted with any sum, and a client must
+    # not decide by its coming whether others are in it: that is more than its own change.)
+    is_secure_sum = config.privacy.upload == "secure_sum"
+    if not is_secure_sum or len(found.delivered) >= least_in_a_sum(len(asked)):
+        return found
+    lost = found.dropped + len(found.delivered)
+    return dataclasses.replace(found, delivered=asked[:0], dropped=lost)
+
+
+def least_in_a_sum(asked: int) -> int:
+    """Clients that must stay, for a secure sum of so many to come about: more than half of them.
+
+    Of fewer the protocol's clients reveal nothing (``pfr_jax.privacy.secure_sum.client``), and a
+    sum over one would be its payload.
+    """
+    return max(2, asked // 2 + 1)

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from federations import ragged_ratings, simulation_of, small_config
 
-from pfr_jax.aggregation import PayloadSum, cohort_sum
+from pfr_jax.aggregation import PayloadSum, cohort_sum, empty_sum
 from pfr_jax.algorithms import federated
-from pfr_jax.privacy.secure_sum.payload import from_words, to_words
+from pfr_jax.privacy.secure_sum.payload import from_words, summed, to_words
 from pfr_jax.privacy.secure_sum.session import secure_sum
 from pfr_jax.server import ServerState, server_step
+from pfr_jax.simulation.costs import traffic_ledger
+from pfr_jax.simulation.ledger import SecureLedger
 from pfr_jax.simulation.loop import initial_state
 from pfr_jax.simulation.setup import Simulation
 from pfr_jax.simulation.start import seed_keys
@@ -47,7 +49,7 @@ def test_of_fifty_clients(monkeypatch: pytest.MonkeyPatch) -> None:
         rounds = [stayed, *(np.array([client]) for client in clients)]
         plain, *single = (server.shared for server in round_of(summing, state, rounds))
 
-    vectors = {int(c): to_words(p) for c, p in zip(clients, single, strict=True)}
+    vectors = {int(c): to_words(p, True) for c, p in zip(clients, single, strict=True)}
     assert len(set(map(bytes, vectors.values()))) == 50
     words, _, _ = secure_sum(
         vectors,
@@ -75,4 +77,17 @@ def test_floats_are_refused() -> None:
     counts: Any = np.ones(3), np.ones(()), np.zeros(2, np.int32)
     total = PayloadSum({"w": np.array([0.5])}, *counts)
     with pytest.raises(TypeError, match="--deterministic_sum"):
-        to_words(total)
+        to_words(total, True)
+
+
+@pytest.mark.parametrize("denominator", ["clients", "sqrt", "expected"])
+def test_the_ledger_charges_for_every_number(denominator: str) -> None:
+    """And the server is told no more counts than it divides by."""
+    simulation = federation(upload="secure_sum", denominator=denominator)
+    shared, num_items = initial_state(simulation).server.shared, simulation.model.num_items
+    counts = simulation.federation.denominator.counts
+    total = empty_sum(shared, num_items, np.float32, simulation.federation.side.fixed_point)
+    ledger = traffic_ledger(simulation)
+    assert isinstance(ledger, SecureLedger)
+    assert len(to_words(total, counts)) == ledger.length
+    assert summed(total, counts).holders is None or denominator == "sqrt"

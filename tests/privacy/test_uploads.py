@@ -19,6 +19,7 @@ from federations import (
 
 import pfr_jax.server
 from pfr_jax.algorithms import ALGORITHMS, federated
+from pfr_jax.algorithms.federated import FederationState
 from pfr_jax.client.compressors import COMPRESSORS
 from pfr_jax.client.fixed_point import scale_for
 from pfr_jax.config import PrivacyConfig
@@ -27,6 +28,7 @@ from pfr_jax.privacy.secure_sum.costs import client_costs
 from pfr_jax.server import DENOMINATORS, CohortSum, Denominator, ServerState
 from pfr_jax.simulation.costs import traffic_before, traffic_ledger
 from pfr_jax.simulation.loop import initial_state, key_of_round, simulate
+from pfr_jax.simulation.participation import least_in_a_sum
 from pfr_jax.simulation.releases import noise_seed
 from pfr_jax.simulation.setup import prepare
 from pfr_jax.simulation.start import seed_keys
@@ -109,7 +111,7 @@ def test_bytes_of_a_secure_sum() -> None:
         )
         ledger, three = traffic_ledger(simulation), np.array([2, 3, 4])
         traffic = ledger.round_traffic(three, three[:2])
-        costs = client_costs(dense + items * rows + counts, asked=3, masked=2)
+        costs = client_costs(dense + items * rows + counts + 3, asked=3, masked=2)
         assert traffic.up == traffic.payload_up == 2 * costs.up
         assert traffic.down == 3 * 4 * (dense + items * rows) + 2 * costs.down
         before, clients = traffic_before(simulation), simulation.num_clients
@@ -127,10 +129,10 @@ def test_bytes_under_differential_privacy() -> None:
     simulation = small_simulation(**DP)
     three = np.array([2, 3, 4])
     traffic = traffic_ledger(simulation).round_traffic(three, three)
-    assert traffic.up == 3 * client_costs(items * 7, asked=3, masked=3).up
+    assert traffic.up == 3 * client_costs(items * 7 + 3, asked=3, masked=3).up
     whole = small_simulation(**DP, bias_weight=1.0, hidden_weight=1.0, clip_quantile=0.5)
     traffic = traffic_ledger(whole).round_traffic(three, three)
-    assert traffic.up == 3 * client_costs(items * 8 + dense + 1, asked=3, masked=3).up
+    assert traffic.up == 3 * client_costs(items * 8 + dense + 1 + 3, asked=3, masked=3).up
 
 
 def test_clients_that_drop_out_are_as_if_not_drawn() -> None:
@@ -163,6 +165,13 @@ def test_runs_of_one_seed_share_no_noise() -> None:
     assert len({run, *(seed(**other) for other in (*others, *cosine))}) == 7
 
 
+def test_sums_that_would_be_uploads_or_nothing_are_refused() -> None:
+    with pytest.raises(InputError, match="--cohort_fraction=0.05: a cohort is one client"):
+        small_simulation(upload="secure_sum", cohort_fraction=0.05)
+    with pytest.raises(InputError, match="--deterministic_sum: rounding takes .* --upload_clip"):
+        small_simulation(**DP, deterministic_sum=True, upload_clip=1e-8)
+
+
 def test_a_record_of_ones_own_must_go_with_the_upload() -> None:
     config, compressor = small_config(upload="secure_sum"), COMPRESSORS["int8"](0.1, 2)
     ratings, split = ragged_ratings(), small_simulation().split
@@ -170,6 +179,26 @@ def test_a_record_of_ones_own_must_go_with_the_upload() -> None:
         prepare(config, ratings, split, compressor=compressor)
     with pytest.raises(InputError, match="--algorithm=local uploads nothing"):
         prepare(config, ratings, split, spec=ALGORITHMS["local"])
+
+
+def test_a_sum_needs_more_than_half_of_the_cohort() -> None:
+    """Of fewer the clients of a secure sum reveal nothing: the model stays, and all are dropped."""
+    simulation = small_simulation(upload="secure_sum", cohort_fraction=1.0, dropout_rate=0.5)
+
+    def copied(state: FederationState) -> dict[str, np.ndarray]:  # the next round uses it up
+        return {n: leaf.copy() for n, leaf in leaves_by_name(state.server.shared).items()}
+
+    state, made = copied(initial_state(simulation)), []
+    for record in simulate(simulation, 6):
+        came = 13 - record.faults.dropped
+        assert came == len(record.clients) and (came == 0 or came >= least_in_a_sum(13) == 7)
+        after = copied(record.state)
+        moved = any((after[name] != leaf).any() for name, leaf in state.items())
+        assert moved == bool(came)
+        state = after
+        made.append(bool(came))
+    assert any(made) and not all(made)
+    assert [least_in_a_sum(asked) for asked in (1, 2, 3, 4, 50)] == [2, 2, 2, 3, 26]
 
 
 def test_a_round_of_nobody_is_noise() -> None:

@@ -23,7 +23,8 @@ from pfr_jax.privacy.attacks.ratings import (
     see,
 )
 from pfr_jax.privacy.attacks.record import Attack, Finding, Scene
-from pfr_jax.privacy.attacks.view import Watcher, rounds_of
+from pfr_jax.privacy.attacks.uploads import rounds_of
+from pfr_jax.privacy.attacks.view import Watcher
 from pfr_jax.seeding import Stream, permutation
 from pfr_jax.simulation.setup import Simulation
 
@@ -37,6 +38,12 @@ def sees_sums(simulation: Simulation) -> bool:
     """Sums are all that the server is sent; of steps that ``Watcher`` can undo."""
     config = simulation.config
     return config.privacy.hides_clients and config.server.server_optimizer == "sgd"
+
+
+def uploads_biases(simulation: Simulation) -> bool:
+    """Without them the attack of first order cannot tell how large features are."""
+    mechanism = simulation.federation.side.mechanism
+    return mechanism is None or mechanism.bias_weight > 0
 
 
 def _compared(scene: Scene, scores: dict[int, np.ndarray]) -> list[Finding]:
@@ -73,7 +80,19 @@ def _of_many_sums(scene: Scene) -> list[Finding]:
     if len(scene.views) < 2:
         return []
     clients = scene.clients.tolist()
-    return _compared(scene, item_sets.from_many_sums(scene.views, scene.sets, clients))
+    others = np.setdiff1d(np.flatnonzero(scene.sets.any(axis=1)), scene.clients)
+    known = scene.rng.choice(others, min(len(others), KNOWN), replace=False).tolist()
+    return _compared(scene, item_sets.from_many_sums(scene.views, scene.sets, clients, known))
+
+
+def _of_differences(scene: Scene) -> list[Finding]:
+    kept, sets = scene.differences, scene.sets
+    if kept is None:
+        return []
+    count = float(sets.sum() / max(sets.any(axis=1).sum(), 1))
+    there = [client for client in scene.clients.tolist() if client in kept.rounds]
+    scores = {c: kept.scores(c, item_sets.popularity(sets, c), count) for c in there}
+    return _compared(scene, scores)
 
 
 def _ratings(scene: Scene, clients: list[int], found: list[RatingsFound]) -> list[Finding]:
@@ -141,12 +160,24 @@ def _of_canaries(scene: Scene) -> list[Finding]:
     return [Finding("lower bound on epsilon", found.epsilon, 0.0, found.canaries)]
 
 
+KNOWN = 50  # other clients whose items the attacker knows, to try on them what it believes
 PROTOCOL = "what it sends and sets itself: the shared part, rates, epochs, effects of items"
 POPULARITY = "how many of the others have rated each item"
 ATTACKS = (
     Attack("item set, one upload", POPULARITY, sees_uploads, _of_rows),
     Attack("item set, one sum", f"{POPULARITY}, who took part", sees_sums, _of_one_sum),
-    Attack("item set, all sums", f"{POPULARITY}, who took part", sees_sums, _of_many_sums),
+    Attack(
+        "item set, all sums",
+        f"{POPULARITY}, who took part, and all items of {KNOWN} of the others",
+        sees_sums,
+        _of_many_sums,
+    ),
+    Attack(
+        "item set, all sums, others known",
+        f"{POPULARITY}, who took part, and all other clients' uploads",
+        lambda simulation: sees_sums(simulation) and simulation.config.privacy.dp,
+        _of_differences,
+    ),
     Attack(
         "ratings, one upload, first order",
         PROTOCOL,
@@ -171,7 +202,9 @@ ATTACKS = (
     Attack(
         "ratings, one sum",
         f"{PROTOCOL}, who took part, and which items the client has rated",
-        lambda simulation: sees_sums(simulation) and can_be_attacked(simulation),
+        lambda simulation: (
+            sees_sums(simulation) and can_be_attacked(simulation) and uploads_biases(simulation)
+        ),
         _ratings_of_a_sum,
     ),
     Attack(
@@ -216,7 +249,7 @@ def attack(
     """
     sets = item_sets.item_sets(simulation)
     rng = np.random.default_rng([int(Stream.ATTACK), simulation.config.run.seed, round])
-    seen = watcher.views, watcher.payloads
+    seen = watcher.views, watcher.differences, watcher.payloads
     scene = Scene(simulation, state, round, *seen, clients, sets, rng)
     rows = []
     for one in attacks:

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pfr_jax.privacy.attacks.view import CohortView, rows_of
+from pfr_jax.privacy.attacks.uploads import rows_of
+from pfr_jax.privacy.attacks.view import CohortView
 from pfr_jax.simulation.setup import Simulation
 
 RIDGE = 3.0  # of the regression over many sums, in rounds
+TRUST = (0.0, 0.03, 0.1, 0.3, 1.0)  # in that regression, that are tried
 
 
 def item_sets(simulation: Simulation) -> np.ndarray:
@@ -46,11 +48,15 @@ def from_one_sum(view: CohortView, sets: np.ndarray, client: int) -> np.ndarray:
 
 
 def from_many_sums(
-    views: Sequence[CohortView], sets: np.ndarray, clients: Sequence[int]
+    views: Sequence[CohortView],
+    sets: np.ndarray,
+    clients: Sequence[int],
+    known: Sequence[int] = (),
 ) -> dict[int, np.ndarray]:
     """Scores f64[I] of clients, from sums over many cohorts: by regression on who took part.
 
-    A client that never took part is left out.
+    How far to trust the regression beside popularity is tried on clients whose items are
+    ``known``; without any it is trusted. A client that never took part is left out.
     """
     taken = np.zeros((len(views), len(sets)))
     for index, view in enumerate(views):
@@ -59,11 +65,17 @@ def from_many_sums(
     seen = np.stack([estimated_counts(view, average) for view in views])
     rest = seen - taken.sum(axis=1)[:, None] * average
     weights = np.linalg.solve(taken @ taken.T + RIDGE * np.eye(len(views)), rest)
-    return {
-        client: popularity(sets, client) + taken[:, client] @ weights
-        for client in clients
-        if taken[:, client].any()
-    }
+
+    def score(client: int, trust: float) -> np.ndarray:
+        found: np.ndarray = popularity(sets, client) + trust * (taken[:, client] @ weights)
+        return found
+
+    tried = [client for client in known if taken[:, client].any()]
+    trust = 1.0
+    if tried:
+        worth = {t: np.mean([auc(score(c, t), sets[c]) for c in tried]) for t in TRUST}
+        trust = max(worth, key=lambda t: worth[t])
+    return {client: score(client, trust) for client in clients if taken[:, client].any()}
 
 
 def estimated_counts(view: CohortView, popular: np.ndarray) -> np.ndarray:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from pfr_jax.algorithms.federated import FederationState
-from pfr_jax.privacy.attacks.view import CohortView, Payloads
+from pfr_jax.privacy.attacks.differences import Differences
+from pfr_jax.privacy.attacks.uploads import Payloads
+from pfr_jax.privacy.attacks.view import CohortView
 from pfr_jax.simulation.setup import Simulation
 
 
@@ -18,6 +20,7 @@ class Scene:
     state: FederationState  # not to be used up
     round: int  # rounds done; an upload is that of the next one
     views: Sequence[CohortView]  # of the rounds done that were watched
+    differences: Differences | None  # what they leave to who knows all other uploads
     payloads: Payloads  # what a client would hand over in the next
     clients: np.ndarray  # i64[n], whom to attack
     sets: np.ndarray  # bool[N, I], what each client has rated: the truth, and the popularity

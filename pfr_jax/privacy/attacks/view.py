@@ -8,17 +8,16 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import numpy as np
 import optax
 
-from pfr_jax.algorithms.federated import FederationState, train_block, train_stateless
-from pfr_jax.client.block import Payload
-from pfr_jax.client.training import Parts
+from pfr_jax.algorithms.federated import FederationState
 from pfr_jax.models.item_rows import flatten, of_items
+from pfr_jax.privacy.attacks.differences import Differences
+from pfr_jax.privacy.attacks.uploads import Payloads, rows_of
 from pfr_jax.server import DENOMINATORS
-from pfr_jax.simulation.federation import in_precision, quieter
-from pfr_jax.simulation.loop import initial_state, key_of_round
+from pfr_jax.simulation.loop import initial_state
+from pfr_jax.simulation.mechanisms import quieter
 from pfr_jax.simulation.records import RoundRecord
 from pfr_jax.simulation.setup import Simulation
 
@@ -42,13 +41,26 @@ class Watcher:
     that it can undo them: divisor, rate and momentum. One for all of a run: ``payloads`` compiles.
     """
 
-    def __init__(self, simulation: Simulation, state: FederationState | None = None) -> None:
-        """Watches from ``state`` on; None: from the beginning. The state is not used up."""
+    def __init__(
+        self,
+        simulation: Simulation,
+        state: FederationState | None = None,
+        clients: np.ndarray | None = None,
+    ) -> None:
+        """Watches from ``state`` on; None: from the beginning. The state is not used up.
+
+        ``clients`` (i64[...]) are whose ``differences`` are looked at, where sums are noised.
+        """
         self._simulation = simulation
         self.views: list[CohortView] = []
         self.payloads = Payloads(simulation)
         begin = state or initial_state(simulation)
         self._rows, self._step = _item_rows(begin.server.shared), self._last_step(begin)
+        self.differences: Differences | None = None
+        mechanism = simulation.federation.side.mechanism
+        if mechanism and clients is not None:
+            self.differences = Differences(simulation, self.payloads, clients, mechanism)
+            self.differences.look(begin, int(begin.round))
 
     def add(self, record: RoundRecord) -> None:
         """Looks at a round; its state is not used up."""
@@ -68,6 +80,9 @@ class Watcher:
         if self.views:  # the last one alone is kept whole
             self.views[-1] = dataclasses.replace(self.views[-1], change=None, sent=None)
         self.views.append(CohortView(record.clients, np.asarray(size), counts, change, sent))
+        if self.differences:
+            self.differences.done()
+            self.differences.look(record.state, record.round)
 
     def _divisor(self, counts: np.ndarray | None, clients: int) -> np.ndarray:
         """What the server's step divided the sum by, f64[I] or f64[]."""
@@ -109,57 +124,3 @@ def counts_of(simulation: Simulation, clients: np.ndarray) -> np.ndarray:
     for client in clients.tolist():
         counts[rows_of(simulation, client)] += 1
     return counts
-
-
-def rows_of(simulation: Simulation, client: int) -> np.ndarray:
-    """The items i64[...] whose rows a client uploads."""
-    population = simulation.population
-    bucket = population.buckets[population.bucket_of[client]]
-    items = np.asarray(bucket.items[population.slot_of[client]])
-    return items[items < simulation.model.num_items]
-
-
-def rounds_of(simulation: Simulation, state: FederationState) -> np.ndarray:
-    """Rounds that each client has taken part in, i64[N]."""
-    population = simulation.population
-    rounds = np.zeros(population.num_clients, np.int64)
-    for bucket, states in zip(population.buckets, state.clients, strict=True):
-        client = np.asarray(bucket.client)
-        real = client < len(rounds)
-        rounds[client[real]] = np.asarray(states.rounds)[real]
-    return rounds
-
-
-class Payloads:
-    """The real upload of single clients: of a block of the client and an empty place."""
-
-    def __init__(self, simulation: Simulation) -> None:
-        self._simulation, federation = simulation, simulation.federation
-        train = train_stateless if federation.side.stateless else train_block
-
-        def program(
-            states: Any, public: Parts, bucket: Any, slots: Any, key: Any, rate: Any
-        ) -> Any:
-            return train(federation, public, states, bucket, slots, key, rate)[1]
-
-        precision = simulation.config.run.matmul_precision
-        self._program = jax.jit(in_precision(precision, program))
-
-    def __call__(self, state: FederationState, client: int, round: int) -> Payload:
-        """What ``client`` would hand over in a round (from 0) that begins in ``state``, on the
-        host; the state is not used up."""
-        simulation = self._simulation
-        population, index = simulation.population, simulation.population.bucket_of[client]
-        bucket = population.buckets[index]
-        rate = np.asarray(
-            simulation.federation.learning_rate(np.float32(round)), bucket.values.dtype
-        )
-        slots = np.array([population.slot_of[client], len(bucket)], np.int32)
-        public = Parts(state.start, state.server.shared)
-        payload: Payload = jax.device_get(
-            self._program(
-                *(state.clients[index], public, bucket, slots, key_of_round(simulation, round)),
-                rate,
-            )
-        )
-        return payload

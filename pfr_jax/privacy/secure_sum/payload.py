@@ -1,9 +1,12 @@
 """The federation's fixed-point sums as vectors that can be masked, and back.
 
 A client's payload is the sum over a cohort of one: whole changes in fixed point
-(``pfr_jax.client.fixed_point``), how many hold each row, and how many are in it. Every row of every
-item is there, zeros included: which are a client's own is what masks are to hide.
+(``pfr_jax.client.fixed_point``), how many are in it and were not taken, and, where the server's
+denominator counts them, how many hold each row. Every row of every item is there, zeros included:
+which are a client's own is what masks are to hide.
 """
+
+import dataclasses
 
 import jax
 import numpy as np
@@ -12,12 +15,17 @@ from pfr_jax.aggregation import PayloadSum
 from pfr_jax.privacy.secure_sum.messages import WORD
 
 
-def to_words(total: PayloadSum) -> np.ndarray:
-    """All numbers of a fixed-point sum, one after the other, u32[d].
+def summed(total: PayloadSum, counts: bool) -> PayloadSum:
+    """What of it is in the secure sum; ``counts``: how many hold a row, too."""
+    return total if counts else dataclasses.replace(total, holders=None)
+
+
+def to_words(total: PayloadSum, counts: bool) -> np.ndarray:
+    """The numbers of a fixed-point sum, one after the other, u32[d]; ``counts``: see ``summed``.
 
     Signed numbers are their remainders modulo 2^32, which add up alike; counts are whole.
     """
-    leaves = [np.asarray(leaf).reshape(-1) for leaf in jax.tree.leaves(total)]
+    leaves = [np.asarray(leaf).reshape(-1) for leaf in jax.tree.leaves(summed(total, counts))]
     for leaf in leaves:
         if not np.array_equal(leaf, leaf.astype(np.int32)):
             raise TypeError("changes are no fixed-point numbers; see --deterministic_sum")

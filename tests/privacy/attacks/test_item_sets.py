@@ -13,7 +13,8 @@ from pfr_jax.errors import InputError
 from pfr_jax.models.item_rows import flatten
 from pfr_jax.privacy.attacks import item_sets
 from pfr_jax.privacy.attacks.catalog import attack, attacked_clients
-from pfr_jax.privacy.attacks.view import CohortView, Payloads, Watcher, counts_of, rows_of
+from pfr_jax.privacy.attacks.uploads import Payloads, rows_of
+from pfr_jax.privacy.attacks.view import CohortView, Watcher, counts_of
 from pfr_jax.simulation.loop import initial_state, simulate
 
 
