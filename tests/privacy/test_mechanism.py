@@ -77,6 +77,8 @@ def weighted_norm(simulation: Simulation, a: CohortSum, b: CohortSum) -> float:
         pytest.param({"members": 2}, marks=pytest.mark.slow),
         pytest.param({"algorithm": "fedavg"}, marks=pytest.mark.slow),
         {"deterministic_sum": True},
+        {"algorithm": "fedalt", "private_epochs": 2},  # the recipe's
+        pytest.param({"partial_compression": False}, marks=pytest.mark.slow),
         pytest.param({"num_clients": 6, "cohort_fraction": 1.0}, marks=pytest.mark.slow),
     ],
     ids=str,
