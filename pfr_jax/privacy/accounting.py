@@ -195,8 +195,8 @@ def _calibrated(plan: Plan, epsilon: float, share: float, count: float) -> Plan:
     if not math.log(LEAST_NOISE) < low < high < math.log(MOST_NOISE):
         raise InputError(
             f"--epsilon={epsilon:g}: no noise multiplier from {LEAST_NOISE:g} to {MOST_NOISE:g} "
-            f"leads to it in {plan.rounds} rounds at --delta={plan.delta:g}; give another epsilon, a "
-            "larger delta, or --noise_multiplier"
+            f"leads to it in {plan.rounds} rounds at --delta={plan.delta:g}; give another epsilon, "
+            "a larger delta, or --noise_multiplier"
         )
     from scipy.optimize import brentq  # here, since every command imports this module
 

@@ -16,9 +16,10 @@ import pyarrow.feather
 import pyarrow.parquet
 
 from pfr_jax.data.formats.columns import TextColumns, compact
-from pfr_jax.data.formats.dialect import NAMES, TIMES, find_time
 from pfr_jax.data.formats.fields import Problem, check_count, check_label, check_rating
 from pfr_jax.data.formats.grammar import Fault, Faults
+from pfr_jax.data.formats.header import find_time
+from pfr_jax.data.formats.kinds import NAMES, TIMES
 from pfr_jax.data.formats.options import NO_RATINGS, ROLES, Columns, ReadOptions
 from pfr_jax.data.formats.stream import PACKED
 from pfr_jax.errors import InputError
