@@ -8,6 +8,7 @@ import jax
 from pfr_jax.client.active_rows import ACTIVE_ROWS
 from pfr_jax.client.block import Engine, Wanted
 from pfr_jax.client.factored.engine import FACTORED
+from pfr_jax.client.factored.on_chip.round import numbers_of_row
 from pfr_jax.client.training import Parts
 from pfr_jax.config import ClientConfig
 from pfr_jax.errors import InputError
@@ -21,6 +22,7 @@ ENGINES = (FACTORED, ACTIVE_ROWS)  # the first that can is taken
 # ones the temporaries do not fit (docs/decisions/devices.md).
 ACCELERATOR_BYTES = 512 * 2**20
 KERNEL_BYTES = 4 * ACCELERATOR_BYTES  # of a block that the kernel computes, which copies no rows
+COPIES = 3.3  # numbers that the kernel works with, by number of an item, where lanes are full
 ACCELERATOR_CLIENTS = 8, 1024  # fewest and most of a block
 
 
@@ -52,11 +54,12 @@ def block_sizes(
     population: Population,
     most_bytes: int = ACCELERATOR_BYTES,
     share: float = 1.0,
+    on_chip: bool = False,
 ) -> tuple[int, ...]:
     """Clients of a block, per bucket: --block_size, or what suits the engine and the devices.
 
     On an accelerator a block has item rows of at most ``most_bytes``, and not many more places than
-    a round has clients of the bucket: it is this ``share`` of all.
+    a round has clients of the bucket: it is this ``share`` of all. ``on_chip``: by the kernel.
     """
     buckets = population.buckets
     if config.block_size:
@@ -66,16 +69,23 @@ def block_sizes(
         if not config.partial_compression:
             lengths = [model.num_items] * len(buckets)
         counts = [math.ceil(share * len(bucket) / population.mesh.size) for bucket in buckets]
-        return tuple(map(partial(accelerator_block, model, most_bytes), lengths, counts))
+        width = float(_width_of_rows(model))
+        if on_chip:  # on whole lanes a row of few numbers is not small
+            width = max(width, numbers_of_row(model) / COPIES)
+        return tuple(map(partial(accelerator_block, width, most_bytes), lengths, counts))
     carried = Parts(config.private_momentum == "carry", config.shared_momentum == "carry")
     return tuple(engine.cpu_block(model, rows, carried) for rows in lengths)
 
 
-def accelerator_block(model: Model, most_bytes: int, rows: int, there: int) -> int:
-    """The power of two of clients with so many rows (padded) that a block of ``most_bytes`` holds;
-    no more than to hold all that are ``there``."""
-    fewest, most = ACCELERATOR_CLIENTS
+def _width_of_rows(model: Model) -> int:
+    """Numbers of an item in the whole model."""
     params = flatten(jax.eval_shape(lambda: init_params(model, jax.random.key(0))))
-    width = sum(leaf.size // model.num_items for path, leaf in params.items() if of_items(path))
+    return sum(leaf.size // model.num_items for path, leaf in params.items() if of_items(path))
+
+
+def accelerator_block(width: float, most_bytes: int, rows: int, there: int) -> int:
+    """The power of two of clients with so many rows (padded) of so many numbers that a block of
+    ``most_bytes`` holds; no more than to hold all that are ``there``."""
+    fewest, most = ACCELERATOR_CLIENTS
     wanted = 2 ** int(math.log2(max(1, most_bytes // (4 * rows * width))))
     return int(max(fewest, min(most, wanted, 2 ** math.ceil(math.log2(there)))))

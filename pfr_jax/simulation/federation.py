@@ -97,10 +97,10 @@ def build_federation(
         fixed_point=fixed_point,
         one_by_one=config.server.deterministic_sum,
         mechanism=mechanism,
-        kernel=_kernel(spec, config, model, population),
+        kernel=_kernel(spec, config, model, population) if engine is FACTORED else "off",
     )
     on_chip = all(by_kernel(side, bucket) for bucket in population.buckets)
-    size_of = KERNEL_BYTES if on_chip else ACCELERATOR_BYTES, run.cohort_fraction
+    size_of = KERNEL_BYTES if on_chip else ACCELERATOR_BYTES, run.cohort_fraction, on_chip
     federation = Federation(
         engine=engine,
         side=side,

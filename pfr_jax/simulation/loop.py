@@ -52,7 +52,8 @@ def compile_round(
     try:
         return _compile_round(simulation, state, cohort, key)
     except Exception as error:  # a kernel's compiler has no errors of its own
-        short_of_memory = "RESOURCE_EXHAUSTED" in str(error)
+        # Of the chip's memory, that is; the kernel's own is the vector units'.
+        short_of_memory = "RESOURCE_EXHAUSTED" in str(error) and "vmem" not in str(error)
         if simulation.federation.side.kernel == "off" or short_of_memory:
             raise
         said = str(error).strip().partition("\n")[0]

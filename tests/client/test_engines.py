@@ -11,7 +11,7 @@ from federations import leaves_by_name, small_simulation, unpacked
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pfr_jax.client.engines import accelerator_block
+from pfr_jax.client.engines import _width_of_rows, accelerator_block
 from pfr_jax.client.factored.storage import BITS, from_bits, round_at_random
 from pfr_jax.errors import InputError
 from pfr_jax.models.autoencoder import AutoEncoder
@@ -177,7 +177,7 @@ def test_blocks_of_an_accelerator_follow_rows() -> None:
     model = side_by_side(AutoEncoder((64, 32), 10_677, 0), 4)
     row = 4 * (2 * 4 * 64 + 4)
     assert 512 * 2**20 / row / 256 == pytest.approx(1016, abs=1)  # so 512 clients of 256 rows
-    block = partial(accelerator_block, model, 512 * 2**20)
+    block = partial(accelerator_block, _width_of_rows(model), 512 * 2**20)
     sizes = [block(rows, 70_000) for rows in (8, 256, 512, 4096, 7_360, 10_677)]
     assert sizes == [1024, 512, 512 // 2, 32, 32, 16]
     assert [block(8, there) for there in (1, 8, 100, 700)] == [8, 8, 128, 1024]

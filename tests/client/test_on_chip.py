@@ -12,9 +12,10 @@ from federations import assert_same_change, everything, run_rounds, small_simula
 from pfr_jax.client.block import ClientSide
 from pfr_jax.client.compressors import COMPRESSORS
 from pfr_jax.client.factored.on_chip import lanes, rows
-from pfr_jax.client.factored.on_chip.round import by_kernel
+from pfr_jax.client.factored.on_chip.round import _most_clients, by_kernel
 from pfr_jax.client.training import Parts
 from pfr_jax.errors import InputError
+from pfr_jax.models.autoencoder import AutoEncoder
 from pfr_jax.models.losses import masked_cross_entropy
 from pfr_jax.simulation.federation import build_algorithm
 from pfr_jax.simulation.loop import initial_state, simulate
@@ -96,6 +97,24 @@ def test_what_the_kernel_does_not_know_is_left_to_the_plain_path() -> None:
     assert not by_kernel(side, decoys)
     twice = dataclasses.replace(bucket, values=shape(bucket.values.shape, np.float64))
     assert not by_kernel(side, twice)
+
+    class Straight(AutoEncoder):
+        """Somebody's own layers, which are not the kernel's."""
+
+    own = Straight((7, 5), simulation.model.num_items)
+    assert not by_kernel(by_itself(side, model=own), bucket)
+
+
+def test_wide_layers_leave_room_for_fewer_clients() -> None:
+    """Of 128 MiB, for the matrices of (1024, 512): ten each for a client, eight for all."""
+
+    def model(*sizes: int) -> AutoEncoder:
+        return AutoEncoder(sizes, num_items=1000)
+
+    assert _most_clients(model(64, 32), 100) == _most_clients(model(1024, 512), 100) == 8
+    assert _most_clients(model(1024, 512), 700) == 4
+    assert _most_clients(model(1024, 512), 2000) == 2 < 4 <= _most_clients(model(64, 32), 2000)
+    assert _most_clients(model(4096, 2048), 8) == 0
 
 
 def test_a_compiler_without_the_kernel_is_told_how_to_do_without() -> None:

@@ -33,8 +33,7 @@ from pfr_jax.client.factored.coefficients import after_round, trajectory
 from pfr_jax.client.factored.densify import unpack
 from pfr_jax.client.factored.members import OF_STATE, alone, over_members
 from pfr_jax.client.factored.on_chip.inputs import Data
-from pfr_jax.client.factored.on_chip.lanes import places_of, width_of
-from pfr_jax.client.factored.on_chip.round import by_kernel, train_by_kernel
+from pfr_jax.client.factored.on_chip.round import by_kernel, numbers_of_row, train_by_kernel
 from pfr_jax.client.factored.outer_products import block_sum
 from pfr_jax.client.factored.state import INPUT, Flat, init, kinds, start_vectors
 from pfr_jax.client.factored.step import Round, private_input
@@ -220,9 +219,8 @@ def cpu_block(model: Model, rows: int, carried: Parts) -> int:
 def copies_of_rows(side: ClientSide, bucket: Bucket, on_tpu: bool) -> float:
     """See ``Engine.copies_of_rows``."""
     model = side.training.model
-    if by_kernel(side, bucket):  # gathered, and their changes; and a row's own numbers, in tiles
-        lanes = width_of(model.feature_size // model.members, places_of(model.members))
-        return (2.0 * lanes + 330) / model.feature_size
+    if by_kernel(side, bucket):
+        return numbers_of_row(model) / model.feature_size
     return 5.4 if on_tpu else 2.4
 
 

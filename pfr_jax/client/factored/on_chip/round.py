@@ -26,12 +26,14 @@ from pfr_jax.client.factored.outer_products import Memory
 from pfr_jax.client.factored.state import ALPHA, OUTPUT, OUTPUT_BIAS, Flat
 from pfr_jax.client.factored.step import Memories, Round
 from pfr_jax.client.training import LocalTraining
+from pfr_jax.models.autoencoder import AutoEncoder
 from pfr_jax.models.losses import ByRating, masked_squared_error
 from pfr_jax.models.members import one_of
 from pfr_jax.models.model import Model
 from pfr_jax.population.population import Bucket
 
 ROWS_SHARE = 0.7  # of the vector memory, for item rows
+MOST_SHARE = 0.9  # likewise for rows and matrices together
 
 
 def by_kernel(side: ClientSide, bucket: Bucket) -> bool:
@@ -48,6 +50,7 @@ def by_kernel(side: ClientSide, bucket: Bucket) -> bool:
     places = places_of(model.members)
     return (
         side.kernel != "off"
+        and type(one_of(model)) is AutoEncoder  # whose layers the kernel has written out
         and bucket.values.dtype == jnp.float32
         and bucket.rated is None
         and loss is masked_squared_error
@@ -73,11 +76,28 @@ def _decays_alike(training: LocalTraining) -> bool:
 
 
 def _most_clients(model: Model, rows: int) -> int:
-    """The power of two of clients whose rows, old and new and both twice, as the next ones come
-    while these are computed, fit into vector memory; 0: not even one's."""
-    width = LANES + width_of(model.feature_size // model.members, places_of(model.members))
-    fit = int(ROWS_SHARE * VECTOR_MEMORY) // (2 * 2 * 4 * width * rows)
+    """The power of two of clients whose rows and private matrices, old and new and both twice, as
+    the next ones come while these are computed, fit into vector memory; 0: not even one's.
+
+    A matrix is there once more as a whole, and those that are common to all twice.
+    """
+    one: Any = one_of(model)
+    sizes, places = one.hidden_sizes, places_of(model.members)
+    private = 4 * sum(n * width_of(m, places) for n, m in zip(sizes, sizes[1:], strict=False))
+    shared = 4 * sum(m * width_of(n, places) for n, m in zip(sizes, sizes[1:], strict=False))
+    of_rows = 2 * 2 * 4 * (LANES + width_of(sizes[0], places)) * rows
+    left = int(MOST_SHARE * VECTOR_MEMORY) - 2 * (private + shared)
+    fit = min(
+        int(ROWS_SHARE * VECTOR_MEMORY) // of_rows,
+        max(left, 0) // (of_rows + 5 * private),
+    )
     return min(REGISTER_ROWS, 1 << fit.bit_length() >> 1)
+
+
+def numbers_of_row(model: Model) -> int:
+    """Of an item, what a block works with: fetched and changed, on whole lanes; and those beside
+    it, in tiles. Measured (docs/decisions/devices.md)."""
+    return 2 * width_of(model.feature_size // model.members, places_of(model.members)) + 330
 
 
 def train_by_kernel(
