@@ -13,7 +13,10 @@ failed, says so. ``--scale=smoke`` is a minute on any machine.
 
 import importlib.util
 import json
+import math
+import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -39,29 +42,43 @@ SCALES = {
     "full": Scale("ml10m", "synthetic-ml10m", 800, 100),
     "smoke": Scale("ml100k", "synthetic", 8, 4),
 }
+LONGEST = 0.45  # share of the time that one part may take
 _SCALE = flags.DEFINE_enum("scale", "full", list(SCALES), "How much.")
 _SECONDS = flags.DEFINE_float("seconds", 570, "For all of it.", 1)
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", "experiments/results", "Where the JSON goes.")
 
 
-def ended(program: Sequence[str], deadline: float) -> str:
-    """Runs ``pfr PROGRAM`` until it ends or time is up: "" or what went wrong."""
+def ended(program: Sequence[str], deadline: float, most: float = math.inf) -> str:
+    """Runs ``pfr PROGRAM`` until it ends or time is up, its own (``most`` seconds) or all: "" or
+    what went wrong."""
     left = deadline - time.monotonic()
     if left < 10:
         return "not begun: no time was left"
+    left = min(left, most)
     command = [sys.executable, "-m", "pfr_jax", *program]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=left)
-    except subprocess.TimeoutExpired:
-        return f"cut off after {left:.0f} s"
-    last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-    return f"status {done.returncode}: {last}" if done.returncode else ""
+    # A session of its own: what it has started ends with it, or it would keep the device.
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as running:
+        try:
+            _, said = running.communicate(timeout=left)
+        except subprocess.TimeoutExpired:
+            os.killpg(running.pid, signal.SIGKILL)
+            return f"cut off after {left:.0f} s"
+    last = (said.strip().splitlines() or ["no message"])[-1]
+    return f"status {running.returncode}: {last}" if running.returncode else ""
 
 
-def timed_run(folder: Path, settings: Sequence[str], deadline: float) -> dict[str, Any]:
+def timed_run(
+    folder: Path, settings: Sequence[str], deadline: float, most: float = math.inf
+) -> dict[str, Any]:
     """Facts of ``pfr run`` with these flags."""
     output = f"--output_dir={folder}", "--baselines=simple", "--checkpoint_every=1000000"
-    failure = ended(["run", *settings, *output], deadline)
+    failure = ended(["run", *settings, *output], deadline, most)
     found: dict[str, Any] = {"settings": list(settings), **({"failed": failure} if failure else {})}
     timings, summary = folder / "timings.jsonl", folder / "summary.json"
     log = folder / "metrics.jsonl"
@@ -101,14 +118,17 @@ def main(argv: Sequence[str]) -> None:
     found: dict[str, Any] = {"device": name}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        found["run"] = timed_run(folder / "run", [*common, f"--rounds={how.rounds}"], deadline)
+        most = LONGEST * _SECONDS.value
+        found["run"] = timed_run(
+            folder / "run", [*common, f"--rounds={how.rounds}"], deadline, most
+        )
         failure = ended(
             [
                 *("benchmark", f"--like={how.like}", "--rounds=5", f"--device={platform}"),
                 *(f"--contestants={','.join(contestants)}", f"--output_dir={folder}"),
                 "--noroofline",
             ],
-            deadline,
+            *(deadline, most),
         )
         found["benchmark"] = [json.loads(path.read_text()) for path in folder.glob("bench*.json")]
         if failure:

@@ -82,17 +82,22 @@ def disagreement(workload: Workload, one: Path, other: Path) -> float:
 def check_agreement(
     names: Sequence[str], workload: Workload, folder: Path, console: Console
 ) -> None:
-    """Raises InputError unless all contestants compute the same."""
+    """Raises InputError unless all contestants that can be run compute the same."""
     part = small_part(workload)
     part.save(folder / "small.npz")
+    ran = []
     for name in names:
-        work(name, folder / "small.npz", folder / f"{name}.npz", 0, 0)
-        if name == names[0]:
+        try:
+            work(name, folder / "small.npz", folder / f"{name}.npz", 0, 0)
+        except InputError:  # said when it is to be timed
             continue
-        worst = disagreement(part, folder / f"{names[0]}.npz", folder / f"{name}.npz")
-        console.print(f"{name} agrees with {names[0]} to {worst:.1e} of the largest change.")
+        ran.append(name)
+        if name == ran[0]:
+            continue
+        worst = disagreement(part, folder / f"{ran[0]}.npz", folder / f"{name}.npz")
+        console.print(f"{name} agrees with {ran[0]} to {worst:.1e} of the largest change.")
         if not worst < TOLERANCE:
-            raise InputError(f"{name} does not compute what {names[0]} does; it is not timed")
+            raise InputError(f"{name} does not compute what {ran[0]} does; it is not timed")
 
 
 def summarise(name: str, timings: dict[str, Any], steps: int, limits: dict[str, float]) -> dict:
@@ -114,6 +119,7 @@ def summarise(name: str, timings: dict[str, Any], steps: int, limits: dict[str, 
         "microseconds_per_client_step": 1e6 / (steps * clients),
         "peak_rss_bytes": timings["peak_rss_bytes"],
         "compile_seconds": timings["compile_seconds"],
+        "devices": timings["devices"],
     }
     if limits:
         floors = [
@@ -126,18 +132,28 @@ def summarise(name: str, timings: dict[str, Any], steps: int, limits: dict[str, 
     return row
 
 
-def race(names: Sequence[str], workload: Workload, folder: Path, limits: Any, console: Any) -> list:
-    """A row per contestant."""
+def race(
+    names: Sequence[str], workload: Workload, folder: Path, limits: Any, console: Any
+) -> tuple[list, dict[str, str]]:
+    """A row per contestant; and of those that failed why, which keeps nobody else's from being
+    written. Raises InputError if all did."""
     workload.save(folder / "workload.npz")
-    rows = []
+    rows, failed = [], dict[str, str]()
     for name in names:
-        work(name, folder / "workload.npz", folder / "timings.json", 2, _ROUNDS.value)
+        try:
+            work(name, folder / "workload.npz", folder / "timings.json", 2, _ROUNDS.value)
+        except InputError as error:
+            failed[name] = str(error)
+            console.print(f"{error}", soft_wrap=True)
+            continue
         timings = json.loads((folder / "timings.json").read_text())
         if not timings["compiled"]:
             raise InputError(f"{name}: torch.compile failed, which would not be a fair race")
         rows.append(summarise(name, timings, workload.local_steps, limits))
         console.print(f"{name}: {rows[-1]['microseconds_per_client_step']:,.1f} us per client-step")
-    return rows
+    if not rows:
+        raise InputError("; ".join(failed.values()))
+    return rows, failed
 
 
 def show(rows: list[dict], limits: dict[str, float], console: Console) -> None:
@@ -177,10 +193,11 @@ def show(rows: list[dict], limits: dict[str, float], console: Console) -> None:
 
 
 def run(console: Console) -> None:
-    if not _CONTESTANTS.value or set(_CONTESTANTS.value) - set(CONTESTANTS):
-        raise InputError(
-            f"--contestants={','.join(_CONTESTANTS.value)}: want some of {','.join(CONTESTANTS)}"
-        )
+    names = _CONTESTANTS.value
+    if _DEVICE.value == "tpu" and not _CONTESTANTS.present:  # PyTorch has none
+        names = [name for name in names if not name.startswith("torch")]
+    if not names or set(names) - set(CONTESTANTS):
+        raise InputError(f"--contestants={','.join(names)}: want some of {','.join(CONTESTANTS)}")
     output = Path(_OUTPUT_DIR.value)
     output.mkdir(parents=True, exist_ok=True)
     carried = _SHARED.value == "carry"
@@ -191,12 +208,12 @@ def run(console: Console) -> None:
             rows = []
             for name, spec in scaling_specs().items():
                 workload = make_workload(spec, _COHORT.value, carried)
-                (row,) = race(["factored"], workload, folder, limits, console)
+                ((row,), failed) = race(["factored"], workload, folder, limits, console)
                 rows.append({**row, "contestant": f"factored, {name}"})
         else:
             workload = make_workload(PRESETS[LIKE[_LIKE.value]], _COHORT.value, carried)
-            check_agreement(_CONTESTANTS.value, workload, folder, console)
-            rows = race(_CONTESTANTS.value, workload, folder, limits, console)
+            check_agreement(names, workload, folder, console)
+            rows, failed = race(names, workload, folder, limits, console)
     show(rows, limits, console)
     kind = "scaling" if _SCALING.value else f"{_LIKE.value}_{_SHARED.value}"
     path = output / f"benchmark_{kind}_{_DEVICE.value}.json"
@@ -208,6 +225,7 @@ def run(console: Console) -> None:
             for flag in (_LIKE, _CONTESTANTS, _COHORT, _ROUNDS, _SAMPLE, _SHARED, _BLOCK, _DEVICE)
         },
         "results": rows,
+        "failed": failed,
     }
     path.write_text(json.dumps(content, indent=1) + "\n")
     console.print(f"Written to {path}")
@@ -215,7 +233,7 @@ def run(console: Console) -> None:
 
 def machine() -> dict[str, Any]:
     facts = environment()
-    return {"cores": os.cpu_count(), "platform": facts["platform"], "devices": facts["devices"]}
+    return {"cores": os.cpu_count(), "platform": facts["platform"]}
 
 
 def versions() -> dict[str, str]:

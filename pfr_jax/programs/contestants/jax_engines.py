@@ -6,7 +6,6 @@ import time
 import jax
 import numpy as np
 
-from pfr_jax.algorithms.federated import FederationState
 from pfr_jax.config import (
     ClientConfig,
     Config,
@@ -19,9 +18,10 @@ from pfr_jax.config.client import Momentum
 from pfr_jax.data.splits import Split
 from pfr_jax.data.table import Ratings, Scale
 from pfr_jax.models.item_rows import flatten, nest
+from pfr_jax.population.population import Cohort
 from pfr_jax.programs.contestants.workload import Workload
+from pfr_jax.simulation.loop import compile_round, initial_state, key_of_round
 from pfr_jax.simulation.setup import Simulation, prepare
-from pfr_jax.simulation.start import seed_keys
 
 
 def simulation_of(workload: Workload, engine: str, block_size: int = 0) -> Simulation:
@@ -84,27 +84,26 @@ class Contestant:
         jax.config.update("jax_default_matmul_precision", "highest")
         self._workload = workload
         self._simulation = simulation = simulation_of(workload, engine, block_size)
-        buckets = simulation.population.buckets
         params = nest({name: jax.numpy.asarray(leaf) for name, leaf in workload.initial.items()})
         begun = time.perf_counter()
-        state: FederationState = jax.jit(simulation.algorithm.init)(params, buckets)
-        self._state = jax.block_until_ready(state)
-        step = jax.jit(simulation.algorithm.round, donate_argnums=0)
-        self._rounds, key = 0, seed_keys(0)[1]
+        self._state = jax.block_until_ready(initial_state(simulation, params))
+        self._rounds = 0
         self._step = {
-            size: step.lower(self._state, buckets, self._cohort(np.arange(size)), key).compile()
+            size: compile_round(
+                simulation, self._state, self._cohort(np.arange(size)), key_of_round(simulation, 0)
+            )
             for size in {len(cohort) for cohort in workload.cohorts}
         }
         self.compile_seconds = time.perf_counter() - begun  # the initial state's included
 
-    def _cohort(self, clients: np.ndarray) -> object:
+    def _cohort(self, clients: np.ndarray) -> Cohort:
         sizes = self._simulation.federation.block_sizes
         return self._simulation.population.cohort(clients, sizes)
 
     def round(self, cohort: np.ndarray) -> float:
         """Trains these clients and updates the server; seconds."""
-        buckets, (_, key) = self._simulation.population.buckets, seed_keys(0)
-        key = jax.block_until_ready(jax.random.fold_in(key, self._rounds))
+        buckets = self._simulation.population.buckets
+        key = jax.block_until_ready(key_of_round(self._simulation, self._rounds))
         begun = time.perf_counter()
         self._state, _ = self._step[len(cohort)](self._state, buckets, self._cohort(cohort), key)
         jax.block_until_ready(self._state)
