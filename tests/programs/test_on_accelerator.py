@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import pfr
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -31,3 +32,13 @@ def test_all_of_it_ends_and_is_written(tmp_path: Path) -> None:
     (benchmark,) = found["benchmark"]
     seconds = {row["contestant"]: row["seconds_per_round"] for row in benchmark["results"]}
     assert {"active_rows", "factored"} <= seconds.keys() and min(seconds.values()) > 0
+
+
+def test_one_contestant_that_fails_keeps_the_others(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise ImportError('there is none')\n")
+    place = f"--output_dir={tmp_path}", "--noroofline", "--like=ml100k", "--rounds=1"
+    done = pfr(tmp_path, "benchmark", "--contestants=torch_batched,factored", *place)
+    assert done.returncode == 0, done.stderr
+    written = json.loads((tmp_path / "benchmark_ml100k_restart_cpu.json").read_text())
+    assert [row["contestant"] for row in written["results"]] == ["factored"]
+    assert "there is none" in written["failed"]["torch_batched"]
