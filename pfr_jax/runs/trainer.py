@@ -64,9 +64,12 @@ def train_simulation(
         folder.begin(settings)
     else:
         folder.go_on(first.saved.content["logs"], first.saved.round, settings)
-    with ThreadPoolExecutor(1) as beside:  # what compiles the round
+    beside = ThreadPoolExecutor(1)  # what compiles the round
+    try:
         to_reach = beside.submit(lambda: over_all(simple(split.validation, split.train)))
         first.run("round", to_reach.result)
+    finally:
+        beside.shutdown(wait=False)  # who stops a run does not wait for them
     progress = first.progress
     assert progress.last is not None
     outcome = Outcome(progress.selected, progress.last)
