@@ -44,7 +44,7 @@ _TOPOLOGIES = flags.DEFINE_list(
 _CHIPS = flags.DEFINE_list("chips", ["1"], "Devices that the clients are divided among.")
 _SIZES = flags.DEFINE_list("sizes", list(SIZES), f"Of what size: {', '.join(SIZES)}.")
 _ONLY = flags.DEFINE_string("only", "", "Programs whose name this regular expression finds.")
-_QUICK = flags.DEFINE_bool("quick", False, "Two small programs that compile in seconds.")
+_QUICK = flags.DEFINE_bool("quick", False, "A few small programs that compile in seconds.")
 _OUTPUT = flags.DEFINE_string(
     "output", "", "CSV file that gets the rows; rows of other programs in it stay. Empty: none."
 )

@@ -49,6 +49,7 @@ def cases_of(size: str) -> list[Case]:
     return [
         *_rounds(),
         Case("small: round", "round", SMALL, quick=True),
+        Case("small, two buckets: round", "round", (*SMALL, "--max_buckets=2"), quick=True),
         Case("one member: round", "round", ("--members=1",)),
         Case("float32: round", "round", ("--state_dtype=float32", device)),
         Case("both momenta: round", "round", ("--momentum=0.9", "--shared_momentum=carry", device)),
