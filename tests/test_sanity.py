@@ -100,18 +100,13 @@ def test_joint_training_ranks_better_than_popularity(ratings: Ratings) -> None:
 
 
 @pytest.mark.slow
-def test_a_federation_ranks_better_than_popularity_and_nobody_alone_does(
-    ml100k_dir: Path, tmp_path: Path
-) -> None:
+def test_a_federation_ranks_better_than_popularity(ml100k_dir: Path, tmp_path: Path) -> None:
     """All unrated items of MovieLens-100K, after a tenth of the preset's rounds."""
-    found = {}
-    for preset in ("ranking", "ranking_local"):
-        given = f"--preset={preset}", "--dataset=ml100k", f"--data_dir={ml100k_dir}"
-        short = "--rounds=30", "--eval_every=30", "--hidden_sizes=128,32", "--num_devices=1"
-        folder = tmp_path / preset
-        done = pfr(tmp_path, "run", *given, *short, "--baselines=simple", f"--output_dir={folder}")
-        assert done.returncode == 0, done.stderr
-        found[preset] = json.loads((folder / "summary.json").read_text())
-    popularity = found["ranking"]["baselines"]["popularity"]["ndcg_full"]
-    assert found["ranking"]["test"]["ndcg_full"] > 1.1 * popularity
-    assert found["ranking_local"]["test"]["ndcg_full"] < 0.25 * popularity
+    given = "--preset=ranking", "--dataset=ml100k", f"--data_dir={ml100k_dir}"
+    short = "--rounds=30", "--eval_every=30", "--max_buckets=1", "--num_devices=1"
+    done = pfr(
+        tmp_path, "run", *given, *short, "--baselines=simple", f"--output_dir={tmp_path}/run"
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert found["test"]["ndcg_full"] > 1.25 * found["baselines"]["popularity"]["ndcg_full"]
