@@ -84,6 +84,10 @@ class Config:
             f"a client's decoys are one user's (--num_clients={data.num_clients}); take 0": (
                 upload == "decoy" and data.num_clients > 0
             ),
+            f"a sum needs more than half of those asked, of whom --over_selection="
+            f"{self.faults.over_selection:g} wants at most half; take less than 2": (
+                upload == "secure_sum" and self.faults.over_selection >= 2
+            ),
         }
         if self.privacy.dp:
             obstacles |= {

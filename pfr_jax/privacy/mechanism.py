@@ -11,8 +11,8 @@ Noise is made of JAX's counter-based random numbers, which are no cryptographic 
 simulation of differential privacy, not a deployment of it.
 """
 
-import math
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -86,13 +86,14 @@ class Mechanism:
     def lost_by_rounding(self, shared: Tree, rows: int) -> float:
         """Of the weighted norm, at most, for a client with so many rows; ``shared`` are the shapes
         of the shared part over all items."""
-        if self.fixed_point is None:
-            return 0.0
-        squares = 0.0
-        for path, leaf in flatten(shared).items():
-            size = rows * leaf.size // leaf.shape[0] if of_items(path) else leaf.size
-            squares += self.weight(path) ** 2 * size
-        return 0.5 / self.fixed_point * math.sqrt(squares)
+
+        def of_client(path: str, leaf: Any) -> Any:
+            shape = (rows, *leaf.shape[1:]) if of_items(path) else leaf.shape
+            return jax.ShapeDtypeStruct(shape, leaf.dtype)
+
+        return float(
+            self._of_rounding({p: of_client(p, x) for p, x in flatten(shared).items()}, None)
+        )
 
     def noised(self, delta: Tree, clip: jax.Array, key: jax.Array) -> Tree:
         """The sum of a round's uploads with the noise of this round's key."""

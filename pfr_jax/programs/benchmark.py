@@ -81,15 +81,20 @@ def disagreement(workload: Workload, one: Path, other: Path) -> float:
 
 def check_agreement(
     names: Sequence[str], workload: Workload, folder: Path, console: Console
-) -> None:
-    """Raises InputError unless all contestants that can be run compute the same."""
+) -> tuple[list[str], dict[str, str]]:
+    """The contestants that can be run, and of the others why not.
+
+    Raises InputError unless all of them compute the same, or if there are none.
+    """
     part = small_part(workload)
     part.save(folder / "small.npz")
-    ran = []
+    ran, failed = list[str](), dict[str, str]()
     for name in names:
         try:
             work(name, folder / "small.npz", folder / f"{name}.npz", 0, 0)
-        except InputError:  # said when it is to be timed
+        except InputError as error:
+            failed[name] = str(error)
+            console.print(f"{error}", soft_wrap=True)
             continue
         ran.append(name)
         if name == ran[0]:
@@ -98,6 +103,9 @@ def check_agreement(
         console.print(f"{name} agrees with {ran[0]} to {worst:.1e} of the largest change.")
         if not worst < TOLERANCE:
             raise InputError(f"{name} does not compute what {ran[0]} does; it is not timed")
+    if not ran:
+        raise InputError("; ".join(failed.values()))
+    return ran, failed
 
 
 def summarise(name: str, timings: dict[str, Any], steps: int, limits: dict[str, float]) -> dict:
@@ -212,8 +220,9 @@ def run(console: Console) -> None:
                 rows.append({**row, "contestant": f"factored, {name}"})
         else:
             workload = make_workload(PRESETS[LIKE[_LIKE.value]], _COHORT.value, carried)
-            check_agreement(names, workload, folder, console)
-            rows, failed = race(names, workload, folder, limits, console)
+            able, unable = check_agreement(names, workload, folder, console)
+            rows, failed = race(able, workload, folder, limits, console)
+            failed |= unable
     show(rows, limits, console)
     kind = "scaling" if _SCALING.value else f"{_LIKE.value}_{_SHARED.value}"
     path = output / f"benchmark_{kind}_{_DEVICE.value}.json"

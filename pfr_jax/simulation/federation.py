@@ -131,9 +131,11 @@ def shared_shapes(spec: AlgorithmSpec, model: Model) -> Tree:
 def _kernel(spec: AlgorithmSpec, config: Config, model: Model, population: Population) -> Kernel:
     """Whether clients may be computed by the kernel; which of them, ``by_kernel`` says."""
     private, shared = parts_on(model, spec.private_sides), parts_on(model, spec.shared)
-    known = private == ("encoder",) and "encoder" not in shared
+    client = config.client
+    alike = client.decay_biases or not (client.weight_decay or client.ridge)
+    known = private == ("encoder",) and "encoder" not in shared and alike
     there = population.mesh.devices.flat[0].device_kind in CHIPS
-    return "tpu" if known and there and config.client.kernel == "auto" else "off"
+    return "tpu" if known and there and client.kernel == "auto" else "off"
 
 
 def check_redraws(spec: AlgorithmSpec, federation: Federation, population: Population) -> None:

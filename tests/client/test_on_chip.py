@@ -17,6 +17,7 @@ from pfr_jax.client.training import Parts
 from pfr_jax.errors import InputError
 from pfr_jax.models.autoencoder import AutoEncoder
 from pfr_jax.models.losses import masked_cross_entropy
+from pfr_jax.simulation import federation
 from pfr_jax.simulation.federation import build_algorithm
 from pfr_jax.simulation.loop import initial_state, simulate
 
@@ -77,7 +78,6 @@ def test_what_the_kernel_does_not_know_is_left_to_the_plain_path() -> None:
     side, bucket = by_itself(simulation.federation.side), simulation.population.buckets[0]
     assert by_kernel(side, bucket)
     carried = small_simulation(**{**DEFAULTS, "momentum": 0.9}).federation.side.training
-    biases = small_simulation(**{**DEFAULTS, "decay_biases": False}).federation.side.training
     for other in (
         dataclasses.replace(side, kernel="off"),
         dataclasses.replace(side, one_by_one=True),
@@ -87,7 +87,6 @@ def test_what_the_kernel_does_not_know_is_left_to_the_plain_path() -> None:
         by_itself(side, moves=Parts((True, False), (True, True))),
         by_itself(side, moves=Parts((True,) * 127, (True,) * 127)),
         by_itself(side, optimizer=carried.optimizer),
-        by_itself(side, optimizer=biases.optimizer),
     ):
         assert not by_kernel(other, bucket)
     shape = jax.ShapeDtypeStruct
@@ -103,6 +102,20 @@ def test_what_the_kernel_does_not_know_is_left_to_the_plain_path() -> None:
 
     own = Straight((7, 5), simulation.model.num_items)
     assert not by_kernel(by_itself(side, model=own), bucket)
+
+
+def test_what_its_settings_must_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a chip that it is for, as this machine's are taken to be."""
+    monkeypatch.setattr(federation, "CHIPS", (jax.devices()[0].device_kind,))
+
+    def kernel(**changes: Any) -> str:
+        return small_simulation(**{**DEFAULTS, **changes}).federation.side.kernel
+
+    assert kernel() == "tpu"
+    assert kernel(decay_biases=False) == "off"  # a bias lies beside its row
+    assert kernel(decay_biases=False, weight_decay=0.0, ridge=0.0) == "tpu"
+    for other in ({"algorithm": "fedavg"}, {"engine": "active_rows"}, {"kernel": "off"}):
+        assert kernel(**other) == "off"
 
 
 def test_wide_layers_leave_room_for_fewer_clients() -> None:

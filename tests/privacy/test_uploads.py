@@ -262,6 +262,7 @@ def test_what_does_not_go_with_differential_privacy(changes: dict[str, Any], rea
     ("changes", "reason"),
     [
         ({"upload": "secure_sum", "compressor": "topk"}, "encoded uploads"),
+        ({"upload": "secure_sum", "over_selection": 2.0}, "--over_selection=2 wants at most half"),
         ({"upload": "decoy", "partial_compression": False}, "no row tells what was rated"),
         ({"upload": "decoy", "feedback": "ranking"}, "rows of other items already"),
         ({"epsilon": 1.0}, "only with --upload=dp"),

@@ -95,6 +95,7 @@ class Contestant:
             for size in {len(cohort) for cohort in workload.cohorts}
         }
         self.compile_seconds = time.perf_counter() - begun  # the initial state's included
+        self.devices = f"{simulation.population.mesh.size} x {jax.devices()[0].device_kind}"
 
     def _cohort(self, clients: np.ndarray) -> Cohort:
         sizes = self._simulation.federation.block_sizes

@@ -73,14 +73,7 @@ def measure(
         "floor_flops": [contestant.floor_flops(cohort) for cohort in used],
         "compile_seconds": getattr(contestant, "compile_seconds", ready),
         "peak_rss_bytes": rss,
-        "devices": devices(),
     }
-
-
-def devices() -> str:
-    """That JAX computes on in this process; "" where it takes no part."""
-    jax = sys.modules.get("jax")
-    return f"{jax.device_count()} x {jax.devices()[0].device_kind}" if jax else ""
 
 
 def main() -> None:
@@ -98,6 +91,7 @@ def main() -> None:
         compare(contestant, workload, Path(result))
     else:
         timings = measure(contestant, workload, begun, warm_up, rounds, sample)
+        timings["devices"] = getattr(contestant, "devices", device)
         Path(result).write_text(json.dumps(timings))
 
 

@@ -25,7 +25,6 @@ from pfr_jax.client.factored.on_chip.records import Layer, Outputs, Plan
 from pfr_jax.client.factored.outer_products import Memory
 from pfr_jax.client.factored.state import ALPHA, OUTPUT, OUTPUT_BIAS, Flat
 from pfr_jax.client.factored.step import Memories, Round
-from pfr_jax.client.training import LocalTraining
 from pfr_jax.models.autoencoder import AutoEncoder
 from pfr_jax.models.losses import ByRating, masked_squared_error
 from pfr_jax.models.members import one_of
@@ -41,7 +40,7 @@ def by_kernel(side: ClientSide, bucket: Bucket) -> bool:
 
     Args:
       side: of the clients. It has a kernel only where the encoder is private and the decoder
-        shared.
+        shared, and the output layer's biases decay as its rows do, beside which they lie.
       bucket: the clients, or their shapes.
     """
     training, model = side.training, side.training.model
@@ -58,21 +57,10 @@ def by_kernel(side: ClientSide, bucket: Bucket) -> bool:
         and not any(carry and num_moments(optimizer) for carry, optimizer in carried)
         and not (side.whole_changes or side.one_by_one)
         and all(map(all, training.moves))
-        and _decays_alike(training)
         and places <= MOST_PLACES
         and (2 + training.local_epochs) * places <= LANES
         and _most_clients(model, bucket.items.shape[1]) > 0
     )
-
-
-def _decays_alike(training: LocalTraining) -> bool:
-    """Whether the output layer's bias decays as its rows do, beside which it lies."""
-    with jax.ensure_compile_time_eval():
-        params = {OUTPUT_BIAS: jnp.ones(()), f"{OUTPUT}/item_kernel": jnp.ones(())}
-        optimizer, nothing = training.optimizer.shared, jax.tree.map(jnp.zeros_like, params)
-        updates, _ = optimizer.update(nothing, optimizer.init(params), params)
-        of_bias, of_rows = map(float, updates.values())
-    return of_bias == of_rows
 
 
 def _most_clients(model: Model, rows: int) -> int:
