@@ -5,8 +5,9 @@
 No accelerator is needed, nor a driver: libtpu (pip install ".[aot]") compiles for a TPU, the CUDA
 plugin (".[aot-cuda]") for a GPU. Shapes are those of a run on synthetic ratings of a size. Of each
 program the table says whether it compiles and fits, what it needs of a chip's memory, how many
-operations it runs, and on a TPU how long these take by the compiler's own cycles: what they wait
-for, and gathers of rows, are not in those. Every setting of pfr run is a flag here, too.
+operations it runs, and how long these take: on a TPU by the compiler's own cycles (what they wait
+for, and gathers of rows, are not in those), on a GPU by the bytes they read and write and 3 us for
+each. Every setting of pfr run is a flag here, too.
 """
 
 import copy
@@ -75,7 +76,7 @@ def check(topology: str, chips: int, size: str, case: Case) -> Figures:
         return PARTS[case.part](simulation), expected
 
     key = topology, chips, size, case.name, given_settings()
-    return measure(key, make, mesh, chip_of(topology).hertz)
+    return measure(key, make, mesh, chip_of(topology))
 
 
 def chosen_cases(size: str) -> list[Case]:
@@ -121,7 +122,7 @@ def line(row: Figures) -> str:
         f"estimate {row.estimate_to_needed:.2f} of it" if row.estimate_to_needed else "",
         f"{row.stack_copies:.0f} copies of stacks",
         f"{row.operations:,.0f} operations",
-        f"{row.milliseconds:.3g} ms by cycles" if row.milliseconds else "",
+        f"{row.milliseconds:.3g} ms by its own count" if row.milliseconds else "",
         f"compiled in {row.compile_cpu_seconds:.0f} CPU s",
     ]
     return f"{named}: {', '.join(part for part in parts if part)}"

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 
 from pfr_jax.errors import InputError
 from pfr_jax.population.devices import AXIS
+from pfr_jax.programs.ahead_of_time.work import Work
 
 # What libtpu would ask the metadata server of a TPU's machine for; and that others may compile at
 # the same time, as no TPU is taken.
@@ -23,6 +24,9 @@ ENVIRONMENT = {
 }
 
 
+SECONDS_PER_KERNEL = 3e-6  # to launch one on a GPU: an assumption, in the range of what is told
+
+
 @dataclass(frozen=True)
 class Chip:
     """A kind of accelerator."""
@@ -30,8 +34,15 @@ class Chip:
     platform: str
     package: str  # that compiles for it
     extra: str  # of pfr_jax, that installs the package
-    hertz: float = 0.0  # of the clock that the compiler's cycles are of; 0: it tells none
+    hertz: float = 0.0  # of the clock that a TPU's compiler counts cycles of
+    bytes_per_second: float = 0.0  # of a GPU's memory, whose compiler counts nothing
     target: str = ""  # a GpuTargetConfigProto as text
+
+    def seconds(self, work: Work) -> float:
+        """What a program takes by its cycles; on a GPU by its bytes and the number of kernels."""
+        if self.hertz:
+            return work.cycles / self.hertz
+        return work.bytes / self.bytes_per_second + work.operations * SECONDS_PER_KERNEL
 
 
 H100 = """
@@ -66,8 +77,8 @@ CHIPS = {
     "v4": Chip("tpu", "libtpu", "aot", hertz=1.05e9),
     "v5e": Chip("tpu", "libtpu", "aot", hertz=1.5e9),
     "v6e": Chip("tpu", "libtpu", "aot", hertz=1.75e9),
-    "h100": Chip("cuda", "jax_cuda13_plugin", "aot-cuda", target=H100),
-    "t4": Chip("cuda", "jax_cuda13_plugin", "aot-cuda", target=T4),
+    "h100": Chip("cuda", "jax_cuda13_plugin", "aot-cuda", bytes_per_second=3.35e12, target=H100),
+    "t4": Chip("cuda", "jax_cuda13_plugin", "aot-cuda", bytes_per_second=320e9, target=T4),
 }
 
 

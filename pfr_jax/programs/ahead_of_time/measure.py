@@ -11,8 +11,10 @@ from jax.sharding import Mesh
 
 from pfr_jax.models.item_rows import tree_bytes
 from pfr_jax.population.devices import device_bytes
-from pfr_jax.programs.ahead_of_time.hlo import parse, stack_copies, work
+from pfr_jax.programs.ahead_of_time.chips import Chip
+from pfr_jax.programs.ahead_of_time.hlo import parse, stack_copies
 from pfr_jax.programs.ahead_of_time.parts import Program
+from pfr_jax.programs.ahead_of_time.work import work
 
 GIB = 2**30
 # How a TPU's compiler says that a program does not fit: "Used 42.01G of 15.75G hbm.", or of the
@@ -44,7 +46,7 @@ class Figures:
     temporaries_gib: float | None = None
     stack_copies: int | None = None
     operations: int | None = None
-    milliseconds: float | None = None  # by the compiler's cycles
+    milliseconds: float | None = None  # by ``Chip.seconds``
     code_mib: float | None = None
     compile_cpu_seconds: float | None = None
 
@@ -61,7 +63,7 @@ def measure(
     key: Key,
     make: Callable[[], tuple[Program, float | None]],
     mesh: Mesh,
-    hertz: float,
+    chip: Chip,
 ) -> Figures:
     """Compiles a program, whatever becomes of it.
 
@@ -69,13 +71,13 @@ def measure(
       key: what the row is of, see ``Figures.key``.
       make: the program, and the bytes on a chip that the simulator expects it to need.
       mesh: the devices.
-      hertz: of the clock that cycles are counted by; 0: none are.
+      chip: of what kind they are.
 
     Returns:
       A row: of a program that does not compile the error, and what it would need if that is told.
     """
-    chip = device_bytes(mesh) / mesh.size
-    found: dict[str, Any] = {"chip_gib": chip / GIB}
+    there = device_bytes(mesh) / mesh.size / GIB
+    found: dict[str, Any] = {"chip_gib": there}
     begun = time.process_time()
     try:
         program, expected = make()
@@ -86,13 +88,13 @@ def measure(
         compiled = lowered.compile()
         found["compile_cpu_seconds"] = time.process_time() - begun
         found |= _memory(compiled.memory_analysis())
-        found |= _work(compiled.as_text(), program, mesh, hertz)
+        found |= _work(compiled.as_text(), program, mesh, chip)
     except Exception as error:  # any: a compiler's are of many kinds, and the next row counts, too
         found["compile_cpu_seconds"] = time.process_time() - begun
         found |= _of_failure(error)
     needed = found.get("needed_gib")
     if needed is not None:
-        found["fits"] = not found.get("error") and needed <= chip / GIB
+        found["fits"] = not found.get("error") and needed <= there
         if found.get("estimate_gib"):
             found["estimate_to_needed"] = found["estimate_gib"] / needed
     return Figures(*key, **found)
@@ -111,7 +113,7 @@ def _memory(analysis: Any) -> dict[str, float]:
     }
 
 
-def _work(text: str, program: Program, mesh: Mesh, hertz: float) -> dict[str, Any]:
+def _work(text: str, program: Program, mesh: Mesh, chip: Chip) -> dict[str, Any]:
     module = parse(text)
     found = work(module, program.blocks)
     stacks = [
@@ -121,7 +123,7 @@ def _work(text: str, program: Program, mesh: Mesh, hertz: float) -> dict[str, An
     ]
     return {
         "operations": found.operations,
-        "milliseconds": 1e3 * found.cycles / hertz if hertz and found.cycles else None,
+        "milliseconds": 1e3 * chip.seconds(found) or None,
         "stack_copies": len(stack_copies(module, stacks)),
     }
 
