@@ -3,12 +3,13 @@
     python -m experiments.on_accelerator
 
 Runs, each in a process of its own and only as long as there is time: rounds of MovieLens-10M's
-sizes with evaluation, the benchmark, beside PyTorch where that is installed, the same rounds
-where clients stay in the machine's memory and, on a TPU, twenty rounds with the kernel and without.
-Writes ``on_NAME.json`` with the device's name: milliseconds of a round (median, without compiling),
-seconds of each part, peak memory, the losses of rounds that were evaluated (with the kernel and
-without, the same but for rounding), and the benchmark's rows; what did not end in time, or
-failed, says so. ``--scale=smoke`` is a minute on any machine.
+sizes with evaluation, what the compiler says of such a round, the benchmark, beside PyTorch where
+that is installed, the same rounds where clients stay in the machine's memory and, on a TPU, twenty
+rounds with the kernel and without. Writes ``on_NAME.json`` with the device's name: ms of a
+round (median, without compiling), seconds of each part, peak memory, the losses of rounds that were
+evaluated (with the kernel and without, the same but for rounding), the compiler's memory and
+milliseconds and the simulator's own estimate beside these, and the benchmark's rows; what did not
+end in time, or failed, says so. ``--scale=smoke`` is a minute on any machine.
 """
 
 import importlib.util
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from absl import app, flags
 
 
@@ -98,30 +100,49 @@ def timed_run(
     return found
 
 
-def device() -> tuple[str, str]:
-    """Its platform as ``pfr benchmark`` calls it, and its own name, fit for a file's; asked in a
-    process of its own."""
-    ask = "import jax; one = jax.devices()[0]; print(one.platform); print(one.device_kind)"
+def expected(path: Path, like: str, chips: int, deadline: float, most: float) -> dict[str, Any]:
+    """What the compiler that is here says of a round, before it is run: ``pfr compile-check``."""
+    failure = ended(
+        [
+            *("compile-check", "--topology=here", f"--chips={chips}", f"--sizes={like}"),
+            *("--only=^personalfr: round", f"--output={path}"),
+        ],
+        *(deadline, most),
+    )
+    if failure or not path.is_file():
+        return {"failed": failure or "nothing was written"}
+    (row,) = pd.read_csv(path).to_dict("records")
+    return {str(name): None if pd.isna(value) else value for name, value in row.items()}
+
+
+def device() -> tuple[str, str, int]:
+    """The devices' platform as ``pfr benchmark`` calls it, their name, fit for a file's, and how
+    many there are; asked in a process of its own."""
+    ask = "import jax; all = jax.devices(); print(all[0].platform); print(all[0].device_kind)"
+    ask += "; print(len(all))"
     done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
-    platform, kind = done.stdout.strip().splitlines()[-2:]
-    return {"gpu": "cuda"}.get(platform, platform), re.sub(r"\W+", "-", kind).lower()
+    platform, kind, count = done.stdout.strip().splitlines()[-3:]
+    name = re.sub(r"\W+", "-", kind).lower()
+    return {"gpu": "cuda"}.get(platform, platform), name, int(count)
 
 
 def main(argv: Sequence[str]) -> None:
     del argv
     deadline, how = time.monotonic() + _SECONDS.value, SCALES[_SCALE.value]
-    platform, name = device()
+    platform, name, count = device()
     common = f"--dataset={how.dataset}", f"--eval_every={how.every}"
     contestants = ["active_rows", "factored"]
     if platform in ("cpu", "cuda") and importlib.util.find_spec("torch"):
         contestants.insert(0, "torch_batched")
-    found: dict[str, Any] = {"device": name}
+    found: dict[str, Any] = {"device": name, "devices": count}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         most = LONGEST * _SECONDS.value
         found["run"] = timed_run(
             folder / "run", [*common, f"--rounds={how.rounds}"], deadline, most
         )
+        place = folder / "expected.csv"
+        found["expected"] = expected(place, how.like, count, deadline, most / 2)
         failure = ended(
             [
                 *("benchmark", f"--like={how.like}", "--rounds=5", f"--device={platform}"),

@@ -3,11 +3,11 @@
     pfr compile-check --topology=v5e:2x2 --sizes=ml10m --only=personalfr
 
 No accelerator is needed, nor a driver: libtpu (pip install ".[aot]") compiles for a TPU, the CUDA
-plugin (".[aot-cuda]") for a GPU. Shapes are those of a run on synthetic ratings of a size. Of each
-program the table says whether it compiles and fits, what it needs of a chip's memory, how many
-operations it runs, and how long these take: on a TPU by the compiler's own cycles (what they wait
-for, and gathers of rows, are not in those), on a GPU by the bytes they read and write and 3 us for
-each. Every setting of pfr run is a flag here, too.
+plugin (".[aot-cuda]") for a GPU; --topology=here is for the devices that are here. Shapes are
+those of a run on synthetic ratings of a size. Of each program the table says whether it compiles
+and fits, what it needs of a chip's memory, how many operations it runs, and how long these take: on
+a TPU by the compiler's own cycles (what they wait for, and gathers of rows, are not in those), on a
+GPU by the bytes they read and write and 3 us for each. Every setting of pfr run is a flag, too.
 """
 
 import copy
@@ -26,7 +26,7 @@ from pfr_jax.data.synthetic import PRESETS
 from pfr_jax.errors import InputError
 from pfr_jax.jax_setup import set_up_jax
 from pfr_jax.programs.ahead_of_time.cases import Case, cases_of
-from pfr_jax.programs.ahead_of_time.chips import chip_of, mesh_of
+from pfr_jax.programs.ahead_of_time.chips import HERE, chip_of, mesh_of
 from pfr_jax.programs.ahead_of_time.measure import COLUMNS, Figures, measure
 from pfr_jax.programs.ahead_of_time.parts import PARTS, Program
 from pfr_jax.programs.ahead_of_time.shapes import bare_simulation, users_like
@@ -40,7 +40,7 @@ from pfr_jax.simulation.memory import estimate
 
 SIZES = {"ml100k": "synthetic", "ml10m": "synthetic-ml10m"}  # the synthetic data set of a size
 _TOPOLOGIES = flags.DEFINE_list(
-    "topology", ["v5e:2x2"], "For what: v4:2x2x1, v5e:2x2, v6e:2x2, h100, t4."
+    "topology", ["v5e:2x2"], "For what: v4:2x2x1, v5e:2x2, v6e:2x2, h100, t4, here."
 )
 _CHIPS = flags.DEFINE_list("chips", ["1"], "Devices that the clients are divided among.")
 _SIZES = flags.DEFINE_list("sizes", list(SIZES), f"Of what size: {', '.join(SIZES)}.")
@@ -116,7 +116,7 @@ def line(row: Figures) -> str:
         needs = f"needs {row.needed_gib:.1f} GiB; " if row.needed_gib else ""
         return f"{named}: does not compile: {needs}{row.error}"
     parts = [
-        f"{row.needed_gib:.2f} GiB of {row.chip_gib:.2f}",
+        f"{row.needed_gib:.2f} GiB" + (f" of {row.chip_gib:.2f}" if row.chip_gib else ""),
         f"(arguments {row.arguments_gib:.2f}, outputs {row.outputs_gib:.2f}, aliases "
         f"{row.aliases_gib:.2f}, temporaries {row.temporaries_gib:.2f})",
         f"estimate {row.estimate_to_needed:.2f} of it" if row.estimate_to_needed else "",
@@ -158,8 +158,9 @@ def run(console: Console) -> None:
 def main(argv: Sequence[str]) -> None:
     del argv
     with one_line_errors():
-        # Else JAX looks for the TPU that libtpu was installed for.
-        jax.config.update("jax_platforms", "cpu")
+        if HERE not in _TOPOLOGIES.value:
+            # Else JAX looks for the TPU that libtpu was installed for.
+            jax.config.update("jax_platforms", "cpu")
         set_up_jax()
         # What is kept of such programs cannot be loaded again.
         jax.config.update("jax_enable_compilation_cache", False)

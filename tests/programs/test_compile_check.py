@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 from jax.sharding import Mesh
 
@@ -21,6 +22,7 @@ from pfr_jax.programs.ahead_of_time.parts import Program
 
 ROOT = Path(__file__).parents[2]
 KEY = "v5e:2x2", 1, "ml100k", "some: round", ""
+CHIP = chips.Chip(bytes_per_second=1e9)
 
 
 @pytest.fixture
@@ -44,11 +46,13 @@ def test_a_program_that_compiles(mesh: Mesh) -> None:
     """An array of a MiB, given up to its successor."""
     shape = jax.ShapeDtypeStruct((2**18,), jnp.float32)
     program = Program(jax.jit(lambda a: a + 1, donate_argnums=0), (shape,))
-    row = measure(KEY, lambda: (program, 2.0**20), mesh, 1e9)
+    row = measure(KEY, lambda: (program, 2.0**20), mesh, CHIP)
     mib = 2.0**-10
     assert (row.arguments_gib, row.outputs_gib, row.aliases_gib) == (mib, mib, mib)
     assert row.needed_gib == mib + (row.temporaries_gib or 0)
     assert row.fits and not row.error and row.operations
+    launches = row.operations * chips.SECONDS_PER_KERNEL
+    assert row.milliseconds == pytest.approx(1e3 * (2 * 2**20 / 1e9 + launches))
     assert row.estimate_to_needed == pytest.approx(mib / row.needed_gib)
 
 
@@ -61,12 +65,12 @@ def failing(message: str) -> Any:
 
 def test_a_program_that_does_not(mesh: Mesh) -> None:
     too_much = "RESOURCE_EXHAUSTED: no\n memory. Used 63.08G of 15.75G hbm. Exceeded by 47.33G."
-    row = measure(KEY, failing(too_much), mesh, 1e9)
+    row = measure(KEY, failing(too_much), mesh, CHIP)
     assert (row.fits, row.needed_gib) == (False, 63.08)
     assert row.error.startswith("RuntimeError: RESOURCE_EXHAUSTED: no memory.")
     of_temporaries = "memory required for HLO temporaries (57.97G) exceeds available HBM (15.75G)"
-    assert measure(KEY, failing(of_temporaries), mesh, 1e9).needed_gib == 57.97
-    other = measure(KEY, failing("no such operation"), mesh, 1e9)
+    assert measure(KEY, failing(of_temporaries), mesh, CHIP).needed_gib == 57.97
+    other = measure(KEY, failing("no such operation"), mesh, CHIP)
     assert other.fits is None and other.needed_gib is None
 
 
@@ -79,6 +83,16 @@ def compile_check(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]
         text=True,
         timeout=900,
     )
+
+
+@pytest.mark.slow
+def test_what_is_here_is_compiled_for(tmp_path: Path) -> None:
+    only = "--only=^small: round", "--sizes=ml100k"
+    done = compile_check(tmp_path, "--topology=here", *only, "--output=table.csv")
+    assert (done.returncode, done.stderr) == (0, "")
+    (row,) = pd.read_csv(tmp_path / "table.csv").to_dict("records")
+    assert row["needed_gib"] > 0 and row["operations"] > 0
+    assert np.isnan(row["milliseconds"]) and np.isnan(row["chip_gib"])  # nothing is known of a CPU
 
 
 @pytest.mark.slow

@@ -29,6 +29,9 @@ def test_all_of_it_ends_and_is_written(tmp_path: Path) -> None:
     assert "failed" not in found["run"] and "benchmark_failed" not in found
     assert found["run"]["milliseconds_per_round"] > 0
     assert len(found["run"]["losses"]) == 2
+    assert (
+        found["expected"]["needed_gib"] > 0 and found["expected"]["program"] == "personalfr: round"
+    )
     (benchmark,) = found["benchmark"]
     seconds = {row["contestant"]: row["seconds_per_round"] for row in benchmark["results"]}
     assert {"active_rows", "factored"} <= seconds.keys() and min(seconds.values()) > 0

@@ -1,16 +1,18 @@
-"""Accelerators that are not here, and the devices that stand for them."""
+"""Accelerators that are not here, the devices that stand for them, and those that are here."""
 
 import importlib.util
 import os
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import jax
 import numpy as np
 from jax.experimental import topologies
 from jax.sharding import Mesh
 
 from pfr_jax.errors import InputError
-from pfr_jax.population.devices import AXIS
+from pfr_jax.population.devices import AXIS, client_mesh
 from pfr_jax.programs.ahead_of_time.work import Work
 
 # What libtpu would ask the metadata server of a TPU's machine for; and that others may compile at
@@ -31,17 +33,21 @@ SECONDS_PER_KERNEL = 3e-6  # to launch one on a GPU: an assumption, in the range
 class Chip:
     """A kind of accelerator."""
 
-    platform: str
-    package: str  # that compiles for it
-    extra: str  # of pfr_jax, that installs the package
+    platform: str = ""
+    package: str = ""  # that compiles for it
+    extra: str = ""  # of pfr_jax, that installs the package
+    kind: str = ""  # as JAX calls its devices
     hertz: float = 0.0  # of the clock that a TPU's compiler counts cycles of
     bytes_per_second: float = 0.0  # of a GPU's memory, whose compiler counts nothing
     target: str = ""  # a GpuTargetConfigProto as text
 
     def seconds(self, work: Work) -> float:
-        """What a program takes by its cycles; on a GPU by its bytes and the number of kernels."""
+        """What a program takes by its cycles; on a GPU by its bytes and the number of kernels; 0 if
+        nothing is known of the chip."""
         if self.hertz:
             return work.cycles / self.hertz
+        if not self.bytes_per_second:
+            return 0.0
         return work.bytes / self.bytes_per_second + work.operations * SECONDS_PER_KERNEL
 
 
@@ -73,24 +79,36 @@ runtime_version { major: 13 minor: 0 patch: 0 }
 platform_name: "CUDA" dnn_version_info { major: 9 minor: 12 }
 device_description_str: "Tesla T4"
 """
+_TPU = partial(Chip, "tpu", "libtpu", "aot")
+_GPU = partial(Chip, "cuda", "jax_cuda13_plugin", "aot-cuda")
 CHIPS = {
-    "v4": Chip("tpu", "libtpu", "aot", hertz=1.05e9),
-    "v5e": Chip("tpu", "libtpu", "aot", hertz=1.5e9),
-    "v6e": Chip("tpu", "libtpu", "aot", hertz=1.75e9),
-    "h100": Chip("cuda", "jax_cuda13_plugin", "aot-cuda", bytes_per_second=3.35e12, target=H100),
-    "t4": Chip("cuda", "jax_cuda13_plugin", "aot-cuda", bytes_per_second=320e9, target=T4),
+    "v4": _TPU("TPU v4", hertz=1.05e9),
+    "v5e": _TPU("TPU v5 lite", hertz=1.5e9),
+    "v6e": _TPU("TPU v6 lite", hertz=1.75e9),
+    "h100": _GPU("NVIDIA H100 80GB HBM3", bytes_per_second=3.35e12, target=H100),
+    "t4": _GPU("Tesla T4", bytes_per_second=320e9, target=T4),
 }
+HERE = "here"  # the topology of JAX's own devices
+ONLY_HERE = (
+    Chip(kind="NVIDIA H200", bytes_per_second=4.8e12),
+    Chip(kind="NVIDIA A100-SXM4-40GB", bytes_per_second=1.555e12),
+    Chip(kind="NVIDIA L4", bytes_per_second=300e9),
+)
 
 
 def chip_of(topology: str) -> Chip:
-    """The kind of chip of a topology such as v5e:2x2, or h100.
+    """The kind of chip of a topology such as v5e:2x2, or h100; of ``HERE`` one that may be unknown.
 
     Raises:
       InputError: there is none of this name, or what compiles for it is not installed.
     """
+    if topology == HERE:
+        kind, known = jax.devices()[0].device_kind, (*CHIPS.values(), *ONLY_HERE)
+        return next((chip for chip in known if chip.kind == kind), Chip(kind=kind))
     name = topology.partition(":")[0]
     if name not in CHIPS:
-        raise InputError(f"--topology={topology}: want one of {', '.join(CHIPS)}, as in v5e:2x2")
+        names = ", ".join((*CHIPS, HERE))
+        raise InputError(f"--topology={topology}: want one of {names}, as in v5e:2x2")
     chip = CHIPS[name]
     if importlib.util.find_spec(chip.package) is None:
         raise InputError(
@@ -107,6 +125,8 @@ def mesh_of(topology: str, chips: int) -> Mesh:
       InputError: see ``chip_of``; or the topology has fewer, or is none.
     """
     chip = chip_of(topology)
+    if topology == HERE:
+        return client_mesh(chips)
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     settings: dict[str, Any] = {"topology_name": topology}

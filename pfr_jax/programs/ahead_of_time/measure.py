@@ -77,7 +77,7 @@ def measure(
       A row: of a program that does not compile the error, and what it would need if that is told.
     """
     there = device_bytes(mesh) / mesh.size / GIB
-    found: dict[str, Any] = {"chip_gib": there}
+    found: dict[str, Any] = {"chip_gib": there or None}
     begun = time.process_time()
     try:
         program, expected = make()
@@ -94,7 +94,8 @@ def measure(
         found |= _of_failure(error)
     needed = found.get("needed_gib")
     if needed is not None:
-        found["fits"] = not found.get("error") and needed <= there
+        if there:
+            found["fits"] = not found.get("error") and needed <= there
         if found.get("estimate_gib"):
             found["estimate_to_needed"] = found["estimate_gib"] / needed
     return Figures(*key, **found)
