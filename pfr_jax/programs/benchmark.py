@@ -19,17 +19,15 @@ from typing import Any
 
 import numpy as np
 from absl import flags
-from rich.box import SIMPLE_HEAD
-from rich.console import Console, JustifyMethod
-from rich.table import Table
+from rich.console import Console
 
 from pfr_jax.data.synthetic import PRESETS
 from pfr_jax.errors import InputError
-from pfr_jax.programs.contestants.roofline import floor_seconds, measure
+from pfr_jax.programs.contestants.figures import show, summarise
+from pfr_jax.programs.contestants.roofline import measure
 from pfr_jax.programs.contestants.sizes import make_workload, scaling_specs, small_part
 from pfr_jax.programs.contestants.workload import Workload
 from pfr_jax.programs.flags import one_line_errors
-from pfr_jax.report.tables import Fitted
 from pfr_jax.runs.environment import environment
 
 LIKE = {"ml100k": "synthetic", "ml1m": "synthetic-ml1m", "ml10m": "synthetic-ml10m"}
@@ -42,7 +40,9 @@ _COHORT = flags.DEFINE_float("cohort_fraction", 0.1, "Share of the clients in a 
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Timed rounds; the median is reported.", 1)
 _SAMPLE = flags.DEFINE_integer("loop_sample", 8, "Clients of a round that torch_loop trains.", 1)
 _DEVICE = flags.DEFINE_enum("device", "cpu", ["cpu", "cuda", "tpu"], "Where to compute.")
-_SHARED = flags.DEFINE_enum("shared_momentum", "restart", ["carry", "restart"], "As in a run.")
+_MOMENTUM = ["carry", "restart"]
+_PRIVATE = flags.DEFINE_enum("private_momentum", "carry", _MOMENTUM, "As in a run.")
+_SHARED = flags.DEFINE_enum("shared_momentum", "restart", _MOMENTUM, "As in a run.")
 _BLOCK = flags.DEFINE_integer("block_size", 0, "Clients of a block; 0: each contestant's own.", 0)
 _ROOFLINE = flags.DEFINE_bool("roofline", True, "Measure the machine, for the floors.")
 _SCALING = flags.DEFINE_bool("scaling", False, "Time 'factored' on more users and items instead.")
@@ -108,38 +108,6 @@ def check_agreement(
     return ran, failed
 
 
-def summarise(name: str, timings: dict[str, Any], steps: int, limits: dict[str, float]) -> dict:
-    """The row of a contestant, from the medians over its rounds."""
-
-    def per_second(counts: Sequence[float]) -> float:
-        pairs = zip(counts, timings["seconds"], strict=True)
-        return float(np.median([count / seconds for count, seconds in pairs]))
-
-    clients = per_second(timings["clients"])
-    row = {
-        "contestant": name,
-        "client_steps_per_second": steps * clients,
-        "clients_per_second": clients,
-        "ratings_per_second": per_second(timings["ratings"]),
-        "seconds_per_round": float(np.median(timings["seconds"])),
-        "seconds_of_rounds": timings["seconds"],
-        "clients_of_rounds": timings["clients"],
-        "microseconds_per_client_step": 1e6 / (steps * clients),
-        "peak_rss_bytes": timings["peak_rss_bytes"],
-        "compile_seconds": timings["compile_seconds"],
-        "devices": timings["devices"],
-    }
-    if limits:
-        floors = [
-            floor_seconds(limits, *pair)
-            for pair in zip(timings["floor_bytes"], timings["floor_flops"], strict=True)
-        ]
-        ratios = np.array(timings["seconds"]) / floors
-        row["floor_seconds"] = float(np.median(floors))
-        row["floor_multiple"] = float(np.median(ratios))
-    return row
-
-
 def race(
     names: Sequence[str], workload: Workload, folder: Path, limits: Any, console: Any
 ) -> tuple[list, dict[str, str]]:
@@ -164,42 +132,6 @@ def race(
     return rows, failed
 
 
-def show(rows: list[dict], limits: dict[str, float], console: Console) -> None:
-    table = Table(box=SIMPLE_HEAD)
-    slowest = rows[0]["microseconds_per_client_step"]
-    for heading in (
-        "contestant",
-        "us per\nclient-step",
-        "times\nthe first",
-        "clients/s",
-        "s per\nround",
-        "compile\ns",
-        "peak\nGiB",
-        "times its\nfloor",
-    ):
-        side: JustifyMethod = "left" if heading == "contestant" else "right"
-        table.add_column(heading, justify=side, no_wrap=True)
-    for row in rows:
-        micro = row["microseconds_per_client_step"]
-        table.add_row(
-            row["contestant"],
-            f"{micro:,.1f}",
-            f"{slowest / micro:,.1f}",
-            f"{row['clients_per_second']:,.0f}",
-            f"{row['seconds_per_round']:.3f}",
-            f"{row['compile_seconds']:.1f}",
-            f"{row['peak_rss_bytes'] / 2**30:.2f}",
-            f"{row['floor_multiple']:.2f}" if "floor_multiple" in row else "",
-        )
-    console.print(Fitted("Throughput, medians", table))
-    if limits:
-        console.print(
-            f"Machine: copy {limits['copy_bytes_per_second'] / 1e9:.1f} GB/s, products "
-            f"{limits['gemm_flops_per_second'] / 1e9:.0f} GFLOP/s, gather "
-            f"{limits['gathered_rows_per_second'] / 1e6:.1f} M rows/s"
-        )
-
-
 def run(console: Console) -> None:
     names = _CONTESTANTS.value
     if _DEVICE.value == "tpu" and not _CONTESTANTS.present:  # PyTorch has none
@@ -208,7 +140,7 @@ def run(console: Console) -> None:
         raise InputError(f"--contestants={','.join(names)}: want some of {','.join(CONTESTANTS)}")
     output = Path(_OUTPUT_DIR.value)
     output.mkdir(parents=True, exist_ok=True)
-    carried = _SHARED.value == "carry"
+    carried = _PRIVATE.value == "carry", _SHARED.value == "carry"
     limits = measure(os.cpu_count() or 1) if _ROOFLINE.value else {}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -224,20 +156,30 @@ def run(console: Console) -> None:
             rows, failed = race(able, workload, folder, limits, console)
             failed |= unable
     show(rows, limits, console)
-    kind = "scaling" if _SCALING.value else f"{_LIKE.value}_{_SHARED.value}"
-    path = output / f"benchmark_{kind}_{_DEVICE.value}.json"
+    path = output / f"benchmark_{kind_of_race()}_{_DEVICE.value}.json"
     content = {
         "machine": {**machine(), **limits},
         "versions": versions(),
         "settings": {
             flag.name: flag.value
-            for flag in (_LIKE, _CONTESTANTS, _COHORT, _ROUNDS, _SAMPLE, _SHARED, _BLOCK, _DEVICE)
+            for flag in (
+                *(_LIKE, _CONTESTANTS, _COHORT, _ROUNDS, _SAMPLE),
+                *(_PRIVATE, _SHARED, _BLOCK, _DEVICE),
+            )
         },
         "results": rows,
         "failed": failed,
     }
     path.write_text(json.dumps(content, indent=1) + "\n")
     console.print(f"Written to {path}")
+
+
+def kind_of_race() -> str:
+    """What a result is of, as its file is called."""
+    if _SCALING.value:
+        return "scaling"
+    private = "" if _PRIVATE.value == "carry" else "_private_restart"
+    return f"{_LIKE.value}_{_SHARED.value}{private}"
 
 
 def machine() -> dict[str, Any]:

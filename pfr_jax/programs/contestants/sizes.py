@@ -10,9 +10,10 @@ from pfr_jax.programs.contestants.workload import Workload, random_initial
 
 
 def make_workload(
-    spec: SyntheticSpec, cohort_fraction: float, carry_shared: bool, num_cohorts: int = 2
+    spec: SyntheticSpec, cohort_fraction: float, carried: tuple[bool, bool], num_cohorts: int = 2
 ) -> Workload:
-    """A workload on 90 % of the synthetic ratings of ``spec``."""
+    """A workload on 90 % of the synthetic ratings of ``spec``; ``carried``: whether private and
+    shared momenta are."""
     ratings = generate(spec)
     rows = random_split(len(ratings), 0.0, 0.1, 0).train
     user, item = ratings.user[rows], ratings.item[rows]
@@ -31,7 +32,8 @@ def make_workload(
         values=values,
         initial=random_initial(spec.num_items, (256, 128), random),
         cohorts=cohorts,
-        carry_shared_momentum=carry_shared,
+        carry_private_momentum=carried[0],
+        carry_shared_momentum=carried[1],
     )
 
 
