@@ -36,6 +36,7 @@ from pfr_jax.simulation import memory
 from pfr_jax.simulation.costs import traffic_ledger
 from pfr_jax.simulation.setup import Simulation
 
+WHOLE = PRESETS["synthetic-million"]
 ROUNDS, TIMED = 14, 6  # of a slice; the last ones count, when most clients have been there before
 COHORT = 0.25  # of a slice's clients
 
@@ -50,13 +51,14 @@ class Size:
 
     @property
     def spec(self) -> SyntheticSpec:
+        """The target's ratings, of so many users and items."""
         return dataclasses.replace(
-            PRESETS["synthetic-ml10m"],
+            WHOLE,
             name=f"{self.users} users, {self.items} items",
             num_users=self.users,
             num_items=self.items,
             num_ratings=self.users * self.ratings,
-            max_per_user=min(7 * self.items // 10, 50 * self.ratings),
+            max_per_user=min(7 * self.items // 10, WHOLE.max_per_user),
             max_per_item=self.users,
         )
 
@@ -83,7 +85,7 @@ FITTED = (
     Size(2_000, 100_000, 143),
 )
 CHECKED = (Size(8_000, 20_000, 200), Size(24_000, 10_000, 143), Size(20_000, 100_000, 143))
-TARGET = Size(1_000_000, 100_000, 143, cohort=0.01)
+TARGET = Size(WHOLE.num_users, WHOLE.num_items, 143, cohort=0.01)
 _OUTPUT = flags.DEFINE_string("output", "experiments/results/scale_cpu.csv", "The CSV file.")
 
 

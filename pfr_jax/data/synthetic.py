@@ -224,6 +224,25 @@ PRESETS = {
             noise_sd=0.83,
         ),
         SyntheticSpec(
+            name="synthetic-million",  # larger than any public set, with MovieLens-10M's tails
+            num_users=1_000_000,
+            num_items=100_000,
+            num_ratings=143_000_000,
+            scale=HALF_STARS,
+            min_per_user=20,
+            max_per_user=7_359,
+            activity_sd=1.36,
+            max_per_item=1_000_000,
+            popularity_sd=2.4,
+            mean=3.5,
+            user_sd=0.42,
+            item_sd=0.5,
+            taste_rank=6,
+            taste_sd=0.4,
+            taste_decay=0.7,
+            noise_sd=0.83,
+        ),
+        SyntheticSpec(
             name="synthetic-anime",  # scale, users after the filters; the rest is guessed
             num_users=6_000,
             num_items=5_000,

@@ -38,12 +38,17 @@ from pfr_jax.programs.flags import (
 )
 from pfr_jax.simulation.memory import estimate
 
-SIZES = {"ml100k": "synthetic", "ml10m": "synthetic-ml10m"}  # the synthetic data set of a size
+SIZES = {  # the synthetic data set of a size
+    "ml100k": "synthetic",
+    "ml10m": "synthetic-ml10m",
+    "ml32m": "synthetic-ml32m",
+    "million": "synthetic-million",
+}
 _TOPOLOGIES = flags.DEFINE_list(
     "topology", ["v5e:2x2"], "For what: v4:2x2x1, v5e:2x2, v6e:2x2, h100, t4, here."
 )
 _CHIPS = flags.DEFINE_list("chips", ["1"], "Devices that the clients are divided among.")
-_SIZES = flags.DEFINE_list("sizes", list(SIZES), f"Of what size: {', '.join(SIZES)}.")
+_SIZES = flags.DEFINE_list("sizes", ["ml100k", "ml10m"], f"Of what size: {', '.join(SIZES)}.")
 _ONLY = flags.DEFINE_string("only", "", "Programs whose name this regular expression finds.")
 _QUICK = flags.DEFINE_bool("quick", False, "A few small programs that compile in seconds.")
 _OUTPUT = flags.DEFINE_string(
