@@ -106,7 +106,7 @@ def main(argv: Sequence[str]) -> None:
         rows.append({"precision": precision, "rounds": _ROUNDS.value, **figures, **errors})
         print(pd.Series(rows[-1]).to_string(), flush=True)
     if _OUTPUT.value:
-        pd.DataFrame(rows).to_csv(_OUTPUT.value, index=False, float_format="%.4g")
+        pd.DataFrame(rows).to_csv(_OUTPUT.value, index=False, float_format="%.6g")
 
 
 if __name__ == "__main__":

@@ -39,6 +39,10 @@ class LaidOutRound:
     def __init__(self, compiled: Any) -> None:
         self._compiled = compiled
         self._formats = compiled.input_formats[0][0].clients
+        found = compiled.memory_analysis()
+        # What it needs of a device, its arguments too.
+        self.num_bytes = found.argument_size_in_bytes + found.temp_size_in_bytes
+        self.num_bytes += found.output_size_in_bytes - found.alias_size_in_bytes
 
     def __call__(self, state: FederationState, *others: Any) -> tuple[FederationState, RoundReport]:
         """The next state and the report; the state is used up."""

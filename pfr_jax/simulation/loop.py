@@ -19,6 +19,7 @@ from pfr_jax.evaluation.evaluate import evaluate
 from pfr_jax.models.model import Params
 from pfr_jax.population.devices import EVERYWHERE, on_cpu, put
 from pfr_jax.population.population import Cohort
+from pfr_jax.simulation import memory
 from pfr_jax.simulation.costs import traffic_before, traffic_ledger
 from pfr_jax.simulation.layout import LaidOutRound, jitted_round
 from pfr_jax.simulation.participation import fates_of_round, sample_cohort
@@ -47,16 +48,18 @@ def compile_round(
     """``Algorithm.round``, compiled for such arguments; it uses up the state it is given.
 
     Raises:
-      InputError: it holds the kernel of a TPU, and the compiler that is here refuses it.
+      InputError: it does not fit into the devices' memory, or it holds the kernel of a TPU and the
+        compiler that is here refuses it.
     """
     try:
         return _compile_round(simulation, state, cohort, key)
     except Exception as error:  # a kernel's compiler has no errors of its own
-        # Of the chip's memory, that is; the kernel's own is the vector units'.
-        short_of_memory = "RESOURCE_EXHAUSTED" in str(error) and "vmem" not in str(error)
-        if simulation.federation.side.kernel == "off" or short_of_memory:
-            raise
         said = str(error).strip().partition("\n")[0]
+        # Of the chip's memory, that is; the kernel's own is the vector units'.
+        if "RESOURCE_EXHAUSTED" in said and "vmem" not in str(error):
+            raise memory.refusal(simulation, said) from error
+        if simulation.federation.side.kernel == "off":
+            raise
         raise InputError(f"a round with the TPU's kernel: {said}; try --kernel=off") from error
 
 
@@ -71,7 +74,10 @@ def _compile_round(
             for x in leaves
         ]
         plain = simulation.spec.centralized or on_cpu(population.mesh)
-        return _compiled(simulation.algorithm.round, tree, tuple(shapes), not plain)
+        step = _compiled(simulation.algorithm.round, tree, tuple(shapes), not plain)
+        if isinstance(step, LaidOutRound):
+            memory.check_round(simulation, step.num_bytes)
+        return step
     room = host_memory.capacities(
         simulation.num_clients, simulation.cohort_size, population.buckets
     )

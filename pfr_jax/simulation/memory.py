@@ -124,22 +124,44 @@ def check(simulation: Simulation, needed: MemoryEstimate) -> None:
         limit = MOST_OF_A_DEVICE * device_bytes(federation.mesh) / federation.mesh.size
     elif of_run <= limit or not of_this_machine:
         return
-    client, shared = simulation.config.client, simulation.algorithm.shared
-    private, clients = simulation.spec.has_private, not simulation.spec.centralized
-    ways = {
-        "--state_memory=host": small and federation.engine.has_store and not federation.on_host,
-        f"--block_size={SMALL_BLOCK}": small and max(federation.block_sizes) > SMALL_BLOCK,
-        "--state_dtype=bfloat16": federation.engine.has_store and federation.side.store is None,
-        "--shared_momentum=restart": clients and client.shared_momentum == "carry" and shared,
-        "--private_momentum=restart": private and client.private_momentum == "carry",
-        "--engine=auto": clients and client.engine == "active_rows",
-        "--baselines=simple": not small and needed.baselines > 0,
-    }
-    flags = [flag for flag, applies in ways.items() if applies]
+    ways = _ways_out(simulation, small, needed.baselines)
     raise InputError(
         f"this run would need about {of_run / GIB:.1f} GiB of memory{where} and there are "
-        f"{limit / GIB:.1f} GiB; try {', '.join([*flags, 'fewer --num_users, or fewer --rounds'])}"
+        f"{limit / GIB:.1f} GiB; try {ways}"
     )
+
+
+def _ways_out(simulation: Simulation, on_device: bool, baselines: float = 0.0) -> str:
+    """The flags with which less memory is needed, of a device or of this machine."""
+    federation, client = simulation.federation, simulation.config.client
+    shared, clients = simulation.algorithm.shared, not simulation.spec.centralized
+    ways = {
+        "--state_memory=host": on_device and federation.engine.has_store and not federation.on_host,
+        f"--block_size={SMALL_BLOCK}": on_device and max(federation.block_sizes) > SMALL_BLOCK,
+        "--state_dtype=bfloat16": federation.engine.has_store and federation.side.store is None,
+        "--shared_momentum=restart": clients and client.shared_momentum == "carry" and shared,
+        "--private_momentum=restart": simulation.spec.has_private
+        and client.private_momentum == "carry",
+        "--engine=auto": clients and client.engine == "active_rows",
+        "--baselines=simple": not on_device and baselines > 0,
+    }
+    flags = [flag for flag, applies in ways.items() if applies]
+    return ", ".join([*flags, "fewer --num_users, or fewer --rounds"])
+
+
+def check_round(simulation: Simulation, num_bytes: float) -> None:
+    """Raises InputError if a device has less than the bytes that a compiled round needs of it."""
+    mesh = simulation.federation.mesh
+    there = device_bytes(mesh) / mesh.size
+    if there and num_bytes > there:
+        said = f"it needs {num_bytes / GIB:.2f} GiB of {there / GIB:.2f}"
+        raise refusal(simulation, said)
+
+
+def refusal(simulation: Simulation, said: str) -> InputError:
+    """What is raised where a device's compiler, or its memory, has no room for a round."""
+    ways = _ways_out(simulation, on_device=True)
+    return InputError(f"a round does not fit into a device: {said}; try {ways}")
 
 
 def resident_bytes() -> float:
