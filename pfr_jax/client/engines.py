@@ -4,6 +4,7 @@ import math
 from functools import partial
 
 import jax
+from jax.sharding import Mesh
 
 from pfr_jax.client.active_rows import ACTIVE_ROWS
 from pfr_jax.client.block import Engine, Wanted
@@ -14,16 +15,18 @@ from pfr_jax.config import ClientConfig
 from pfr_jax.errors import InputError
 from pfr_jax.models.item_rows import flatten, of_items
 from pfr_jax.models.model import Model, init_params
-from pfr_jax.population.devices import on_cpu
+from pfr_jax.population.devices import device_bytes, on_cpu
 from pfr_jax.population.population import Population
 
 ENGINES = (FACTORED, ACTIVE_ROWS)  # the first that can is taken
-# Of the item rows of a block on an accelerator. Small blocks are many small operations, of large
-# ones the temporaries do not fit (docs/decisions/devices.md).
-ACCELERATOR_BYTES = 512 * 2**20
-KERNEL_BYTES = 4 * ACCELERATOR_BYTES  # of a block that the kernel computes, which copies no rows
+# Of the item rows of a block on an accelerator: small blocks are many small operations, of large
+# ones the temporaries do not fit. What suits 16 GiB; other devices have it in proportion to their
+# memory (docs/decisions/devices.md).
+ACCELERATOR_BYTES, OF_DEVICE = 512 * 2**20, 15.75 * 2**30
+ACCELERATOR_CLIENTS = 8, 8192  # fewest and most of a block
+# Of a block that the kernel computes, which copies no rows: times as many, but not so many clients.
+KERNEL_TIMES, KERNEL_CLIENTS = 4, 1024
 COPIES = 3.3  # numbers that the kernel works with, by number of an item, where lanes are full
-ACCELERATOR_CLIENTS = 8, 1024  # fewest and most of a block
 
 
 def choose_engine(name: str, wanted: Wanted, algorithm: str) -> tuple[Engine, str]:
@@ -52,13 +55,12 @@ def block_sizes(
     model: Model,
     engine: Engine,
     population: Population,
-    most_bytes: int = ACCELERATOR_BYTES,
     share: float = 1.0,
     on_chip: bool = False,
 ) -> tuple[int, ...]:
     """Clients of a block, per bucket: --block_size, or what suits the engine and the devices.
 
-    On an accelerator a block has item rows of at most ``most_bytes``, and not many more places than
+    On an accelerator a block has item rows of a share of its memory, and not many more places than
     a round has clients of the bucket: it is this ``share`` of all. ``on_chip``: by the kernel.
     """
     buckets = population.buckets
@@ -70,9 +72,11 @@ def block_sizes(
             lengths = [model.num_items] * len(buckets)
         counts = [math.ceil(share * len(bucket) / population.mesh.size) for bucket in buckets]
         width = float(_width_of_rows(model))
+        most_bytes, most = block_bytes(population.mesh), ACCELERATOR_CLIENTS[1]
         if on_chip:  # on whole lanes a row of few numbers is not small
             width = max(width, numbers_of_row(model) / COPIES)
-        return tuple(map(partial(accelerator_block, width, most_bytes), lengths, counts))
+            most_bytes, most = KERNEL_TIMES * most_bytes, KERNEL_CLIENTS
+        return tuple(map(partial(accelerator_block, width, most_bytes, most), lengths, counts))
     carried = Parts(config.private_momentum == "carry", config.shared_momentum == "carry")
     return tuple(engine.cpu_block(model, rows, carried) for rows in lengths)
 
@@ -83,9 +87,15 @@ def _width_of_rows(model: Model) -> int:
     return sum(leaf.size // model.num_items for path, leaf in params.items() if of_items(path))
 
 
-def accelerator_block(width: float, most_bytes: int, rows: int, there: int) -> int:
+def block_bytes(mesh: Mesh) -> float:
+    """Of the item rows of a block on these accelerators; where nobody knows their memory, on 16
+    GiB."""
+    return ACCELERATOR_BYTES * (device_bytes(mesh) / mesh.size or OF_DEVICE) / OF_DEVICE
+
+
+def accelerator_block(width: float, most_bytes: float, most: int, rows: int, there: int) -> int:
     """The power of two of clients with so many rows (padded) of so many numbers that a block of
-    ``most_bytes`` holds; no more than to hold all that are ``there``."""
-    fewest, most = ACCELERATOR_CLIENTS
+    ``most_bytes`` holds: ``most`` at most, and no more than to hold all that are ``there``."""
+    fewest = ACCELERATOR_CLIENTS[0]
     wanted = 2 ** int(math.log2(max(1, most_bytes // (4 * rows * width))))
     return int(max(fewest, min(most, wanted, 2 ** math.ceil(math.log2(there)))))

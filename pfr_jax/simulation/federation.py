@@ -12,12 +12,7 @@ from pfr_jax.algorithms.federated import Algorithm, Federation, FederationState,
 from pfr_jax.algorithms.spec import AlgorithmSpec
 from pfr_jax.client.block import ClientSide, Kernel, Wanted
 from pfr_jax.client.compressors import Compressor
-from pfr_jax.client.engines import (
-    ACCELERATOR_BYTES,
-    KERNEL_BYTES,
-    block_sizes,
-    choose_engine,
-)
+from pfr_jax.client.engines import block_sizes, choose_engine
 from pfr_jax.client.factored.engine import FACTORED
 from pfr_jax.client.factored.on_chip.call import CHIPS
 from pfr_jax.client.factored.on_chip.round import by_kernel
@@ -100,7 +95,6 @@ def build_federation(
         kernel=_kernel(spec, config, model, population) if engine is FACTORED else "off",
     )
     on_chip = all(by_kernel(side, bucket) for bucket in population.buckets)
-    size_of = KERNEL_BYTES if on_chip else ACCELERATOR_BYTES, run.cohort_fraction, on_chip
     federation = Federation(
         engine=engine,
         side=side,
@@ -109,7 +103,7 @@ def build_federation(
         ),
         denominator=DENOMINATORS[config.server.denominator],
         learning_rate=optimizers.client_learning_rate(client, config.run.rounds),
-        block_sizes=block_sizes(client, model, engine, population, *size_of),
+        block_sizes=block_sizes(client, model, engine, population, run.cohort_fraction, on_chip),
         mesh=population.mesh,
         on_host=False,
         expected=run.cohort_fraction * num_clients

@@ -11,11 +11,13 @@ from federations import leaves_by_name, small_simulation, unpacked
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pfr_jax.client import engines
 from pfr_jax.client.engines import _width_of_rows, accelerator_block
 from pfr_jax.client.factored.storage import BITS, from_bits, round_at_random
 from pfr_jax.errors import InputError
 from pfr_jax.models.autoencoder import AutoEncoder
 from pfr_jax.models.members import side_by_side
+from pfr_jax.population.devices import client_mesh
 from pfr_jax.simulation.loop import initial_state
 from pfr_jax.simulation.start import seed_keys
 
@@ -177,7 +179,15 @@ def test_blocks_of_an_accelerator_follow_rows() -> None:
     model = side_by_side(AutoEncoder((64, 32), 10_677, 0), 4)
     row = 4 * (2 * 4 * 64 + 4)
     assert 512 * 2**20 / row / 256 == pytest.approx(1016, abs=1)  # so 512 clients of 256 rows
-    block = partial(accelerator_block, _width_of_rows(model), 512 * 2**20)
+    block = partial(accelerator_block, _width_of_rows(model), 512 * 2**20, 1024)
     sizes = [block(rows, 70_000) for rows in (8, 256, 512, 4096, 7_360, 10_677)]
     assert sizes == [1024, 512, 512 // 2, 32, 32, 16]
     assert [block(8, there) for there in (1, 8, 100, 700)] == [8, 8, 128, 1024]
+
+
+@pytest.mark.parametrize(("gib", "mib"), [(15.75, 512), (31.5, 1024), (0, 512)])
+def test_blocks_of_an_accelerator_follow_its_memory(
+    gib: float, mib: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "device_bytes", lambda mesh: mesh.size * gib * 2**30)
+    assert engines.block_bytes(client_mesh(2)) == mib * 2**20
