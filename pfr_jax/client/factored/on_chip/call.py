@@ -27,6 +27,7 @@ def call(plan: Plan, given: Inputs, interpret: bool) -> Outputs:
         learning_rate=scalars,
         private_path=scalars,
         shared_path=scalars,
+        private_moments=None if given.private_moments is None else scalars,
         shared=jax.tree.map(_whole, given.shared),
         matrices=jax.tree.map(_whole, given.matrices),
         **_parts(given, clients),
@@ -61,9 +62,10 @@ def _along(axis: int, size: int) -> Callable[[Any], pl.BlockSpec]:
 
 
 # By the fields of ``Inputs`` and ``Outputs``: what has a row per client, and per local step.
-_STACKS = frozenset({"differences", "rows", "beside"})
+_STACKS = frozenset({"stacks", "rows", "beside"})
 _STEPS = frozenset({"masks", "inputs", "deltas"})
-_COMMON = frozenset({"learning_rate", "private_path", "shared_path", "shared", "matrices"})
+_PATHS = frozenset({"private_path", "shared_path", "private_moments"})
+_COMMON = frozenset({"learning_rate", "shared", "matrices"}) | _PATHS
 
 
 def _parts(arrays: Inputs | Outputs, clients: int) -> dict[str, Any]:
@@ -91,8 +93,9 @@ def _shapes(plan: Plan, given: Inputs) -> Outputs:
     widths = {name: matrix.shape for name, matrix in given.matrices.items()}
     return Outputs(
         own=like(given.own),
+        opt=like(given.opt),
         changes={name: vector(leaf.shape[1]) for name, leaf in given.shared.items()},
-        differences=like(given.differences),
+        stacks=like(given.stacks),
         inputs={name: vector(plan.steps, n * plan.places) for name, (n, _) in widths.items()},
         deltas={name: vector(plan.steps, m) for name, (_, m) in widths.items()},
         loss=vector(LANES),
@@ -107,7 +110,7 @@ def _scratch(plan: Plan, given: Inputs) -> Scratch:
         features=pltpu.VMEM((plan.steps, clients, width), jnp.float32),
         scales=pltpu.VMEM((plan.steps, clients, LANES), jnp.float32),
         whole={
-            name: pltpu.VMEM((clients, *leaf.shape[1:]), jnp.float32)
-            for name, leaf in given.differences.items()
+            name: pltpu.VMEM((clients, *leaf.shape[2:]), jnp.float32)
+            for name, leaf in given.stacks.items()
         },
     )

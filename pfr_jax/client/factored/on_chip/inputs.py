@@ -4,7 +4,7 @@ Legend: B clients in a block, T of them in a program, G members, P places for th
 client, K local steps.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -53,11 +53,13 @@ def inputs_of(
         learning_rate=common.learning_rate.reshape(1),
         private_path=common.paths.private.change,
         shared_path=common.paths.shared.change,
+        private_moments=common.paths.private.moments if len(common.paths.private.moments) else None,
         shared={n: lay(leaf, 0)[None] for n, leaf in shared.vectors.items() if n != OUTPUT_BIAS},
         matrices={n: _matrix(members_last(side, leaf, 0), places) for n, leaf in dense.items()},
         own={n: _together(v, clients) for n, v in _own_vectors(side, plan, common, own).items()},
-        differences={
-            name: _matrix(members_last(side, stack, 1)[:, 0], places)
+        opt=_optimizer_state(side, plan, own, clients),
+        stacks={
+            name: _matrix(members_last(side, stack, 1), places)
             for name, stack in own.private["dense"].items()
         },
         projection=_together(lay(own.constant, 1), clients),
@@ -89,17 +91,31 @@ def _matrix(matrix: jax.Array, places: int) -> jax.Array:
 
 
 def _own_vectors(side: ClientSide, plan: Plan, common: Round, own: ClientState) -> Flat:
-    """The private vectors as the round begins, f[B, width]; alpha as wide as what it multiplies."""
+    """The private vectors as the round begins, f[B, width]."""
     begin, found = common.public.private.vectors, {}
     for name, leaf in own.private["vectors"].items():
-        vector = members_last(side, leaf, 1)
-        if name == ALPHA:
-            features = width_of(plan.first, plan.places) // plan.places
-            vector = jnp.broadcast_to(1 + vector[:, None], (len(leaf), features, vector.shape[-1]))
-        elif name in begin:
-            vector = vector + members_last(side, begin[name], 0)[None]
-        found[name] = on_lanes(vector, plan.places)
+        start = 1 if name == ALPHA else begin[name][None] if name in begin else 0
+        found[name] = _vector(side, plan, name, leaf + start)
     return found
+
+
+def _vector(side: ClientSide, plan: Plan, name: str, leaf: jax.Array) -> jax.Array:
+    """A private vector, or what the optimizer keeps of it, f[B, width]; alpha as wide as what it
+    multiplies."""
+    vector = members_last(side, leaf, 1)
+    if name == ALPHA:
+        features = width_of(plan.first, plan.places) // plan.places
+        vector = jnp.broadcast_to(vector[:, None], (len(leaf), features, vector.shape[-1]))
+    return on_lanes(vector, plan.places)
+
+
+def _optimizer_state(side: ClientSide, plan: Plan, own: ClientState, clients: int) -> Any:
+    """Of the private vectors, f[B / T, T, width]; None if it begins anew in every round."""
+
+    def one(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
+        return _together(_vector(side, plan, path[-1].key, leaf), clients)
+
+    return jax.tree_util.tree_map_with_path(one, own.private_opt)
 
 
 def _factor(training: LocalTraining, data: Data) -> jax.Array:

@@ -28,7 +28,10 @@ def program(plan: Plan, given: Inputs, out: Outputs, scratch: Scratch) -> None:
     _begin(plan, given, out, scratch)
     vectors = Parts({name: ref[0] for name, ref in given.own.items()}, _everybodys(given))
     optimizer = plan.training.optimizer
-    opt = Parts(optimizer.private.init(vectors.private), optimizer.shared.init(vectors.shared))
+    of_private = jax.tree.map(lambda ref: ref[0], given.opt)
+    if given.opt is None:
+        of_private = optimizer.private.init(vectors.private)
+    opt = Parts(of_private, optimizer.shared.init(vectors.shared))
 
     def one(step: jax.Array, carry: tuple[Parts, Parts, jax.Array]) -> Any:
         vectors, opt, total = carry
@@ -40,9 +43,12 @@ def program(plan: Plan, given: Inputs, out: Outputs, scratch: Scratch) -> None:
         return *moved, total + loss
 
     carry = vectors, opt, jnp.zeros_like(given.factor[0])
-    vectors, _, loss = jax.lax.fori_loop(0, plan.steps, one, carry)
+    vectors, opt, loss = jax.lax.fori_loop(0, plan.steps, one, carry)
     for name, vector in vectors.private.items():
         out.own[name][0] = vector
+    if out.opt is not None:
+        for ref, leaf in zip(jax.tree.leaves(out.opt), jax.tree.leaves(opt.private), strict=True):
+            ref[0] = leaf
     for name, begun in _everybodys(given).items():
         out.changes[name][0] = vectors.shared[name] - begun
     end_matrices(plan, given, out, scratch)
@@ -64,7 +70,7 @@ def _begin(plan: Plan, given: Inputs, out: Outputs, scratch: Scratch) -> None:
     for ref in (*out.inputs.values(), *out.deltas.values(), scratch.features, scratch.scales):
         ref[...] = jnp.zeros(ref.shape, ref.dtype)
     for name, ref in scratch.whole.items():
-        ref[...] = given.matrices[name][...][None] + given.differences[name][...]
+        ref[...] = given.matrices[name][...][None] + given.stacks[name][:, 0]
     clients, length, _ = given.rows.shape
     for client in range(clients):
         for at in range(0, length, LANES):

@@ -1,7 +1,8 @@
 """What a program of the kernel is made of, reads, writes and keeps.
 
-Legend: T clients of a program, K local steps, L rows of a client, P places of members (``lanes``);
-``path`` f[K + 1, 1 + K] is ``Trajectory.change``. Every vector has its features and members on
+Legend: T clients of a program, K local steps, L rows of a client, P places of members (``lanes``),
+S moments of the private part that are carried from round to round; a ``path``, f[K + 1, 1 + S + K],
+is ``Trajectory.change`` (the shared one has S = 0). Every vector has its features and members on
 lanes, f[..., width]; what is the same for all features of a member is f[..., 128].
 """
 
@@ -44,10 +45,12 @@ class Inputs(NamedTuple):
     learning_rate: Any  # f[1]
     private_path: Any
     shared_path: Any
+    private_moments: Any  # f[S, 1 + S + K], ``Trajectory.moments``; None: S = 0
     shared: Flat  # vectors f[1, width], common
     matrices: Flat  # of the hidden layers, as the round begins, f[width_n / P, width_m], common
     own: Flat  # private vectors f[1, T, width], as they begin
-    differences: Flat  # of the private matrices, f[T, width_n / P, width_m]
+    opt: Any  # their optimizer state, likewise; None: it begins anew
+    stacks: Flat  # private matrices: difference and moments, f[T, 1 + S, width_n / P, width_m]
     projection: Any  # f[1, T, width]
     squared_input: Any  # f[1, T, 128], the same on all lanes
     factor: Any  # f[1, T, 128], of the loss: it is this times the sum of squared errors
@@ -61,8 +64,9 @@ class Outputs(NamedTuple):
     """What a program writes."""
 
     own: Flat  # private vectors as they end
+    opt: Any  # their optimizer state, if it is carried
     changes: Flat  # of the shared vectors, f[1, T, width]
-    differences: Flat
+    stacks: Flat
     inputs: Flat  # of the hidden layers in all steps, f[K, 1, T, width]
     deltas: Flat  # clipped gradients at their outputs, likewise
     loss: Any  # f[1, T, 128], sum over the steps

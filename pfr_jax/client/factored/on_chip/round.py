@@ -45,8 +45,7 @@ def by_kernel(side: ClientSide, bucket: Bucket) -> bool:
     """
     training, model = side.training, side.training.model
     loss = training.loss.loss if isinstance(training.loss, ByRating) else training.loss
-    carried = zip(side.carry, training.optimizer, strict=True)
-    places = places_of(model.members)
+    places, shared = places_of(model.members), training.optimizer.shared
     return (
         side.kernel != "off"
         and type(one_of(model)) is AutoEncoder  # whose layers the kernel has written out
@@ -54,20 +53,26 @@ def by_kernel(side: ClientSide, bucket: Bucket) -> bool:
         and bucket.rated is None
         and loss is masked_squared_error
         and model.profile_size == 0
-        and not any(carry and num_moments(optimizer) for carry, optimizer in carried)
+        and not (side.carry.shared and num_moments(shared))
         and not (side.whole_changes or side.one_by_one)
         and all(map(all, training.moves))
         and places <= MOST_PLACES
         and (2 + training.local_epochs) * places <= LANES
-        and _most_clients(model, bucket.items.shape[1]) > 0
+        and _most_clients(model, bucket.items.shape[1], _kept(side)) > 0
     )
 
 
-def _most_clients(model: Model, rows: int) -> int:
+def _kept(side: ClientSide) -> int:
+    """S: moments of the private part that are carried from round to round."""
+    return num_moments(side.training.optimizer.private) if side.carry.private else 0
+
+
+def _most_clients(model: Model, rows: int, kept: int) -> int:
     """The power of two of clients whose rows and private matrices, old and new and both twice, as
     the next ones come while these are computed, fit into vector memory; 0: not even one's.
 
-    A matrix is there once more as a whole, and those that are common to all twice.
+    ``kept`` moments lie beside a private matrix. It is there once more as a whole, and those that
+    are common to all twice.
     """
     one: Any = one_of(model)
     sizes, places = one.hidden_sizes, places_of(model.members)
@@ -77,7 +82,7 @@ def _most_clients(model: Model, rows: int) -> int:
     left = int(MOST_SHARE * VECTOR_MEMORY) - 2 * (private + shared)
     fit = min(
         int(ROWS_SHARE * VECTOR_MEMORY) // of_rows,
-        max(left, 0) // (of_rows + 5 * private),
+        max(left, 0) // (of_rows + (4 * (1 + kept) + 1) * private),
     )
     return min(REGISTER_ROWS, 1 << fit.bit_length() >> 1)
 
@@ -104,7 +109,7 @@ def train_by_kernel(
       client's loss is not either.
     """
     plan, (count, rows) = _plan(side), data.items.shape
-    clients = min(_most_clients(side.training.model, rows), count & -count)
+    clients = min(_most_clients(side.training.model, rows, _kept(side)), count & -count)
     given = inputs_of(side, plan, common, own, data, clients)
     return _found(side, plan, common, own, call(plan, given, side.kernel == "interpret"))
 
@@ -167,10 +172,19 @@ def _new_state(
         vectors[name] = _second(side, after)
     for name, stack in own.private["dense"].items():
         rows, columns = stack.shape[-2:]
-        matrix = off(out.differences[name][:, :rows], columns)
-        dense[name] = jnp.expand_dims(_second(side, matrix), -3)
+        dense[name] = _second(side, off(out.stacks[name][:, :, :rows], columns))
+
+    def kept(path: tuple[Any, ...], before: jax.Array, lanes: jax.Array) -> jax.Array:
+        """What the optimizer keeps of a vector."""
+        if path[-1].key == ALPHA:
+            return _last(side, off(_of_block(lanes), 1)[:, 0])
+        return _second(side, off(_of_block(lanes), before.shape[-1]))
+
     return dataclasses.replace(
-        own, private={"vectors": vectors, "dense": dense}, rounds=own.rounds + 1
+        own,
+        private={"vectors": vectors, "dense": dense},
+        private_opt=jax.tree_util.tree_map_with_path(kept, own.private_opt, out.opt),
+        rounds=own.rounds + 1,
     )
 
 
