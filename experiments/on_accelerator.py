@@ -4,8 +4,8 @@
 
 Runs, each in a process of its own and only as long as there is time: rounds of MovieLens-10M's
 sizes with evaluation, what the compiler says of such a round, the benchmark, beside PyTorch where
-that is installed (on a TPU with momenta that its kernel knows), the same rounds where clients stay
-in the machine's memory and, on a TPU, twenty rounds with the kernel and without.
+that is installed, the same rounds where clients stay in the machine's memory and, on a TPU, twenty
+rounds with the kernel and without.
 
 Writes ``on_NAME.json`` with the device's name: milliseconds of a round (median, without compiling),
 seconds of each part, peak memory, the losses of rounds that were evaluated (with the kernel and
@@ -149,7 +149,7 @@ def main(argv: Sequence[str]) -> None:
             [
                 *("benchmark", f"--like={how.like}", "--rounds=5", f"--device={platform}"),
                 *(f"--contestants={','.join(contestants)}", f"--output_dir={folder}"),
-                *(["--noroofline"] + ["--private_momentum=restart"] * (platform == "tpu")),
+                "--noroofline",
             ],
             *(deadline, most),
         )
