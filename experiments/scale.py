@@ -37,7 +37,7 @@ from pfr_jax.simulation.costs import traffic_ledger
 from pfr_jax.simulation.setup import Simulation
 
 WHOLE = PRESETS["synthetic-million"]
-ROUNDS, TIMED = 14, 6  # of a slice; the last ones count, when most clients have been there before
+ROUNDS, TIMED = 24, 14  # of a slice; the last ones count, when most clients have been there before
 COHORT = 0.25  # of a slice's clients
 
 
