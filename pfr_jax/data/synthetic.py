@@ -7,6 +7,7 @@ so no predictor can beat sqrt(mean((rating - expected)**2)) but by luck.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy.special import ndtr
@@ -144,6 +145,18 @@ HALF_STARS = Scale(0.5, 5.0, 0.5)
 WHOLE_STARS = Scale(1.0, 5.0, 1.0)
 TEN_STARS = Scale(1.0, 10.0, 1.0)
 
+_LARGE_MOVIELENS = partial(
+    SyntheticSpec,
+    scale=HALF_STARS,
+    min_per_user=20,
+    mean=3.5,
+    user_sd=0.42,
+    item_sd=0.5,
+    taste_rank=6,
+    taste_sd=0.4,
+    taste_decay=0.7,
+    noise_sd=0.83,
+)
 PRESETS = {
     spec.name: spec
     for spec in (
@@ -185,62 +198,35 @@ PRESETS = {
             taste_decay=0.6,
             noise_sd=0.86,
         ),
-        SyntheticSpec(
+        _LARGE_MOVIELENS(
             name="synthetic-ml10m",
             num_users=69_878,
             num_items=10_677,
             num_ratings=10_000_054,
-            scale=HALF_STARS,
-            min_per_user=20,
             max_per_user=7_359,
             activity_sd=1.36,
             max_per_item=69_878,
             popularity_sd=2.4,
-            mean=3.5,
-            user_sd=0.42,
-            item_sd=0.5,
-            taste_rank=6,
-            taste_sd=0.4,
-            taste_decay=0.7,
-            noise_sd=0.83,
         ),
-        SyntheticSpec(
+        _LARGE_MOVIELENS(
             name="synthetic-ml32m",  # the size of MovieLens-32M; its tails are guessed
             num_users=200_948,
             num_items=87_585,
             num_ratings=32_000_204,
-            scale=HALF_STARS,
-            min_per_user=20,
             max_per_user=33_332,
             activity_sd=1.38,
             max_per_item=102_929,
             popularity_sd=2.9,
-            mean=3.5,
-            user_sd=0.42,
-            item_sd=0.5,
-            taste_rank=6,
-            taste_sd=0.4,
-            taste_decay=0.7,
-            noise_sd=0.83,
         ),
-        SyntheticSpec(
+        _LARGE_MOVIELENS(
             name="synthetic-million",  # larger than any public set, with MovieLens-10M's tails
             num_users=1_000_000,
             num_items=100_000,
             num_ratings=143_000_000,
-            scale=HALF_STARS,
-            min_per_user=20,
             max_per_user=7_359,
             activity_sd=1.36,
             max_per_item=1_000_000,
             popularity_sd=2.4,
-            mean=3.5,
-            user_sd=0.42,
-            item_sd=0.5,
-            taste_rank=6,
-            taste_sd=0.4,
-            taste_decay=0.7,
-            noise_sd=0.83,
         ),
         SyntheticSpec(
             name="synthetic-anime",  # scale, users after the filters; the rest is guessed
