@@ -86,7 +86,9 @@ def compile_check(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]
 
 
 @pytest.mark.slow
-def test_what_is_here_is_compiled_for(tmp_path: Path) -> None:
+def test_what_is_here_is_compiled_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU, even where libtpu is installed and looks for a TPU."""
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     only = "--only=^small: round", "--sizes=ml100k"
     done = compile_check(tmp_path, "--topology=here", *only, "--output=table.csv")
     assert (done.returncode, done.stderr) == (0, "")
