@@ -103,7 +103,7 @@ def timed_run(
 
 
 def expected(path: Path, like: str, chips: int, deadline: float, most: float) -> dict[str, Any]:
-    """What the compiler that is here says of a round, before it is run: ``pfr compile-check``."""
+    """What the compiler that is here says of a round, without running it: ``pfr compile-check``."""
     failure = ended(
         [
             *("compile-check", "--topology=here", f"--chips={chips}", f"--sizes={like}"),

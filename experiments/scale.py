@@ -10,9 +10,9 @@ what its cohort does, so its milliseconds are modelled as
 
 of C clients in the cohort, R rows (distinct items of a client) of theirs, D devices and I items;
 a, b, c, e >= 0 make the sum of squared relative errors least over the sizes of ``FITTED``. Those of
-``CHECKED`` were not fitted. Bytes need no measurement: clients' states, traffic and peak memory are
-those of the run's own estimate, from shapes, and stand beside the real ones. ``--output`` has a row
-per size, and the last row is ``TARGET``, of which nothing is run.
+``CHECKED`` were not fitted. Bytes need no measurement: clients' states and traffic are those of the
+run's own estimate, from shapes, and stand beside the real ones. ``--output`` has a row per size,
+and the last row is ``TARGET``, of which nothing is run.
 """
 
 import dataclasses

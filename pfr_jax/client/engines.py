@@ -23,7 +23,7 @@ ENGINES = (FACTORED, ACTIVE_ROWS)  # the first that can is taken
 # ones the temporaries do not fit. What suits 16 GiB; other devices have it in proportion to their
 # memory (docs/decisions/devices.md).
 ACCELERATOR_BYTES, OF_DEVICE = 512 * 2**20, 15.75 * 2**30
-ACCELERATOR_CLIENTS = 8, 8192  # fewest and most of a block
+FEWEST_CLIENTS, MOST_CLIENTS = 8, 8192  # of a block there
 # Of a block that the kernel computes, which copies no rows: times as many, but not so many clients.
 KERNEL_TIMES, KERNEL_CLIENTS = 4, 1024
 COPIES = 3.3  # numbers that the kernel works with, by number of an item, where lanes are full
@@ -72,7 +72,7 @@ def block_sizes(
             lengths = [model.num_items] * len(buckets)
         counts = [math.ceil(share * len(bucket) / population.mesh.size) for bucket in buckets]
         width = float(_width_of_rows(model))
-        most_bytes, most = block_bytes(population.mesh), ACCELERATOR_CLIENTS[1]
+        most_bytes, most = block_bytes(population.mesh), MOST_CLIENTS
         if on_chip:  # on whole lanes a row of few numbers is not small
             width = max(width, numbers_of_row(model) / COPIES)
             most_bytes, most = KERNEL_TIMES * most_bytes, KERNEL_CLIENTS
@@ -96,6 +96,5 @@ def block_bytes(mesh: Mesh) -> float:
 def accelerator_block(width: float, most_bytes: float, most: int, rows: int, there: int) -> int:
     """The power of two of clients with so many rows (padded) of so many numbers that a block of
     ``most_bytes`` holds: ``most`` at most, and no more than to hold all that are ``there``."""
-    fewest = ACCELERATOR_CLIENTS[0]
     wanted = 2 ** int(math.log2(max(1, most_bytes // (4 * rows * width))))
-    return int(max(fewest, min(most, wanted, 2 ** math.ceil(math.log2(there)))))
+    return int(max(FEWEST_CLIENTS, min(most, wanted, 2 ** math.ceil(math.log2(there)))))

@@ -219,7 +219,7 @@ PRESETS = {
             popularity_sd=2.9,
         ),
         _LARGE_MOVIELENS(
-            name="synthetic-million",  # larger than any public set, with MovieLens-10M's tails
+            name="synthetic-million",  # larger than any MovieLens, with the tails of 10M
             num_users=1_000_000,
             num_items=100_000,
             num_ratings=143_000_000,

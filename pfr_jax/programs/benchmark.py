@@ -46,6 +46,7 @@ _SHARED = flags.DEFINE_enum("shared_momentum", "restart", _MOMENTUM, "As in a ru
 _BLOCK = flags.DEFINE_integer("block_size", 0, "Clients of a block; 0: each contestant's own.", 0)
 _ROOFLINE = flags.DEFINE_bool("roofline", True, "Measure the machine, for the floors.")
 _SCALING = flags.DEFINE_bool("scaling", False, "Time 'factored' on more users and items instead.")
+_SETTINGS = _LIKE, _CONTESTANTS, _COHORT, _ROUNDS, _SAMPLE, _PRIVATE, _SHARED, _BLOCK, _DEVICE
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", "experiments/results", "Where the JSON goes.")
 
 
@@ -160,13 +161,7 @@ def run(console: Console) -> None:
     content = {
         "machine": {**machine(), **limits},
         "versions": versions(),
-        "settings": {
-            flag.name: flag.value
-            for flag in (
-                *(_LIKE, _CONTESTANTS, _COHORT, _ROUNDS, _SAMPLE),
-                *(_PRIVATE, _SHARED, _BLOCK, _DEVICE),
-            )
-        },
+        "settings": {flag.name: flag.value for flag in _SETTINGS},
         "results": rows,
         "failed": failed,
     }

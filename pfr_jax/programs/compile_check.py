@@ -127,7 +127,7 @@ def line(row: Figures) -> str:
         f"estimate {row.estimate_to_needed:.2f} of it" if row.estimate_to_needed else "",
         f"{row.stack_copies:.0f} copies of stacks",
         f"{row.operations:,.0f} operations",
-        f"{row.milliseconds:.3g} ms by its own count" if row.milliseconds else "",
+        f"{row.milliseconds:.3g} ms estimated" if row.milliseconds else "",
         f"compiled in {row.compile_cpu_seconds:.0f} CPU s",
     ]
     return f"{named}: {', '.join(part for part in parts if part)}"

@@ -87,13 +87,10 @@ def one_line_errors() -> Iterator[None]:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         sys.exit(f"error: {where}{error.strerror or error}")
-    except RuntimeError as error:  # JAX has no classes of its own for what a device lacks
-        said = str(error).partition("\n")[0]
-        if said.startswith("RESOURCE_EXHAUSTED"):
-            said += "; try --state_memory=host, a smaller --block_size or fewer --num_users"
-        elif not said.startswith("Unable to initialize backend"):
+    except RuntimeError as error:  # JAX has no class of its own for a device that is not there
+        if not str(error).startswith("Unable to initialize backend"):
             raise
-        sys.exit(f"error: {said}")
+        sys.exit(f"error: {str(error).splitlines()[0]}")
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         sys.exit(128 + stopped.signal)

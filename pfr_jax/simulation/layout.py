@@ -32,6 +32,15 @@ def jitted_round(round: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     return jax.jit(round, donate_argnums=0, in_shardings=places, out_shardings=(chosen, None))
 
 
+def bytes_needed(analysis: Any) -> int:
+    """Of a device, by a compiled program's ``memory_analysis``: arguments, temporaries, and outputs
+    that take no argument's place; 0 where the compiler does not tell (None)."""
+    if analysis is None:
+        return 0
+    outputs = analysis.output_size_in_bytes - analysis.alias_size_in_bytes
+    return int(analysis.argument_size_in_bytes + outputs + analysis.temp_size_in_bytes)
+
+
 class LaidOutRound:
     """A compiled ``jitted_round``. The clients' first states are brought into its order, and what
     it returns lies in it already."""
@@ -39,10 +48,7 @@ class LaidOutRound:
     def __init__(self, compiled: Any) -> None:
         self._compiled = compiled
         self._formats = compiled.input_formats[0][0].clients
-        found = compiled.memory_analysis()
-        # What it needs of a device, its arguments too.
-        self.num_bytes = found.argument_size_in_bytes + found.temp_size_in_bytes
-        self.num_bytes += found.output_size_in_bytes - found.alias_size_in_bytes
+        self.num_bytes = bytes_needed(compiled.memory_analysis())
 
     def __call__(self, state: FederationState, *others: Any) -> tuple[FederationState, RoundReport]:
         """The next state and the report; the state is used up."""

@@ -52,14 +52,14 @@ def compile_round(
         compiler that is here refuses it.
     """
     try:
-        return _compile_round(simulation, state, cohort, key)
+        with memory.refused_in_a_line(simulation):
+            return _compile_round(simulation, state, cohort, key)
+    except InputError:
+        raise
     except Exception as error:  # a kernel's compiler has no errors of its own
-        said = str(error).strip().partition("\n")[0]
-        # Of the chip's memory, that is; the kernel's own is the vector units'.
-        if "RESOURCE_EXHAUSTED" in said and "vmem" not in str(error):
-            raise memory.refusal(simulation, said) from error
         if simulation.federation.side.kernel == "off":
             raise
+        said = str(error).strip().partition("\n")[0]
         raise InputError(f"a round with the TPU's kernel: {said}; try --kernel=off") from error
 
 
@@ -133,7 +133,7 @@ def simulate(
 
     Raises:
       InputError: the training loss is no longer finite, or no client's update could be taken for
-        MOST_FRUITLESS rounds; which rates to lower is said.
+        MOST_FRUITLESS rounds; which rates to lower is said. Or a device has too little memory.
     """
     run, population = simulation.config.run, simulation.population
     ledger = traffic_ledger(simulation)
@@ -141,7 +141,8 @@ def simulate(
     redraws = Redraws(simulation) if simulation.config.data.redraws else None
 
     started = time.perf_counter()
-    begin = begin or Begin(initial_state(simulation))
+    with memory.refused_in_a_line(simulation):
+        begin = begin or Begin(initial_state(simulation))
     state, best = begin.state, begin.best
     room = len(population.trainable) if simulation.spec.centralized else simulation.cohort_size
     cohort = population.cohort(sample_cohort(simulation, 0)[:room], block_sizes, room)
@@ -156,8 +157,9 @@ def simulate(
         cohort = population.cohort(fate.delivered, block_sizes, room)
         key = key_of_round(simulation, index)
         data = redraws.of_round(index, cohort) if redraws else simulation.data
-        state, report = step(state, data, cohort, key)
-        jax.block_until_ready(state)
+        with memory.refused_in_a_line(simulation):
+            state, report = step(state, data, cohort, key)
+            jax.block_until_ready(state)
         loss, rejected = float(report.loss), [int(count) for count in report.rejected]
         trained = time.perf_counter()
         if len(fate.delivered):

@@ -7,6 +7,8 @@ Everywhere else all of the stacks is there from the start.
 
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,7 +139,9 @@ def _ways_out(simulation: Simulation, on_device: bool, baselines: float = 0.0) -
     shared, clients = simulation.algorithm.shared, not simulation.spec.centralized
     ways = {
         "--state_memory=host": on_device and federation.engine.has_store and not federation.on_host,
-        f"--block_size={SMALL_BLOCK}": on_device and max(federation.block_sizes) > SMALL_BLOCK,
+        f"--block_size={SMALL_BLOCK}": clients
+        and on_device
+        and max(federation.block_sizes) > SMALL_BLOCK,
         "--state_dtype=bfloat16": federation.engine.has_store and federation.side.store is None,
         "--shared_momentum=restart": clients and client.shared_momentum == "carry" and shared,
         "--private_momentum=restart": simulation.spec.has_private
@@ -146,14 +150,18 @@ def _ways_out(simulation: Simulation, on_device: bool, baselines: float = 0.0) -
         "--baselines=simple": not on_device and baselines > 0,
     }
     flags = [flag for flag, applies in ways.items() if applies]
-    return ", ".join([*flags, "fewer --num_users, or fewer --rounds"])
+    fewer = "fewer --num_users" if on_device else "fewer --num_users, or fewer --rounds"
+    return ", ".join([*flags, fewer])
 
 
 def check_round(simulation: Simulation, num_bytes: float) -> None:
-    """Raises InputError if a device has less than the bytes that a compiled round needs of it."""
+    """Raises InputError if a device has less than the bytes that a compiled round needs of it.
+
+    As in ``check``, whoever gives --memory_limit is trusted.
+    """
     mesh = simulation.federation.mesh
     there = device_bytes(mesh) / mesh.size
-    if there and num_bytes > there:
+    if num_bytes > there > 0 and not simulation.config.run.memory_limit:
         said = f"it needs {num_bytes / GIB:.2f} GiB of {there / GIB:.2f}"
         raise refusal(simulation, said)
 
@@ -162,6 +170,21 @@ def refusal(simulation: Simulation, said: str) -> InputError:
     """What is raised where a device's compiler, or its memory, has no room for a round."""
     ways = _ways_out(simulation, on_device=True)
     return InputError(f"a round does not fit into a device: {said}; try {ways}")
+
+
+@contextmanager
+def refused_in_a_line(simulation: Simulation) -> Iterator[None]:
+    """Makes an InputError of a device that has no memory left: JAX has no class of its own for it.
+
+    The vector memory, which a kernel lacks, is another.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        said = str(error).strip().partition("\n")[0]
+        if "RESOURCE_EXHAUSTED" not in said or "vmem" in str(error):
+            raise
+        raise refusal(simulation, said) from error
 
 
 def resident_bytes() -> float:

@@ -1,5 +1,6 @@
 """The factored engine computes what the engine on active rows does, whatever the settings."""
 
+import dataclasses
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ from pfr_jax.errors import InputError
 from pfr_jax.models.autoencoder import AutoEncoder
 from pfr_jax.models.members import side_by_side
 from pfr_jax.population.devices import client_mesh
+from pfr_jax.population.population import Bucket
 from pfr_jax.simulation.loop import initial_state
 from pfr_jax.simulation.start import seed_keys
 
@@ -183,6 +185,26 @@ def test_blocks_of_an_accelerator_follow_rows() -> None:
     sizes = [block(rows, 70_000) for rows in (8, 256, 512, 4096, 7_360, 10_677)]
     assert sizes == [1024, 512, 512 // 2, 32, 32, 16]
     assert [block(8, there) for there in (1, 8, 100, 700)] == [8, 8, 128, 1024]
+
+
+def test_blocks_of_the_kernel_hold_more_rows_and_fewer_clients(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of 16 MiB of rows of 4 x (2 x 512 + 8) bytes, and four times that; 3,000 clients a round."""
+    monkeypatch.setattr(engines, "on_cpu", lambda mesh: False)
+    monkeypatch.setattr(engines, "block_bytes", lambda mesh: 16 * 2**20)
+    simulation = small_simulation(hidden_sizes=(64, 32), members=8, block_size=0)
+    (bucket,) = simulation.population.buckets
+
+    def clients_with(rows: int) -> Bucket:
+        items = jax.ShapeDtypeStruct((3_000, rows), jnp.int32)
+        return dataclasses.replace(bucket, items=items, client=items)
+
+    buckets = clients_with(8), clients_with(256)
+    population = dataclasses.replace(simulation.population, buckets=buckets)
+    given = simulation.config.client, simulation.model, simulation.federation.engine, population
+    assert engines.block_sizes(*given) == (256, 8)  # 508, 15.9
+    assert engines.block_sizes(*given, on_chip=True) == (1024, 32)  # 2,032, 63.5
 
 
 @pytest.mark.parametrize(("gib", "mib"), [(15.75, 512), (31.5, 1024), (0, 512)])

@@ -129,8 +129,8 @@ def test_what_its_settings_must_be(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_wide_layers_leave_room_for_fewer_clients() -> None:
-    """Of 128 MiB, for the matrices of (1024, 512): five for a client, eight for all, and with a
-    moment nine for a client."""
+    """Of 128 MiB, for the matrices of (1024, 512), which have 2: 10 for a client, 8 for all, and 18
+    for a client where a moment is carried."""
 
     def model(*sizes: int) -> AutoEncoder:
         return AutoEncoder(sizes, num_items=1000)

@@ -40,8 +40,11 @@ def test_all_of_it_ends_and_is_written(tmp_path: Path) -> None:
 def test_one_contestant_that_fails_keeps_the_others(tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("raise ImportError('there is none')\n")
     place = f"--output_dir={tmp_path}", "--noroofline", "--like=ml100k", "--rounds=1"
-    done = pfr(tmp_path, "benchmark", "--contestants=torch_batched,factored", *place)
+    momenta = "--private_momentum=restart"
+    done = pfr(tmp_path, "benchmark", "--contestants=torch_batched,factored", momenta, *place)
     assert done.returncode == 0, done.stderr
-    written = json.loads((tmp_path / "benchmark_ml100k_restart_cpu.json").read_text())
+    path = tmp_path / "benchmark_ml100k_restart_private_restart_cpu.json"
+    written = json.loads(path.read_text())
+    assert written["settings"]["private_momentum"] == "restart"
     assert [row["contestant"] for row in written["results"]] == ["factored"]
     assert "there is none" in written["failed"]["torch_batched"]

@@ -140,6 +140,13 @@ def test_what_the_compiler_says_does_not_fit_is_refused(monkeypatch: pytest.Monk
     wanted = r"does not fit into a device: it needs 0\.\d+ GiB of 0\.00; try --state_memory=host"
     with pytest.raises(InputError, match=wanted):
         compile_round(simulation, state, cohort, key)
+    side = dataclasses.replace(simulation.federation.side, kernel="interpret")
+    other = dataclasses.replace(simulation.federation, side=side)
+    with pytest.raises(InputError, match=wanted) as error:
+        compile_round(dataclasses.replace(simulation, federation=other), state, cohort, key)
+    assert "--kernel=off" not in str(error.value)
+    trusting = simulation.config.with_settings(memory_limit=1.0)
+    compile_round(dataclasses.replace(simulation, config=trusting), state, cohort, key)
 
     def fail(*args: object) -> None:
         raise RuntimeError("RESOURCE_EXHAUSTED: Ran out of memory. Used 42G of 15.75G hbm.\nmore")

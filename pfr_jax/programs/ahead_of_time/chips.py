@@ -126,6 +126,8 @@ def mesh_of(topology: str, chips: int) -> Mesh:
     """
     chip = chip_of(topology)
     if topology == HERE:
+        if chips > jax.device_count():
+            raise InputError(f"--chips={chips}: there are {jax.device_count()} devices here")
         return client_mesh(chips)
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)

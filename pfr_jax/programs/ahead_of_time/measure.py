@@ -15,6 +15,7 @@ from pfr_jax.programs.ahead_of_time.chips import Chip
 from pfr_jax.programs.ahead_of_time.hlo import parse, stack_copies
 from pfr_jax.programs.ahead_of_time.parts import Program
 from pfr_jax.programs.ahead_of_time.work import work
+from pfr_jax.simulation.layout import bytes_needed
 
 GIB = 2**30
 # How a TPU's compiler says that a program does not fit: "Used 42.01G of 15.75G hbm.", or of the
@@ -105,7 +106,7 @@ def _memory(analysis: Any) -> dict[str, float]:
     arguments, outputs = analysis.argument_size_in_bytes, analysis.output_size_in_bytes
     aliases, temporaries = analysis.alias_size_in_bytes, analysis.temp_size_in_bytes
     return {
-        "needed_gib": (arguments + outputs - aliases + temporaries) / GIB,
+        "needed_gib": bytes_needed(analysis) / GIB,
         "arguments_gib": arguments / GIB,
         "outputs_gib": outputs / GIB,
         "aliases_gib": aliases / GIB,

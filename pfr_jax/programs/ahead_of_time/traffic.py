@@ -1,7 +1,7 @@
 """How many bytes an operation of a compiled program reads and writes.
 
 By the shapes: each operand is read whole, and the result written. But of what is gathered or sliced
-only the rows are read, and what is scattered or updated in place is read and written there alone.
+only the rows are read, and what is scattered or updated in place is written there alone.
 """
 
 import math
@@ -9,18 +9,18 @@ from collections.abc import Iterator
 
 from pfr_jax.programs.ahead_of_time.hlo import SHAPE, Instruction, Module, dimensions
 
-ITEM_BYTES = {"pred": 1, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "bf16": 2, "f16": 2}
-WIDE = {"s64": 8, "u64": 8, "f64": 8, "c64": 8}
+ITEM_BYTES = {"pred": 1, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "bf16": 2, "f16": 2}  # else 4
+ITEM_BYTES |= dict.fromkeys(("s64", "u64", "f64", "c64"), 8)
 READ_IN_PART = ("gather", "dynamic-slice", "slice")
-WRITTEN_IN_PART = {"scatter": 2, "dynamic-update-slice": 1}  # and which operand is the update
+# Which operand is the update, and whether what is there is read before it is written.
+WRITTEN_IN_PART = {"scatter": (2, True), "dynamic-update-slice": (1, False)}
 SAME = ("bitcast", "reshape")
 
 
 def size_of(shape: str) -> int:
     """Bytes of an array, or of all arrays of a tuple."""
     return sum(
-        ITEM_BYTES.get(kind, WIDE.get(kind, 4)) * math.prod(dimensions(text))
-        for kind, text in SHAPE.findall(shape)
+        ITEM_BYTES.get(kind, 4) * math.prod(dimensions(text)) for kind, text in SHAPE.findall(shape)
     )
 
 
@@ -34,25 +34,37 @@ def bytes_moved(module: Module, instruction: Instruction, shapes: dict[str, str]
     """
     body = module.computations.get(instruction.named("calls"))
     if instruction.opcode == "fusion" and body:
-        return _of_fusion(body, instruction.shape)
+        read = sum(_read_of(one, body) for one in body if one.opcode == "parameter")
+        return read + sum(_written(one, body) for one in _results(body))
     operands = [size_of(shapes.get(name, "")) for name in instruction.operands]
+    if instruction.opcode.endswith("-start"):  # whose result holds what it reads, too
+        return 2 * sum(operands)
     if instruction.opcode in READ_IN_PART:
         return 2 * size_of(instruction.shape) + sum(operands[1:])
     if instruction.opcode in WRITTEN_IN_PART:
-        return sum(operands[1:]) + 2 * operands[WRITTEN_IN_PART[instruction.opcode]]
+        update, reads = WRITTEN_IN_PART[instruction.opcode]
+        return sum(operands[1:]) + (1 + reads) * operands[update]
     return sum(operands) + size_of(instruction.shape)
 
 
-def _of_fusion(body: list[Instruction], result: str) -> int:
+def _results(body: list[Instruction]) -> list[Instruction]:
+    """What a fusion makes: its root, or all that a tuple there holds; bitcasts are looked through."""
+    named = {one.name: one for one in body}
+
+    def source(one: Instruction) -> Instruction:
+        return source(named[one.operands[0]]) if one.opcode in SAME else one
+
+    root = source(next(one for one in body if one.line.lstrip().startswith("ROOT")))
+    return [source(named[name]) for name in root.operands] if root.opcode == "tuple" else [root]
+
+
+def _written(result: Instruction, body: list[Instruction]) -> int:
+    """What a fusion writes of one of its results, and reads there to add to it."""
+    if result.opcode not in WRITTEN_IN_PART:
+        return size_of(result.shape)
+    update, reads = WRITTEN_IN_PART[result.opcode]
     shapes = {one.name: one.shape for one in body}
-    total = size_of(result)
-    for one in body:
-        if one.opcode in WRITTEN_IN_PART and size_of(one.shape) <= total:
-            update = one.operands[WRITTEN_IN_PART[one.opcode]]
-            total += 2 * size_of(shapes[update]) - size_of(one.shape)
-        if one.opcode == "parameter":
-            total += _read_of(one, body)
-    return total
+    return (1 + reads) * size_of(shapes[result.operands[update]])
 
 
 def _read_of(parameter: Instruction, body: list[Instruction]) -> int:

@@ -93,6 +93,15 @@ MOVING = """HloModule jit_round, is_scheduled=true
   ROOT %dynamic-update-slice.1 = f32[50,8]{1,0} dynamic-update-slice(%stack, %new, %at)
 }
 
+%inside (stack.1: f32[50,8], new.1: f32[2,8], at.1: s32[]) -> f32[] {
+  %stack.1 = f32[50,8]{1,0} parameter(0)
+  %new.1 = f32[2,8]{1,0} parameter(1)
+  %at.1 = s32[] parameter(2)
+  %zeros.1 = f32[4,8]{1,0} broadcast(%at.1)
+  %update.1 = f32[4,8]{1,0} dynamic-update-slice(%zeros.1, %new.1, %at.1)
+  ROOT %reduce.2 = f32[] reduce(%stack.1, %update.1)
+}
+
 %whole (left: bf16[10,4], right: pred[10]) -> f32[10] {
   %left = bf16[10,4]{1,0} parameter(0)
   %right = pred[10]{0} parameter(1)
@@ -116,7 +125,10 @@ ENTRY %main.1 (table: f32[100,8]) -> f32[50,8] {
     ("row", "moved"),
     [
         ("%f = f32[3,8]{1,0} fusion(%t, %r), kind=kLoop, calls=%gathering", 2 * 96 + 12),
-        ("%f = f32[50,8]{1,0} fusion(%s, %n, %a), kind=kLoop, calls=%updating", 64 + 4 + 2 * 64),
+        ("%f = f32[50,8]{1,0} fusion(%s, %n, %a), kind=kLoop, calls=%updating", 64 + 4 + 64),
+        ("%f = f32[] fusion(%s, %n, %a), kind=kLoop, calls=%inside", 1600 + 64 + 4 + 4),
+        ("%c = (f32[9], f32[9], u32[]) copy-start(%p)", 2 * 10),
+        ("%d = f32[50,8]{1,0} dynamic-update-slice(%s, %n, %a)", 64 + 4 + 64),
         ("%f = f32[10]{0} fusion(%l, %p), kind=kInput, calls=%whole", 80 + 10 + 40),
         ("%g = f32[3,8]{1,0} gather(%t, %r), offset_dims={1}", 2 * 96 + 12),
         ("%u = f32[50,8]{1,0} scatter(%s, %a, %n), to_apply=%add", 4 + 64 + 2 * 64),
