@@ -48,7 +48,7 @@ def bytes_moved(module: Module, instruction: Instruction, shapes: dict[str, str]
 
 
 def _results(body: list[Instruction]) -> list[Instruction]:
-    """What a fusion makes: its root, or all that a tuple there holds; bitcasts are looked through."""
+    """What a fusion makes: its root, or all that a tuple there holds; looks through bitcasts."""
     named = {one.name: one for one in body}
 
     def source(one: Instruction) -> Instruction:
