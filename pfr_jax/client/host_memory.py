@@ -86,11 +86,9 @@ class HostRound:
         self._block_sizes, self._mesh, self._room = block_sizes, mesh, room
         self._compiled: dict[tuple[int, ...], Callable[..., Any]] = {}  # by clients per bucket
 
-    def compile(
-        self, state: Any, buckets: tuple[Bucket, ...], cohort: Cohort, key: jax.Array
-    ) -> "HostRound":
-        """Itself, ready for such a cohort."""
-        self._program(*self._taken(state, buckets, cohort, self._places(buckets, cohort)), key)
+    def compile(self, state: Any, data: Any, cohort: Cohort, key: Any) -> "HostRound":
+        """Itself, ready for such a cohort; all as shapes, of what is near the devices."""
+        self._program(state, data, cohort, key)
         return self
 
     def __call__(

@@ -206,15 +206,19 @@ def adapt(
 
 
 def simple_baselines(simulation: Simulation, fitted: np.ndarray) -> JudgeRows:
-    """Simple predictors, fitted once on these rows: (rows of a part, rows that were seen) -> their
-    figures over it; {} if it is empty.
-    """
+    """Simple predictors, fitted once on these rows, when first asked: see ``judged_by``."""
+    return judged_by(simulation, cache(partial(fit_simple, simulation, fitted)))
 
-    @cache
-    def judge() -> JudgeBaselines:
-        return simulation.task.baselines(simulation.ratings, simulation.target, fitted)
+
+def fit_simple(simulation: Simulation, rows: np.ndarray) -> JudgeBaselines:
+    """Simple predictors, fitted on these rows of the table. Of the clients' data shapes suffice."""
+    return simulation.task.baselines(simulation.ratings, simulation.target, rows)
+
+
+def judged_by(simulation: Simulation, baselines: Callable[[], JudgeBaselines]) -> JudgeRows:
+    """(Rows of a part, rows that were seen) -> the figures of baselines over it; {} if empty."""
 
     def over(part: np.ndarray, seen: np.ndarray) -> dict[str, Judged]:
-        return judge()(part_of(simulation, part, seen)) if len(part) else {}
+        return baselines()(part_of(simulation, part, seen)) if len(part) else {}
 
     return over

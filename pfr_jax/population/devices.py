@@ -95,6 +95,16 @@ def join_processes(coordinator: str, number: int, process: int) -> None:
         ) from error
 
 
+def shape(dimensions: tuple[int, ...], dtype: Any, mesh: Mesh, where: PartitionSpec) -> Any:
+    """An array that is nowhere, but has its place on the mesh."""
+    return jax.ShapeDtypeStruct(dimensions, dtype, sharding=NamedSharding(mesh, where))
+
+
+def placed(tree: Any, mesh: Mesh, where: PartitionSpec) -> Any:
+    """The shapes of a tree's leaves, with their place on the mesh."""
+    return jax.tree.map(lambda leaf: shape(leaf.shape, leaf.dtype, mesh, where), tree)
+
+
 def put(tree: Any, mesh: Mesh, spec: PartitionSpec = BY_CLIENT) -> Any:
     """The arrays of a tree on the mesh; ``BY_CLIENT`` cuts their first axis.
 

@@ -9,12 +9,10 @@ D equal runs, one per device (``pfr_jax.population.devices``).
 from dataclasses import dataclass, field
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from pfr_jax.population.buckets import Layout, Sizes, assign_buckets, common_layout
-from pfr_jax.population.devices import EVERYWHERE, client_mesh, put
+from pfr_jax.population.devices import EVERYWHERE, put
 from pfr_jax.seeding import Stream, permutation
 
 
@@ -123,102 +121,3 @@ def deal_with_new_users(new_users: np.ndarray, num_clients: int, seed: int) -> n
     client[~new_users] = deal_users(int((~new_users).sum()), num_clients, seed)
     client[new_users] = client[~new_users].max() + 1 + np.arange(new_users.sum())
     return client
-
-
-def build_population(
-    user: np.ndarray,
-    item: np.ndarray,
-    value: np.ndarray,
-    client_of_user: np.ndarray,
-    profile: np.ndarray,
-    *,
-    num_items: int,
-    new_users: np.ndarray | None = None,
-    rated: np.ndarray | None = None,
-    batch_size: int = 10,
-    max_buckets: int = 4,
-    layout: Layout | None = None,
-    dtype: jnp.dtype | type = np.float32,
-    mesh: Mesh | None = None,
-) -> Population:
-    """Deals what clients hold to them and stacks it.
-
-    Arguments: user i[n], item i[n] and centred value f64[n] of the ratings on clients,
-    client_of_user i64[U] (-1: of a population elsewhere, and so are clients that have no users
-    here), profile f[U, P]; ``rated`` bool[n]: what is no decoy, all if left out; ``layout``: its
-    own best of ``max_buckets`` if left out; ``mesh``: one device. The clients of ``new_users``
-    (bool[U]) and clients without ratings never take part in a round.
-    """
-    mesh = mesh or client_mesh()
-    num_clients = int(client_of_user.max()) + 1
-    users_here = np.flatnonzero(client_of_user >= 0)
-
-    # A client's rows are its distinct items in ascending order.
-    pairs, row = np.unique(client_of_user[user] * num_items + item, return_inverse=True)
-    pair_client, pair_item = np.divmod(pairs, num_items)
-    users = np.bincount(client_of_user[users_here], minlength=num_clients)
-    rows = np.bincount(pair_client, minlength=num_clients)
-    sizes = Sizes(rows, users)
-    local_row = row - _starts(rows)[client_of_user[user]]
-
-    order = users_here[np.argsort(client_of_user[users_here], kind="stable")]
-    position = np.empty(len(client_of_user), np.int64)  # of a user among its client's users
-    position[order] = np.arange(len(order)) - _starts(users)[client_of_user[order]]
-
-    layout = layout or common_layout([sizes], batch_size, max_buckets)
-    bucket_of = assign_buckets(sizes, layout, batch_size)
-    bucket_of_user = np.where(client_of_user >= 0, bucket_of[client_of_user], -1)
-    slot_of = np.empty(num_clients, np.int64)
-    buckets = []
-    for index, (steps, num_rows, num_slots, room) in enumerate(layout):
-        members = np.flatnonzero(bucket_of == index)
-        slot_of[members] = np.arange(len(members))
-        count = -(-room // mesh.size) * mesh.size
-        client = np.full(count, num_clients, np.int32)
-        client[: len(members)] = members
-        items_table = np.full((count, num_rows), num_items, np.int32)
-        mine = bucket_of[pair_client] == index
-        column = np.flatnonzero(mine) - _starts(rows)[pair_client[mine]]
-        items_table[slot_of[pair_client[mine]], column] = pair_item[mine]
-
-        users_table = np.full((count, num_slots), len(client_of_user), np.int32)
-        own = np.flatnonzero(bucket_of_user == index)
-        place = slot_of[client_of_user[own]], position[own]
-        users_table[place] = own
-        profiles = np.zeros((count, num_slots, profile.shape[1]), dtype)
-        profiles[place] = profile[own]
-
-        values = np.zeros((count, num_slots, num_rows), dtype)
-        observed = np.zeros(values.shape, bool)
-        entry = bucket_of_user[user] == index
-        where = (slot_of[client_of_user[user[entry]]], position[user[entry]], local_row[entry])
-        values[where], observed[where] = value[entry], True
-        tables = {
-            "client": client,
-            "items": items_table,
-            "users": users_table,
-            "values": values,
-            "observed": observed,
-            "profile": profiles,
-        }
-        if rated is not None:
-            tables["rated"] = np.zeros_like(observed)
-            tables["rated"][where] = rated[entry]
-        buckets.append(Bucket(**put(tables, mesh), steps=steps))
-    trainable = rows > 0
-    if new_users is not None:
-        trainable[client_of_user[new_users]] = False
-    return Population(
-        buckets=tuple(buckets),
-        bucket_of=bucket_of,
-        slot_of=slot_of,
-        rows=rows,
-        client_of_user=client_of_user,
-        trainable=np.flatnonzero(trainable),
-        mesh=mesh,
-    )
-
-
-def _starts(counts: np.ndarray) -> np.ndarray:
-    """Where each of consecutive runs of these lengths begins."""
-    return np.cumsum(counts) - counts

@@ -21,7 +21,8 @@ from pfr_jax.evaluation.scoring import Scorer, make_scorer, score_of_pairs
 from pfr_jax.evaluation.shrinkage import trust
 from pfr_jax.evaluation.task import Draws, ShownAs
 from pfr_jax.population.buckets import Shape
-from pfr_jax.population.population import Population, build_population
+from pfr_jax.population.population import Population
+from pfr_jax.population.stacking import Held, build_population
 from pfr_jax.recommend.labels import Labels, rows_of
 from pfr_jax.simulation.federation import build_adaptation
 from pfr_jax.simulation.setup import Simulation
@@ -120,10 +121,11 @@ class Welcome:
         examples = simulation.task.examples(own, np.arange(len(item)), target, draws)
         center = standard.item[examples.item] + user_part if simulation.task.adds_center else 0.0
         rows = 1 << int(np.ceil(np.log2(max(2, len(examples)))))
+        value = (examples.target - center) / standard.scale
+        profile = np.zeros((1, simulation.model.profile_size))
         population = build_population(
-            *(examples.user, examples.item, (examples.target - center) / standard.scale),
+            Held(examples.user, examples.item, value, profile),
             np.zeros(1, np.int64),
-            np.zeros((1, simulation.model.profile_size)),
             num_items=ratings.num_items,
             batch_size=config.client.batch_size,
             layout=(Shape(steps=1, rows=rows, users=1, room=1),),

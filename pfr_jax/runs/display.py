@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from rich.console import Console
 from rich.progress import (
@@ -23,16 +24,18 @@ LEAST_BAR = 10  # characters
 
 
 @contextlib.contextmanager
-def display(console: Console, what: str, heading: str, done: int, rounds: int) -> Iterator[Show]:
+def display(
+    console: Console, what: str, heading: str, done: int, rounds: int, compiled: float = 0.0
+) -> Iterator[Show]:
     """While entered, what it gives is to be called after every round.
 
-    ``what`` is the name of a round, and ``heading`` that of the validation figure.
+    ``what`` is the name of a round, ``heading`` that of the validation figure, and ``compiled``
+    are seconds of compiling before.
     """
     if not console.is_terminal or console.is_dumb_terminal:
         console.print("compiling ...")
-        yield Lines(
-            lambda text: console.print(text, soft_wrap=True, highlight=False), what, heading, rounds
-        ).show
+        tell: Callable[[str], None] = partial(console.print, soft_wrap=True, highlight=False)
+        yield Lines(tell, what, heading, rounds, compiled).show
         return
     with Progress(*_columns(console.width, what, heading, rounds), console=console) as bar:
         task = bar.add_task("compiling", total=rounds, completed=done, loss="-", validation="-")
@@ -72,17 +75,18 @@ class Lines:
         what: str,
         heading: str,
         rounds: int,
+        compiled: float = 0.0,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._tell, self._what, self._heading, self._rounds = tell, what, heading, rounds
-        self._clock = clock
+        self._compiled, self._clock = compiled, clock
         self._began: float | None = None  # with the first round
         self._told = 0.0
 
     def show(self, record: RoundRecord, validation: float | None) -> None:
         now = self._clock()
         if self._began is None:
-            self._tell(f"compiled in {record.timing.compile:.1f} s")
+            self._tell(f"compiled in {self._compiled + record.timing.compile:.1f} s")
             self._began = self._told = now - record.timing.train - record.timing.eval
         due = LEAST_SECONDS if record.evaluation else MOST_SECONDS
         if record.round < self._rounds and now - self._told < due:

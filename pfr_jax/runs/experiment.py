@@ -1,9 +1,15 @@
 """Runs from settings to reports, as ``pfr run`` and ``pfr_jax.train`` make them."""
 
+import contextlib
+import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import jax
+import numpy as np
 from rich.console import Console
 from rich.text import Text
 
@@ -13,6 +19,8 @@ from pfr_jax.config import Config
 from pfr_jax.data.splits import Split
 from pfr_jax.data.table import Ratings
 from pfr_jax.errors import InputError
+from pfr_jax.evaluation.evaluate import fit_simple
+from pfr_jax.evaluation.task import JudgeBaselines
 from pfr_jax.report.console import engine_facts, print_costs, print_results, print_seeds
 from pfr_jax.report.held_out import held_out_sentences
 from pfr_jax.report.tables import facts_table
@@ -24,9 +32,13 @@ from pfr_jax.runs.trainer import Report, train_simulation
 from pfr_jax.simulation import memory
 from pfr_jax.simulation.chosen import Chosen, MakeModel, choose
 from pfr_jax.simulation.loading import load_ratings, split_ratings
-from pfr_jax.simulation.setup import prepare_alike
+from pfr_jax.simulation.loop import compile_ahead
+from pfr_jax.simulation.setup import Simulation, prepare_alike
 
 Run = tuple[Config, Ratings, Split]
+# Seconds after which tracing lets another thread on, which asks for that after every operation on
+# arrays; Python's own 0.005 would make it wait as long as it works.
+LET_GO = 1e-4
 
 
 def train(
@@ -93,43 +105,102 @@ def train_alike(
     ``read_seconds`` were spent on their ratings.
     """
     started, config = time.perf_counter(), runs[0][0]
-    versions = environment()
     whole = [(one, ratings, split.all_to_train_on()) for one, ratings, split in runs]
     retrains = config.run.retrain and len(runs[0][2].validation) > 0
-    simulations = prepare_alike(runs + whole if retrains else runs, chosen=chosen)
-    data_seconds = (read_seconds + time.perf_counter() - started) / len(runs)
-    needed = memory.estimate(simulations[0], most_bytes(simulations[0]))
-    memory.check(simulations[0], needed)
-    # What is wrong with the data or the settings has been said by now.
-    console.print(facts_table("Environment", versions))
-    console.print(facts_table("Estimated peak memory", needed.facts()))
-    ratings = simulations[0].ratings
-    console.print(facts_table(f"Data: {config.data.dataset}", ratings.described()))
-    for note in ratings.notes:
-        console.print(Text(note), soft_wrap=True)
-    console.print(facts_table("Engine", engine_facts(simulations[0])))
-
-    reports = []
-    for index, ((one, _, _), folder) in enumerate(zip(runs, folders, strict=True)):
-        if len(runs) > 1:
-            console.rule(f"seed {one.run.seed}, split seed {one.data.split_seed}")
-        ratings = simulations[index].ratings
-        settings = {
-            **one.flat(),
-            "ratings": facts_of_ratings(ratings, simulations[index].target),
-            "data": {**ratings.described(), "notes": ratings.notes, "removed": ratings.removed},
-            "environment": versions,
-        }
-        for sentence in held_out_sentences(simulations[index]):
-            console.print(sentence, soft_wrap=True, highlight=False)
-        again = simulations[len(runs) + index] if retrains else None
-        report = train_simulation(
-            simulations[index], again, folder, console, data_seconds, settings
+    with _ahead() as ahead:
+        simulations = prepare_alike(
+            *(runs + whole if retrains else runs, np.float32, chosen),
+            *(ahead.beside, ahead.start),
         )
-        print_results(console, report)
-        print_costs(console, report)
-        reports.append(report)
+        data_seconds = read_seconds + time.perf_counter() - started - ahead.compile_seconds
+        spent = {"data": data_seconds, "compile": ahead.compile_seconds}
+        before = {name: seconds / len(runs) for name, seconds in spent.items()}
+        needed = memory.estimate(simulations[0], most_bytes(simulations[0]))
+        memory.check(simulations[0], needed)
+        # What is wrong with the data or the settings has been said by now.
+        versions = environment()
+        _say_before(console, simulations[0], needed, versions)
+        reports = []
+        for index, folder in enumerate(folders):
+            simulation, run = simulations[index], runs[index][0].run
+            if len(runs) > 1:
+                split_seed = runs[index][0].data.split_seed
+                console.rule(f"seed {run.seed}, split seed {split_seed}")
+            for sentence in held_out_sentences(simulation):
+                console.print(sentence, soft_wrap=True, highlight=False)
+            report = train_simulation(
+                simulation,
+                simulations[len(runs) + index] if retrains else None,
+                folder,
+                console,
+                before,
+                _settings(runs[index][0], simulation, versions),
+                ahead.baselines_of(simulation),
+            )
+            print_results(console, report)
+            print_costs(console, report)
+            reports.append(report)
     if len(reports) > 1:
         console.rule("all seeds")
         print_seeds(console, reports)
     return reports
+
+
+def _say_before(
+    console: Console,
+    simulation: Simulation,
+    needed: memory.MemoryEstimate,
+    versions: dict[str, str],
+) -> None:
+    """What a run tells of itself before it trains."""
+    ratings = simulation.ratings
+    console.print(facts_table("Environment", versions))
+    console.print(facts_table("Estimated peak memory", needed.facts()))
+    console.print(facts_table(f"Data: {simulation.config.data.dataset}", ratings.described()))
+    for note in ratings.notes:
+        console.print(Text(note), soft_wrap=True)
+    console.print(facts_table("Engine", engine_facts(simulation)))
+
+
+def _settings(config: Config, simulation: Simulation, versions: dict[str, str]) -> dict[str, Any]:
+    """What config.json shows."""
+    ratings = simulation.ratings
+    return {
+        **config.flat(),
+        "ratings": facts_of_ratings(ratings, simulation.target),
+        "data": {**ratings.described(), "notes": ratings.notes, "removed": ratings.removed},
+        "environment": versions,
+    }
+
+
+class _Ahead:
+    """What is begun while the first simulation is still being filled with data."""
+
+    def __init__(self, beside: ThreadPoolExecutor) -> None:
+        self.beside = beside  # what numpy computes beside JAX's tracing
+        self.compile_seconds = 0.0
+        self._first: Future[JudgeBaselines] | None = None
+
+    def start(self, outlined: Simulation) -> None:
+        """Begins with the simple baselines of this one, and compiles its round."""
+        self._first = self.baselines_of(outlined)
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(LET_GO)
+        try:
+            self.compile_seconds = compile_ahead(outlined)
+        finally:
+            sys.setswitchinterval(interval)
+
+    def baselines_of(self, simulation: Simulation) -> Future[JudgeBaselines]:
+        """The simple ones, fitted on its training ratings; the first asked for are begun with."""
+        begun, self._first = self._first, None
+        return begun or self.beside.submit(fit_simple, simulation, simulation.split.train)
+
+
+@contextlib.contextmanager
+def _ahead() -> Iterator[_Ahead]:
+    beside = ThreadPoolExecutor(1)
+    try:
+        yield _Ahead(beside)
+    finally:
+        beside.shutdown(wait=False, cancel_futures=True)  # who stops a run does not wait for it

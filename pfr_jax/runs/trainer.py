@@ -1,13 +1,15 @@
 """A prepared simulation trained, logged and reported."""
 
 import dataclasses
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from rich.console import Console
 
-from pfr_jax.evaluation.evaluate import simple_baselines
+from pfr_jax.evaluation.evaluate import judged_by, simple_baselines
+from pfr_jax.evaluation.task import JudgeBaselines
 from pfr_jax.runs.baselines import (
     baselines_of_new_users,
     baselines_of_test,
@@ -46,37 +48,36 @@ def train_simulation(
     again: Simulation | None,
     folder: RunFolder,
     console: Console,
-    data_seconds: float,
+    before: dict[str, float],
     settings: dict[str, Any],
+    baselines: Future[JudgeBaselines],
 ) -> Report:
     """Runs all rounds, writing to ``folder`` and ``console`` as it goes.
 
     ``again`` is the same federation with the validation ratings to train on too; it is trained
-    for as many rounds as ``simulation`` selects. ``settings`` are those that config.json shows.
+    for as many rounds as ``simulation`` selects. ``before`` are seconds that were spent already;
+    ``settings`` are those that config.json shows, and ``baselines`` the simple ones, fitted on its
+    training ratings.
     """
     split = simulation.split
-    simple = simple_baselines(simulation, split.train)
+    simple = judged_by(simulation, baselines.result)
     rounds = simulation.config.run.rounds
     first = Training(
-        simulation, folder, console, "checkpoints", rounds, data_seconds, keeps=again is None
+        simulation, folder, console, "checkpoints", rounds, before, keeps=again is None
     )
     if first.saved is None:
         folder.begin(settings)
     else:
         folder.go_on(first.saved.content["logs"], first.saved.round, settings)
-    beside = ThreadPoolExecutor(1)  # what compiles the round
-    try:
-        to_reach = beside.submit(lambda: over_all(simple(split.validation, split.train)))
-        first.run("round", to_reach.result)
-    finally:
-        beside.shutdown(wait=False)  # who stops a run does not wait for them
+    to_reach = cache(lambda: over_all(simple(split.validation, split.train)))
+    first.run("round", to_reach)
     progress = first.progress
     assert progress.last is not None
     outcome = Outcome(progress.selected, progress.last)
     chosen = choose_centralised(simulation, console)
     of_test = baselines_of_test(simulation, chosen, simple)
     references = References(
-        validation=to_reach.result(),
+        validation=to_reach(),
         test=over_all(of_test),
         test_warm=over_warm(of_test),
         new_users=over_all(baselines_of_new_users(simulation, chosen)),
@@ -85,7 +86,7 @@ def train_simulation(
     if again is not None and progress.selected is not None:
         rounds = progress.selected.round
         again = _as_selected(again, progress.selected)
-        second = Training(again, folder, console, "checkpoints_retrained", rounds, logs=False)
+        second = Training(again, folder, console, "checkpoints_retrained", rounds, {}, logs=False)
         second.run("retrained", dict)
         assert second.progress.last is not None
         simple = simple_baselines(again, again.split.train)

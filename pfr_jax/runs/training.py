@@ -42,20 +42,19 @@ class Training:
         console: Console,
         name: str,
         rounds: int,
-        data_seconds: float = 0.0,
+        before: dict[str, float],
         logs: bool = True,
         keeps: bool = True,
     ) -> None:
         """Finds the last checkpoint in the folder ``name``, if the run is to be resumed.
 
-        ``logs``: rounds are logged in the run's folder, and it is an error if the checkpoint is of
+        ``before`` are seconds that were spent on it already, by kind as in ``Totals``. ``logs``:
+        rounds are logged in the run's folder, and it is an error if the checkpoint is of
         no use for so many ``rounds``; otherwise they begin again. ``keeps``: its model is the one
         that is kept.
         """
         run = simulation.config.run
-        seconds = {"data": data_seconds} | dict.fromkeys(
-            ("compile", "train", "eval", "checkpoint"), 0.0
-        )
+        seconds = dict.fromkeys(("data", "compile", "train", "eval", "checkpoint"), 0.0) | before
         clients = np.zeros(simulation.population.num_clients, np.int64)
         self.progress = RunProgress(simulation, Totals(Traffic(), seconds, clients))
         self._simulation, self._folder, self._logs = simulation, folder, logs
@@ -124,7 +123,8 @@ class Training:
         if run.attack_every and self._logs:
             some = attacked_clients(self._simulation, LOOKED_AT_IN_EVERY_ROUND)
             attacker = Watcher(self._simulation, begin.state if begin else None, some)
-        watch = display(self._console, what, task.heading, done, rounds)
+        compiled = self.progress.totals.seconds["compile"]
+        watch = display(self._console, what, task.heading, done, rounds, compiled)
         events: Any = contextlib.nullcontext()
         if run.tensorboard and self._logs and self._folder.writes:
             events = contextlib.closing(Events(self._folder.path, done))

@@ -1,6 +1,8 @@
 """Ratings become clients' data: new users apart, targets standardised, users dealt out."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache, partial
 
 import numpy as np
 
@@ -33,7 +35,9 @@ class Dealt:
     target: np.ndarray  # f64[N]
     examples: Examples  # of all clients, new users' among them
     decoys: Examples  # that clients train on besides; none but with --upload=decoy
-    standard: Standard
+    # The standardisation. It takes sums over all ratings, and is made when first asked for: no
+    # shape depends on it.
+    find_standard: Callable[[], Standard]
     profile: np.ndarray  # f32[U, P]
     new_users: np.ndarray  # bool[U]
     client_of_user: np.ndarray  # i64[U]
@@ -98,17 +102,17 @@ def deal(spec: AlgorithmSpec, config: Config, ratings: Ratings, split: Split) ->
         )
     client = _clients_of_users(spec, config, new_users)
     plan = plan_of(config, len(np.unique(client[examples.user[trained]])))
-    if plan is None:
-        standard, popularity = _standard(config, center, task, ratings, examples, trained), None
-    else:
+    standard = cache(partial(_standard, config, center, task, ratings, examples, trained))
+    popularity = None
+    if plan is not None:
         of_client = client[examples.user]
         released = release(plan, config, center, task, ratings, of_client, examples, trained)
-        standard, popularity = released.standard, released.popularity
+        standard, popularity = cache(lambda: released.standard), released.popularity
         task = replace(task, cold=by_releases(task.cold, popularity))
     decoys = examples.of_users(np.zeros(ratings.num_users, bool))
     if config.privacy.upload == "decoy":
         per_rating = config.privacy.decoys_per_rating
-        decoys = draw_decoys(examples, standard, per_rating, config.run.seed, drawing=~new_users)
+        decoys = draw_decoys(examples, standard(), per_rating, config.run.seed, drawing=~new_users)
     return Dealt(
         *(spec, task, config, ratings, split, target, examples, decoys, standard),
         *(user_profiles(data, ratings), new_users, client, plan, popularity),

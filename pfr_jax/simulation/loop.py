@@ -4,10 +4,12 @@ A ``Simulation`` (``pfr_jax.simulation.setup``) holds what stays the same during
 yields one ``RoundRecord`` per round.
 """
 
+import contextlib
 import functools
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -15,18 +17,18 @@ import jax
 from pfr_jax.algorithms.federated import FederationState, RoundReport
 from pfr_jax.client import host_memory
 from pfr_jax.errors import InputError
-from pfr_jax.evaluation.evaluate import evaluate
+from pfr_jax.evaluation.evaluate import Evaluation, evaluate
 from pfr_jax.models.model import Params
 from pfr_jax.population.devices import EVERYWHERE, on_cpu, put
-from pfr_jax.population.population import Cohort
 from pfr_jax.simulation import memory
 from pfr_jax.simulation.costs import traffic_before, traffic_ledger
 from pfr_jax.simulation.layout import LaidOutRound, jitted_round
-from pfr_jax.simulation.participation import fates_of_round, sample_cohort
+from pfr_jax.simulation.participation import fates_of_round
 from pfr_jax.simulation.records import Begin, Faults, RoundRecord, Timing
 from pfr_jax.simulation.redraws import Redraws
 from pfr_jax.simulation.releases import noise_seed
 from pfr_jax.simulation.setup import Simulation
+from pfr_jax.simulation.shapes import arguments_of_round
 from pfr_jax.simulation.start import initial_params, seed_keys
 
 MOST_FRUITLESS = 3  # rounds on end in which all updates that arrived were rejected
@@ -43,9 +45,13 @@ def initial_state(simulation: Simulation, params: Params | None = None) -> Feder
 
 
 def compile_round(
-    simulation: Simulation, state: FederationState, cohort: Cohort, key: jax.Array
+    simulation: Simulation, clients: int | None = None
 ) -> Callable[..., tuple[FederationState, RoundReport]]:
-    """``Algorithm.round``, compiled for such arguments; it uses up the state it is given.
+    """``Algorithm.round``, compiled; it uses up the state it is given.
+
+    Args:
+      simulation: of its data nothing but shapes is looked at.
+      clients: of a cohort; None: as many as its settings say.
 
     Raises:
       InputError: it does not fit into the devices' memory, or it holds the kernel of a TPU and the
@@ -53,7 +59,7 @@ def compile_round(
     """
     try:
         with memory.refused_in_a_line(simulation):
-            return _compile_round(simulation, state, cohort, key)
+            return _compile_round(simulation, clients)
     except InputError:
         raise
     except Exception as error:  # a kernel's compiler has no errors of its own
@@ -63,28 +69,35 @@ def compile_round(
         raise InputError(f"a round with the TPU's kernel: {said}; try --kernel=off") from error
 
 
+def compile_ahead(simulation: Simulation) -> float:
+    """Compiles the round of a simulation whose tables are still being filled; seconds it took.
+
+    Where that is refused, ``compile_round`` says so in its time: there may be more to say before.
+    """
+    begun = time.perf_counter()
+    if not (simulation.spec.centralized or simulation.federation.on_host):
+        with contextlib.suppress(InputError):
+            compile_round(simulation)
+    return time.perf_counter() - begun
+
+
 def _compile_round(
-    simulation: Simulation, state: FederationState, cohort: Cohort, key: jax.Array
+    simulation: Simulation, clients: int | None
 ) -> Callable[..., tuple[FederationState, RoundReport]]:
     federation, population = simulation.federation, simulation.population
-    if not federation.on_host:
-        leaves, tree = jax.tree.flatten((state, simulation.data, cohort, key))
-        shapes = [
-            jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding if x.committed else None)
-            for x in leaves
-        ]
-        plain = simulation.spec.centralized or on_cpu(population.mesh)
-        step = _compiled(simulation.algorithm.round, tree, tuple(shapes), not plain)
-        if isinstance(step, LaidOutRound):
-            memory.check_round(simulation, step.num_bytes)
-        return step
-    room = host_memory.capacities(
-        simulation.num_clients, simulation.cohort_size, population.buckets
-    )
-    program = host_memory.HostRound(
-        simulation.algorithm.round, federation.block_sizes, population.mesh, room
-    )
-    return program.compile(state, simulation.data, cohort, key)
+    round, arguments = simulation.algorithm.round, arguments_of_round(simulation, clients)
+    if federation.on_host:
+        room = host_memory.capacities(
+            simulation.num_clients, simulation.cohort_size, population.buckets
+        )
+        program = host_memory.HostRound(round, federation.block_sizes, population.mesh, room)
+        return program.compile(*arguments)
+    leaves, tree = jax.tree.flatten(arguments)
+    plain = simulation.spec.centralized or on_cpu(population.mesh)
+    step = _compiled(round, tree, tuple(leaves), not plain)
+    if isinstance(step, LaidOutRound):
+        memory.check_round(simulation, step.num_bytes)
+    return step
 
 
 @functools.lru_cache(maxsize=4)  # runs that differ in nothing but seeds share a program
@@ -142,12 +155,11 @@ def simulate(
 
     started = time.perf_counter()
     with memory.refused_in_a_line(simulation):
-        begin = begin or Begin(initial_state(simulation))
-    state, best = begin.state, begin.best
+        begin = begin or Begin(jax.block_until_ready(initial_state(simulation)))
+    state, evaluations = begin.state, _Evaluations(simulation, begin.best)
     room = len(population.trainable) if simulation.spec.centralized else simulation.cohort_size
-    cohort = population.cohort(sample_cohort(simulation, 0)[:room], block_sizes, room)
-    step = compile_round(simulation, state, cohort, key_of_round(simulation, 0))
-    evaluate(simulation, state, math.inf, last=True)  # compiles what evaluations run
+    step = compile_round(simulation)
+    key_of_round(simulation, begin.round)  # compiles that
     compile_seconds = time.perf_counter() - started
 
     num_rounds, fruitless = rounds or run.rounds, begin.fruitless
@@ -161,7 +173,7 @@ def simulate(
             state, report = step(state, data, cohort, key)
             jax.block_until_ready(state)
         loss, rejected = float(report.loss), [int(count) for count in report.rejected]
-        trained = time.perf_counter()
+        train_seconds = time.perf_counter() - started
         if len(fate.delivered):
             fruitless = 0 if report.clients else fruitless + 1
         if fruitless == MOST_FRUITLESS or (report.clients and not math.isfinite(loss)):
@@ -170,11 +182,11 @@ def simulate(
         traffic = ledger.round_traffic(rows[fate.asked], rows[fate.delivered])
         if index == 0 and not simulation.spec.centralized:
             traffic += traffic_before(simulation)
-        evaluation, last = None, index + 1 == num_rounds
+        evaluation, last, timing = None, index + 1 == num_rounds, Timing(train_seconds)
         if last or (index + 1) % run.eval_every == 0:
-            evaluation = evaluate(simulation, state, best, last)
-            if evaluation.improved and evaluation.validation:
-                best = simulation.task.criterion(evaluation.validation)
+            evaluation, timing = evaluations.of_round(state, last, timing)
+        if index == begin.round:
+            timing = replace(timing, compile=timing.compile + compile_seconds)
         yield RoundRecord(
             round=index + 1,
             loss=loss,
@@ -185,10 +197,31 @@ def simulate(
             fruitless=fruitless,
             traffic=traffic,
             evaluation=evaluation,
-            timing=Timing(
-                train=trained - started,
-                eval=time.perf_counter() - trained,
-                compile=compile_seconds if index == begin.round else 0.0,
-            ),
+            timing=timing,
             state=state,
         )
+
+
+class _Evaluations:
+    """Of a run's rounds."""
+
+    def __init__(self, simulation: Simulation, best: float) -> None:
+        self._simulation, self._best, self._compiled = simulation, best, False
+
+    def of_round(
+        self, state: FederationState, last: bool, timing: Timing
+    ) -> tuple[Evaluation, Timing]:
+        """The figures of a round, and its ``timing`` with what they took.
+
+        The first is made twice, once to compile all that evaluations run.
+        """
+        begun = time.perf_counter()
+        if not self._compiled:
+            evaluate(self._simulation, state, math.inf, last=True)
+            self._compiled = True
+        compiled = time.perf_counter()
+        found = evaluate(self._simulation, state, self._best, last)
+        if found.improved and found.validation:
+            self._best = self._simulation.task.criterion(found.validation)
+        seconds = time.perf_counter() - compiled
+        return found, replace(timing, eval=seconds, compile=compiled - begun)

@@ -14,12 +14,13 @@ from pfr_jax.simulation.ledger import Traffic
 class Timing:
     """Wall-clock seconds, device work included.
 
-    Compilation is apart and happens once, with the initial state and a first evaluation of it.
+    Compilation is apart: of the round, with the first one, which the initial state is made for; of
+    evaluations, with the first of them, which is made once more for that.
     """
 
     train: float
-    eval: float
-    compile: float
+    eval: float = 0.0
+    compile: float = 0.0
 
 
 @dataclass(frozen=True)

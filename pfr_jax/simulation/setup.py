@@ -3,8 +3,10 @@
 Data flows one way: ratings -> split -> targets -> clients. Nothing is trained here.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,16 +18,17 @@ from pfr_jax.client.compressors import Compressor
 from pfr_jax.config import Config
 from pfr_jax.data.examples import Examples
 from pfr_jax.data.splits import Split
-from pfr_jax.data.standard import Standard
+from pfr_jax.data.standard import Standard, nothing_subtracted
 from pfr_jax.data.table import Ratings
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.cold import Fallback
 from pfr_jax.evaluation.task import Task
 from pfr_jax.models.model import Model
-from pfr_jax.population.buckets import Layout, common_layout
+from pfr_jax.population.buckets import Layout, Sizes, common_layout
 from pfr_jax.population.devices import client_mesh
 from pfr_jax.population.interactions import build_interactions
-from pfr_jax.population.population import Population, build_population
+from pfr_jax.population.population import Population
+from pfr_jax.population.stacking import outline, with_tables
 from pfr_jax.privacy.accounting import Plan
 from pfr_jax.seeding import cohort_size
 from pfr_jax.simulation.chosen import Chosen, MakeModel, choose
@@ -35,6 +38,7 @@ from pfr_jax.simulation.federation import (
     build_algorithm,
     build_federation,
 )
+from pfr_jax.simulation.filling import Filled, fill_clients, held_by_clients
 
 BUCKETS_OF_NEWCOMERS = 2
 PROGRAMS = ("model", "federation", "engine_choice", "algorithm", "adaptation", "reconstruction")
@@ -115,11 +119,15 @@ def prepare_alike(
     runs: Sequence[tuple[Config, Ratings, Split]],
     dtype: type = np.float32,
     chosen: Chosen | None = None,
+    beside: Executor | None = None,
+    meanwhile: Callable[[Simulation], None] | None = None,
 ) -> list[Simulation]:
     """Simulations that differ in seeds and splits, as ``prepare`` makes them one by one.
 
     All are of the same shapes, and share their compiled programs where their users have as many
-    ratings in the mean.
+    ratings in the mean. ``beside`` fills the tables, and ``meanwhile`` is called once, with the
+    first simulation as far as it is known from its shapes: its population, and the data of its
+    rounds, have shapes in the place of arrays, and it has no standardisation yet.
     """
     chosen = chosen or choose(runs[0][0])
     spec = chosen.algorithm
@@ -128,9 +136,9 @@ def prepare_alike(
     sizes = [one.sizes for one in dealt]
     layout = common_layout(sizes, client.batch_size, client.max_buckets)
     new = [one.sizes_of_newcomers for one in dealt if len(one.split.support)]
-    layouts = layout, common_layout(new, client.batch_size, BUCKETS_OF_NEWCOMERS) if new else None
+    layout_of_new = common_layout(new, client.batch_size, BUCKETS_OF_NEWCOMERS) if new else None
     simulations: list[Simulation] = []
-    for one in dealt:
+    for one, sizes_of_one in zip(dealt, sizes, strict=True):
         # Programs hold the ratings of the mean user, if their number is used.
         used = client.weighting == "ratings" or client.ridge > 0
         alike = (
@@ -139,76 +147,86 @@ def prepare_alike(
             if (not used or other.ratings_per_user == one.ratings_per_user)
             and other.plan == one.plan
         )
-        simulations.append(_assemble(one, layouts, dtype, chosen, next(alike, None)))
+        like = next(alike, None)
+        bare = _outlined(one, sizes_of_one, (layout, layout_of_new), dtype, chosen, like)
+        filled: Callable[[], Filled] = partial(fill_clients, one, bare.population, bare.newcomers)
+        if beside and meanwhile and not simulations:
+            filled = beside.submit(filled).result
+            meanwhile(bare)
+        simulations.append(_with_data(one, bare, filled()))
     return simulations
 
 
-def _assemble(
+def _outlined(
     dealt: Dealt,
+    sizes: Sizes,
     layouts: tuple[Layout, Layout | None],
     dtype: type,
     chosen: Chosen,
     like: Simulation | None,
 ) -> Simulation:
-    """A simulation of what was dealt; with the programs of ``like`` if there is one.
+    """A simulation of what was dealt, without data; with the programs of ``like`` if there is one.
 
     ``layouts`` are that of all clients and that of new users' clients once more.
     """
-    config, ratings, split, profile = dealt.config, dealt.ratings, dealt.split, dealt.profile
-    spec, task, examples = dealt.spec, dealt.task, dealt.examples
+    config, ratings, spec, profile = dealt.config, dealt.ratings, dealt.spec, dealt.profile
     if (spec.centralized or "item" in spec.private_sides) and jax.process_count() > 1:
         raise InputError(f"--algorithm={spec.name} runs in one process only")
-    mesh = client_mesh(1 if spec.centralized else config.run.num_devices)
-
-    def columns(some: Examples) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return some.user, some.item, dealt.standard.values(some.target, some.user, some.item)
-
-    def stack(some: Examples, client: np.ndarray, **settings: Any) -> Population:
-        return build_population(
-            *columns(some),
-            *(client, profile),
-            num_items=ratings.num_items,
-            batch_size=config.client.batch_size,
-            dtype=dtype,
-            mesh=mesh,
-            **settings,
-        )
-
-    new, client = dealt.new_users, dealt.client_of_user
-    trained_on, rated = dealt.trained_on, None
-    if len(dealt.decoys):
-        rated = np.arange(len(trained_on)) < len(examples)
-    population = stack(trained_on, client, new_users=new, layout=layouts[0], rated=rated)
+    outlined = partial(
+        outline,
+        batch_size=config.client.batch_size,
+        dtype=dtype,
+        mesh=client_mesh(1 if spec.centralized else config.run.num_devices),
+        profile_size=profile.shape[1],
+    )
+    population = outlined(
+        *(sizes, layouts[0], dealt.client_of_user),
+        new_users=dealt.new_users,
+        decoys=len(dealt.decoys) > 0,
+    )
     newcomers = None
-    if len(split.query):
-        newcomers = stack(examples.of_users(new), dealt.newcomers, layout=layouts[1])
-    read: Any = population.buckets
-    if spec.centralized:
-        read = build_interactions(*columns(examples.of_users(~new)), profile, dtype)
+    if layouts[1] is not None and len(dealt.split.query):
+        newcomers = outlined(dealt.sizes_of_newcomers, layouts[1], dealt.newcomers)
     return Simulation(
         config=config,
         spec=spec,
-        task=task,
+        task=dealt.task,
         ratings=ratings,
-        split=split,
+        split=dealt.split,
         target=dealt.target,
-        standard=dealt.standard,
-        new_users=new,
-        examples=examples,
+        standard=nothing_subtracted(ratings.num_users, ratings.num_items),
+        new_users=dealt.new_users,
+        examples=dealt.examples,
         decoys=dealt.decoys,
-        fallback=task.cold.fit(
-            *(examples, ~new[examples.user], dealt.standard),
-            *(task.adds_center, task.link, ratings.num_items),
-        ),
+        fallback=None,
         population=population,
         newcomers=newcomers,
-        data=read,
+        data=population.buckets,
         plan=dealt.plan,
         popularity=dealt.popularity,
         **programs_of(
-            *(chosen, task, config, ratings.num_items, profile.shape[1]),
+            *(chosen, dealt.task, config, ratings.num_items, profile.shape[1]),
             *(population, newcomers, dealt.ratings_per_user, dealt.plan, like),
         ),
+    )
+
+
+def _with_data(dealt: Dealt, bare: Simulation, filled: Filled) -> Simulation:
+    """The outlined simulation with its data."""
+    population = with_tables(bare.population, filled.clients)
+    data: Any = population.buckets
+    if bare.spec.centralized:
+        held = held_by_clients(dealt, dealt.examples.of_users(~dealt.new_users))
+        dtype = population.buckets[0].values.dtype.type
+        data = build_interactions(held.user, held.item, held.value, held.profile, dtype)
+    newcomers = with_tables(bare.newcomers, filled.newcomers) if bare.newcomers else None
+    return replace(
+        bare,
+        standard=dealt.find_standard(),
+        fallback=filled.fallback,
+        population=population,
+        newcomers=newcomers,
+        data=data,
     )
 
 

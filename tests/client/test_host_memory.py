@@ -51,7 +51,7 @@ def _after_rounds(simulation: Simulation, rounds: int) -> Any:
     cohorts = [
         simulation.population.cohort(sample_cohort(simulation, i), sizes) for i in range(rounds)
     ]
-    step = compile_round(simulation, state, cohorts[0], key)
+    step = compile_round(simulation)
     for index, cohort in enumerate(cohorts):
         state, _ = step(state, simulation.data, cohort, jax.random.fold_in(key, index))
     return state

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from pfr_jax.data.splits import random_split
 from pfr_jax.population.devices import client_mesh
-from pfr_jax.population.population import build_population, deal_users, deal_with_new_users
+from pfr_jax.population.population import deal_users, deal_with_new_users
+from pfr_jax.population.stacking import Held, build_population
 
 RATINGS = ragged_ratings()
 TRAIN = random_split(len(RATINGS), 0.0, 0.2, seed=1).train
@@ -18,12 +19,10 @@ PROFILE = np.random.default_rng(2).integers(0, 2, (RATINGS.num_users, 3)).astype
 
 
 def build(train, client_of_user, **settings):
+    value = RATINGS.rating[train].astype(np.float64) - 3
     return build_population(
-        RATINGS.user[train],
-        RATINGS.item[train],
-        RATINGS.rating[train].astype(np.float64) - 3,
+        Held(RATINGS.user[train], RATINGS.item[train], value, PROFILE),
         client_of_user,
-        PROFILE,
         num_items=RATINGS.num_items,
         **settings,
     )

@@ -18,7 +18,7 @@ class Clock:
 def told(rounds: int, seconds: float, eval_every: int) -> list[str]:
     """All lines of a run whose rounds take so many seconds."""
     clock, lines = Clock(), []
-    watch = Lines(lines.append, "round", "RMSE", rounds, clock)
+    watch = Lines(lines.append, "round", "RMSE", rounds, 2.0, clock)
     clock.now = 9.8  # compiling
     for round in range(1, rounds + 1):
         clock.now += seconds
@@ -36,7 +36,7 @@ def told(rounds: int, seconds: float, eval_every: int) -> list[str]:
 def test_a_line_per_evaluation() -> None:
     lines = told(rounds=30, seconds=1.2, eval_every=10)
     assert lines == [
-        "compiled in 9.8 s",
+        "compiled in 11.8 s",
         "round 10/30  loss 0.6123  validation RMSE 0.9512  12 s",
         "round 20/30  loss 0.6123  validation RMSE 0.9512  24 s",
         "round 30/30  loss 0.6123  validation RMSE 0.9512  36 s",

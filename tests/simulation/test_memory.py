@@ -11,7 +11,7 @@ from pfr_jax.client.factored.untouched import untouched
 from pfr_jax.errors import InputError
 from pfr_jax.models.item_rows import tree_bytes
 from pfr_jax.simulation import device_memory, memory
-from pfr_jax.simulation.loop import compile_round, initial_state, key_of_round
+from pfr_jax.simulation.loop import compile_round, initial_state
 
 
 @pytest.mark.parametrize("members", [1, 3])
@@ -132,25 +132,22 @@ def test_a_device_that_is_too_small_is_said(monkeypatch: pytest.MonkeyPatch) -> 
 def test_what_the_compiler_says_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """However small the estimate was: by the compiled round's own bytes, and by its message."""
     simulation = small_simulation(num_devices=1)
-    state, key = initial_state(simulation), key_of_round(simulation, 0)
-    sizes = simulation.federation.block_sizes
-    cohort = simulation.population.cohort(simulation.population.trainable, sizes)
     on_an_accelerator(monkeypatch, 1e-7)
     monkeypatch.setattr("pfr_jax.simulation.loop.on_cpu", lambda mesh: False)
     wanted = r"does not fit into a device: it needs 0\.\d+ GiB of 0\.00; try --state_memory=host"
     with pytest.raises(InputError, match=wanted):
-        compile_round(simulation, state, cohort, key)
+        compile_round(simulation)
     side = dataclasses.replace(simulation.federation.side, kernel="interpret")
     other = dataclasses.replace(simulation.federation, side=side)
     with pytest.raises(InputError, match=wanted) as error:
-        compile_round(dataclasses.replace(simulation, federation=other), state, cohort, key)
+        compile_round(dataclasses.replace(simulation, federation=other))
     assert "--kernel=off" not in str(error.value)
     trusting = simulation.config.with_settings(memory_limit=1.0)
-    compile_round(dataclasses.replace(simulation, config=trusting), state, cohort, key)
+    compile_round(dataclasses.replace(simulation, config=trusting))
 
     def fail(*args: object) -> None:
         raise RuntimeError("RESOURCE_EXHAUSTED: Ran out of memory. Used 42G of 15.75G hbm.\nmore")
 
     monkeypatch.setattr("pfr_jax.simulation.loop._compiled", fail)
     with pytest.raises(InputError, match=r"Used 42G of 15\.75G hbm\.; try --state_memory=host"):
-        compile_round(simulation, state, cohort, key)
+        compile_round(simulation)

@@ -7,22 +7,22 @@ which items they are of is never drawn. Legend: U users, N clients, D devices.
 
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from pfr_jax import seeding
 from pfr_jax.config import Config, DataConfig
 from pfr_jax.data.examples import Examples
 from pfr_jax.data.splits import Split, choose_new_users
-from pfr_jax.data.standard import Standard
+from pfr_jax.data.standard import nothing_subtracted
 from pfr_jax.data.synthetic import SyntheticSpec, activity
 from pfr_jax.data.table import Ratings, Scale
 from pfr_jax.evaluation.tasks import choose_task
-from pfr_jax.population.buckets import Layout, Sizes, assign_buckets, common_layout
-from pfr_jax.population.devices import BY_CLIENT, EVERYWHERE
+from pfr_jax.population.buckets import Sizes, common_layout
+from pfr_jax.population.devices import EVERYWHERE, shape
 from pfr_jax.population.interactions import Interactions
-from pfr_jax.population.population import Bucket, Population
+from pfr_jax.population.population import Population
+from pfr_jax.population.stacking import outline
 from pfr_jax.simulation.chosen import choose
 from pfr_jax.simulation.releases import plan_of
 from pfr_jax.simulation.setup import (
@@ -55,50 +55,6 @@ def users_like(spec: SyntheticSpec, config: DataConfig) -> Users:
     return Users(rows, new, spec.num_items)
 
 
-def shape(dimensions: tuple[int, ...], dtype: Any, mesh: Mesh, where: PartitionSpec) -> Any:
-    """An array that is nowhere, but has its place on the mesh."""
-    return jax.ShapeDtypeStruct(dimensions, dtype, sharding=NamedSharding(mesh, where))
-
-
-def placed(tree: Any, mesh: Mesh, where: PartitionSpec) -> Any:
-    """The shapes of a tree's leaves, with their place on the mesh."""
-    return jax.tree.map(lambda leaf: shape(leaf.shape, leaf.dtype, mesh, where), tree)
-
-
-def bare_population(sizes: Sizes, layout: Layout, trainable: np.ndarray, mesh: Mesh) -> Population:
-    """What ``build_population`` makes of clients of such ``sizes``, without anything in it.
-
-    ``trainable`` (bool[N]) are those that may take part in a round, if they have ratings.
-    """
-    bucket_of = assign_buckets(sizes, layout, 1)
-    slot_of = np.zeros(len(bucket_of), np.int64)
-    buckets = []
-    for index, (steps, rows, num_users, room) in enumerate(layout):
-        members = np.flatnonzero(bucket_of == index)
-        slot_of[members] = np.arange(len(members))
-        count = -(-room // mesh.size) * mesh.size
-        of_ratings = count, num_users, rows
-        tables = {
-            "client": ((count,), np.int32),
-            "items": ((count, rows), np.int32),
-            "users": ((count, num_users), np.int32),
-            "values": (of_ratings, np.float32),
-            "observed": (of_ratings, np.bool_),
-            "profile": ((count, num_users, 0), np.float32),
-        }
-        arrays = {name: shape(*of, mesh, BY_CLIENT) for name, of in tables.items()}
-        buckets.append(Bucket(**arrays, steps=steps))
-    return Population(
-        buckets=tuple(buckets),
-        bucket_of=bucket_of,
-        slot_of=slot_of,
-        rows=sizes.rows,
-        client_of_user=np.where(sizes.users > 0, np.arange(len(bucket_of)), -1),
-        trainable=np.flatnonzero((sizes.rows > 0) & trainable),
-        mesh=mesh,
-    )
-
-
 def bare_simulation(config: Config, users: Users, mesh: Mesh) -> Simulation:
     """What ``prepare`` makes of such users: of data there are shapes alone.
 
@@ -112,15 +68,18 @@ def bare_simulation(config: Config, users: Users, mesh: Mesh) -> Simulation:
     """
     chosen, task = choose(config), choose_task(config.data)
 
-    def population_of(there: np.ndarray, trainable: np.ndarray, max_buckets: int) -> Population:
+    def population_of(there: np.ndarray, new: np.ndarray | None, max_buckets: int) -> Population:
         sizes = Sizes(np.where(there, users.rows, 0), there.astype(np.int64))
         layout = common_layout([sizes], config.client.batch_size, max_buckets)
-        return bare_population(sizes, layout, trainable, mesh)
+        client = np.where(there, np.arange(len(there)), -1)
+        batch_size = config.client.batch_size
+        return outline(sizes, layout, client, batch_size=batch_size, mesh=mesh, new_users=new)
 
-    population = population_of(np.ones_like(users.new), ~users.new, config.client.max_buckets)
+    everybody = np.ones_like(users.new)
+    population = population_of(everybody, users.new, config.client.max_buckets)
     newcomers = None
     if users.new.any():
-        newcomers = population_of(users.new, users.new, BUCKETS_OF_NEWCOMERS)
+        newcomers = population_of(users.new, None, BUCKETS_OF_NEWCOMERS)
     trained = users.rows[population.trainable]
     plan = plan_of(config, len(trained))
     nobody, no_targets = np.zeros(0, np.int32), np.zeros(0)
@@ -137,7 +96,7 @@ def bare_simulation(config: Config, users: Users, mesh: Mesh) -> Simulation:
         target=no_targets,
         examples=nothing,
         decoys=nothing,
-        standard=Standard(np.zeros(len(users.rows)), np.zeros(users.num_items), 1.0),
+        standard=nothing_subtracted(len(users.rows), users.num_items),
         new_users=users.new,
         fallback=None,
         population=population,

@@ -89,9 +89,7 @@ class Contestant:
         self._state = jax.block_until_ready(initial_state(simulation, params))
         self._rounds = 0
         self._step = {
-            size: compile_round(
-                simulation, self._state, self._cohort(np.arange(size)), key_of_round(simulation, 0)
-            )
+            size: compile_round(simulation, size)
             for size in {len(cohort) for cohort in workload.cohorts}
         }
         self.compile_seconds = time.perf_counter() - begun  # the initial state's included
