@@ -8,7 +8,7 @@ clients in the bucket, L rows of a client, I items.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,8 +21,6 @@ from pfr_jax.models.item_rows import Tree, add_trees, map_rows
 from pfr_jax.models.model import Model
 from pfr_jax.population.population import Bucket
 from pfr_jax.privacy.mechanism import Mechanism
-
-Kernel = Literal["off", "tpu", "interpret"]  # interpret: computed by JAX's operations, anywhere
 
 
 @jax.tree_util.register_dataclass
@@ -104,7 +102,7 @@ class ClientSide:
     # who else is in the block.
     one_by_one: bool = False
     mechanism: Mechanism | None = None  # by which a client clips its change; None: it does not
-    kernel: Kernel = "off"  # of the factored engine, where it can (factored/on_chip/round.py)
+    kernel: Any = None  # of the factored engine, where it can (factored/kernel.py); None: without
     store: Any = None  # type of the factored engine's matrices between rounds; None: as computed
 
     @property

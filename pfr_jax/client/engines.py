@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from typing import Any
 
 import jax
 from jax.sharding import Mesh
@@ -9,7 +10,6 @@ from jax.sharding import Mesh
 from pfr_jax.client.active_rows import ACTIVE_ROWS
 from pfr_jax.client.block import Engine, Wanted
 from pfr_jax.client.factored.engine import FACTORED
-from pfr_jax.client.factored.on_chip.round import numbers_of_row
 from pfr_jax.client.training import Parts
 from pfr_jax.config import ClientConfig
 from pfr_jax.errors import InputError
@@ -56,12 +56,13 @@ def block_sizes(
     engine: Engine,
     population: Population,
     share: float = 1.0,
-    on_chip: bool = False,
+    kernel: Any = None,
 ) -> tuple[int, ...]:
     """Clients of a block, per bucket: --block_size, or what suits the engine and the devices.
 
     On an accelerator a block has item rows of a share of its memory, and not many more places than
-    a round has clients of the bucket: it is this ``share`` of all. ``on_chip``: by the kernel.
+    a round has clients of the bucket: it is this ``share`` of all. ``kernel``: what computes all
+    of them, if one does.
     """
     buckets = population.buckets
     if config.block_size:
@@ -73,8 +74,8 @@ def block_sizes(
         counts = [math.ceil(share * len(bucket) / population.mesh.size) for bucket in buckets]
         width = float(_width_of_rows(model))
         most_bytes, most = block_bytes(population.mesh), MOST_CLIENTS
-        if on_chip:  # on whole lanes a row of few numbers is not small
-            width = max(width, numbers_of_row(model) / COPIES)
+        if kernel:  # on whole lanes a row of few numbers is not small
+            width = max(width, kernel.numbers_of_row(model) / COPIES)
             most_bytes, most = KERNEL_TIMES * most_bytes, KERNEL_CLIENTS
         return tuple(map(partial(accelerator_block, width, most_bytes, most), lengths, counts))
     carried = Parts(config.private_momentum == "carry", config.shared_momentum == "carry")

@@ -10,12 +10,13 @@ import jax
 from pfr_jax.algorithms.centralized import Trainer, centralized
 from pfr_jax.algorithms.federated import Algorithm, Federation, FederationState, federated
 from pfr_jax.algorithms.spec import AlgorithmSpec
-from pfr_jax.client.block import ClientSide, Kernel, Wanted
+from pfr_jax.client.block import ClientSide, Wanted
 from pfr_jax.client.compressors import Compressor
 from pfr_jax.client.engines import block_sizes, choose_engine
 from pfr_jax.client.factored.engine import FACTORED
-from pfr_jax.client.factored.on_chip.call import CHIPS
-from pfr_jax.client.factored.on_chip.round import by_kernel
+from pfr_jax.client.factored.kernel import Kernel, by_kernel
+from pfr_jax.client.factored.on_chip.round import TPU
+from pfr_jax.client.factored.on_gpu.round import GPU
 from pfr_jax.client.factored.storage import BITS
 from pfr_jax.client.fixed_point import scale_for
 from pfr_jax.client.training import LocalTraining, Parts
@@ -92,9 +93,9 @@ def build_federation(
         fixed_point=fixed_point,
         one_by_one=config.server.deterministic_sum,
         mechanism=mechanism,
-        kernel=_kernel(spec, config, model, population) if engine is FACTORED else "off",
+        kernel=_kernel(spec, config, model, population) if engine is FACTORED else None,
     )
-    on_chip = all(by_kernel(side, bucket) for bucket in population.buckets)
+    alone = side.kernel if all(by_kernel(side, bucket) for bucket in population.buckets) else None
     federation = Federation(
         engine=engine,
         side=side,
@@ -103,7 +104,7 @@ def build_federation(
         ),
         denominator=DENOMINATORS[config.server.denominator],
         learning_rate=optimizers.client_learning_rate(client, config.run.rounds),
-        block_sizes=block_sizes(client, model, engine, population, run.cohort_fraction, on_chip),
+        block_sizes=block_sizes(client, model, engine, population, run.cohort_fraction, alone),
         mesh=population.mesh,
         on_host=False,
         expected=run.cohort_fraction * num_clients
@@ -122,14 +123,21 @@ def shared_shapes(spec: AlgorithmSpec, model: Model) -> Tree:
     return {name: part for name, part in params.items() if name in shared}
 
 
-def _kernel(spec: AlgorithmSpec, config: Config, model: Model, population: Population) -> Kernel:
-    """Whether clients may be computed by the kernel; which of them, ``by_kernel`` says."""
+KERNELS = TPU, GPU
+
+
+def _kernel(
+    spec: AlgorithmSpec, config: Config, model: Model, population: Population
+) -> Kernel | None:
+    """What may compute clients on these devices; which of them, ``by_kernel`` says."""
     private, shared = parts_on(model, spec.private_sides), parts_on(model, spec.shared)
     client = config.client
     alike = client.decay_biases or not (client.weight_decay or client.ridge)
     known = private == ("encoder",) and "encoder" not in shared and alike
-    there = population.mesh.devices.flat[0].device_kind in CHIPS
-    return "tpu" if known and there and client.kernel == "auto" else "off"
+    if not known or client.kernel == "off":
+        return None
+    kind = population.mesh.devices.flat[0].device_kind
+    return next((one for one in KERNELS if kind.startswith(one.chips)), None)
 
 
 def check_redraws(spec: AlgorithmSpec, federation: Federation, population: Population) -> None:

@@ -54,8 +54,8 @@ def compile_round(
       clients: of a cohort; None: as many as its settings say.
 
     Raises:
-      InputError: it does not fit into the devices' memory, or it holds the kernel of a TPU and the
-        compiler that is here refuses it.
+      InputError: it does not fit into the devices' memory, or it holds a kernel and the compiler
+        that is here refuses it.
     """
     try:
         with memory.refused_in_a_line(simulation):
@@ -63,10 +63,12 @@ def compile_round(
     except InputError:
         raise
     except Exception as error:  # a kernel's compiler has no errors of its own
-        if simulation.federation.side.kernel == "off":
+        kernel = simulation.federation.side.kernel
+        if kernel is None:
             raise
         said = str(error).strip().partition("\n")[0]
-        raise InputError(f"a round with the TPU's kernel: {said}; try --kernel=off") from error
+        name = kernel.name.upper()
+        raise InputError(f"a round with the {name}'s kernel: {said}; try --kernel=off") from error
 
 
 def compile_ahead(simulation: Simulation) -> float:

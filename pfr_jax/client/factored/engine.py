@@ -31,9 +31,8 @@ from pfr_jax.client.factored import storage
 from pfr_jax.client.factored.client import train_client
 from pfr_jax.client.factored.coefficients import after_round, trajectory
 from pfr_jax.client.factored.densify import unpack
+from pfr_jax.client.factored.kernel import Data, by_kernel
 from pfr_jax.client.factored.members import OF_STATE, alone, over_members
-from pfr_jax.client.factored.on_chip.inputs import Data
-from pfr_jax.client.factored.on_chip.round import by_kernel, numbers_of_row, train_by_kernel
 from pfr_jax.client.factored.outer_products import block_sum
 from pfr_jax.client.factored.state import INPUT, Flat, init, kinds, start_vectors
 from pfr_jax.client.factored.step import Round, private_input
@@ -65,33 +64,33 @@ def train_block(
     )
     tables = bucket.items, bucket.values, bucket.observed, bucket.rated
     data = take_slots((*tables, bucket.profile, bucket.client), slots)
+    num_items, items = side.training.model.num_items, data[0]
     stored = storage.take(states, slots)
     # Read once, here: fused into its uses, the reading would come after the writing below, and
     # the compiler would copy the whole stack for it.
     own = jax.lax.optimization_barrier(
         jax.vmap(partial(storage.read, dtype=bucket.values.dtype))(stored)
     )
-    on_chip = by_kernel(side, bucket)
-    if on_chip:
-        kernels = Data(data[0], data[1][:, 0], data[2][:, 0], data[-1])
-        new, delta, memories, loss = train_by_kernel(side, common, own, kernels)
+    if by_kernel(side, bucket):
+        held = _whole_chunks(side, Data(items, data[1][:, 0], data[2][:, 0], data[-1]))
+        new, delta, memories, loss = side.kernel.train(side, common, own, held)
+        items = held.items
     else:
         of_block = side.over_clients(partial(train_client, side, common))
         new, delta, memories, loss = of_block(own, *data)
-    num_items = side.training.model.num_items
-    delta, within = _clipped(side, delta, data[0], clip)
+    delta, within = _clipped(side, delta, items, clip)
     change = jax.tree.map(lambda leaf: leaf[0], after_round(common.paths.shared, private=False))
     # Matrices and rows are most of what there is to read; their products' norms tell, of the
     # kernel's rows its loss.
     vectors = {name: delta[name] for name in public.shared.vectors if not of_items(name)}
     bounds = {name: memory.bound(change.gradients) for name, memory in memories.items()}
-    real = _without_padding(delta, data[0] < num_items)
+    real = _without_padding(delta, items < num_items)
     present = slots < len(bucket)
     verdict = judge(present, (vectors, bounds), loss, real, side.max_update_norm)
     written = jax.vmap(storage.write)(new, stored, _keys(key, data[-1]))
     states, loss = put_slots(states, verdict.slots(slots), written), verdict.only(loss)
     if side.whole_changes:
-        whole = hand_over(nest(delta), data[0], verdict, num_items, side.fixed_point, within)
+        whole = hand_over(nest(delta), items, verdict, num_items, side.fixed_point, within)
         return states, whole, loss
 
     weight, memories = verdict.weight, verdict.only(memories)
@@ -102,8 +101,18 @@ def train_block(
         moments = own.shared_opt["dense"][name] if side.carry.shared else None
         of_block = over_members(side, block_sum, (0, 1, None, 1, None))
         delta[f"{name}/kernel"] = of_block(matrix, moments, change, memories[name], weight)
-    items = jnp.where(verdict.accepted[:, None], data[0], num_items)
+    items = jnp.where(verdict.accepted[:, None], items, num_items)
     return states, Payload(nest(delta), items, weight, verdict.rejected), loss
+
+
+def _whole_chunks(side: ClientSide, held: Data) -> Data:
+    """With padding to as many rows as the kernel looks at together."""
+    more = [(0, 0), (0, -held.items.shape[1] % side.kernel.rows)]
+    return held._replace(
+        items=jnp.pad(held.items, more, constant_values=side.training.model.num_items),
+        values=jnp.pad(held.values, more),
+        observed=jnp.pad(held.observed, more),
+    )
 
 
 def _without_padding(delta: Flat, there: jax.Array) -> Flat:
@@ -220,7 +229,7 @@ def copies_of_rows(side: ClientSide, bucket: Bucket, on_tpu: bool) -> float:
     """See ``Engine.copies_of_rows``."""
     model = side.training.model
     if by_kernel(side, bucket):
-        return numbers_of_row(model) / model.feature_size
+        return float(side.kernel.numbers_of_row(model)) / model.feature_size
     return 4.8 + 160 / model.feature_size if on_tpu else 2.4
 
 

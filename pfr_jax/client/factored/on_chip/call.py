@@ -13,7 +13,6 @@ from pfr_jax.client.factored.on_chip.kernel import program
 from pfr_jax.client.factored.on_chip.lanes import LANES
 from pfr_jax.client.factored.on_chip.records import Inputs, Outputs, Plan, Scratch
 
-CHIPS = "TPU v5 lite", "TPU v5e", "TPU v6 lite", "TPU v6e"  # as JAX calls those that it is for
 VECTOR_MEMORY = 128 * 2**20  # of theirs, in bytes
 MOST_OF_IT = 0.98  # what the compiler itself may take beside the kernel is little
 

@@ -4,28 +4,19 @@ Legend: B clients in a block, T of them in a program, G members, P places for th
 client, K local steps.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from pfr_jax.client.block import ClientSide, ClientState
+from pfr_jax.client.factored.kernel import Data, loss_factor
 from pfr_jax.client.factored.on_chip.lanes import LANES, on_lanes, width_of
 from pfr_jax.client.factored.on_chip.records import Inputs, Plan
 from pfr_jax.client.factored.state import ALPHA, OUTPUT, OUTPUT_BIAS, Flat
 from pfr_jax.client.factored.step import Round, dropout_masks
-from pfr_jax.client.training import LocalTraining
 
 REGISTER_ROWS = 8  # and so the most clients of a program
-
-
-class Data(NamedTuple):
-    """Of a block's clients, as in ``Bucket``."""
-
-    items: jax.Array  # i32[B, L]
-    values: jax.Array  # f[B, L]
-    observed: jax.Array  # bool[B, L]
-    client: jax.Array  # i32[B]
 
 
 def inputs_of(
@@ -64,7 +55,7 @@ def inputs_of(
         },
         projection=_together(lay(own.constant, 1), clients),
         squared_input=on_all_lanes(jnp.square(ratings).sum(axis=1)),
-        factor=on_all_lanes(_factor(training, data)),
+        factor=on_all_lanes(loss_factor(training, data)),
         masks=_masks(side, plan, common, data, clients) if training.dropout else None,
         rows=of_items(lay(shared.rows[OUTPUT], 1)),
         beside=of_items(on_lanes(bias, places)),
@@ -116,13 +107,6 @@ def _optimizer_state(side: ClientSide, plan: Plan, own: ClientState, clients: in
         return _together(_vector(side, plan, path[-1].key, leaf), clients)
 
     return jax.tree_util.tree_map_with_path(one, own.private_opt)
-
-
-def _factor(training: LocalTraining, data: Data) -> jax.Array:
-    """f[B]: the loss, which is in proportion to it, of a sum of squared errors of 1."""
-    ones, zeros = jnp.ones_like(data.values)[:, None], jnp.zeros_like(data.values)[:, None]
-    count = data.observed.sum(axis=1).astype(data.values.dtype)
-    return jax.vmap(training.loss)(ones, zeros, data.observed[:, None]) / jnp.maximum(count, 1)
 
 
 def _masks(side: ClientSide, plan: Plan, common: Round, data: Data, clients: int) -> jax.Array:

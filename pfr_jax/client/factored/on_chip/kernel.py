@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
+from pfr_jax.client.factored.kernel import DROPPED
 from pfr_jax.client.factored.on_chip import lanes
 from pfr_jax.client.factored.on_chip.hidden import end_matrices, norm_tanh, product, product_back
 from pfr_jax.client.factored.on_chip.lanes import LANES, lane_sum, wide
@@ -19,8 +20,6 @@ from pfr_jax.client.factored.on_chip.rows import end_rows, output
 from pfr_jax.client.factored.state import ALPHA, INPUT, Flat, V
 from pfr_jax.client.moves import clip_factor, move, with_proximal_term
 from pfr_jax.client.training import Parts
-
-DROPPED = "decoder/linear_0"  # the layer that sees the code, on which dropout acts
 
 
 def program(plan: Plan, given: Inputs, out: Outputs, scratch: Scratch) -> None:

@@ -9,18 +9,9 @@ lanes, f[..., width]; what is the same for all features of a member is f[..., 12
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from pfr_jax.client.factored.kernel import Layer
 from pfr_jax.client.factored.state import Flat
 from pfr_jax.client.training import LocalTraining
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A hidden layer between vectors, with the norm behind it."""
-
-    name: str  # encoder/linear_1
-    norm: str  # encoder/norm_1
-    private: bool
-    outputs: int  # features
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A block's round by the kernel: where it can, and what the engine is given of it.
+"""A block's round by the kernel: where it fits, and what the engine is given of it.
 
 Legend: B clients in a block, T of them in a program, G members, L rows of a client, K local steps.
 """
@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from pfr_jax.client.block import ClientSide, ClientState
-from pfr_jax.client.factored.coefficients import num_moments
+from pfr_jax.client.factored.kernel import Data, Kernel, hidden_layers, moments_kept
 from pfr_jax.client.factored.on_chip.call import VECTOR_MEMORY, call
-from pfr_jax.client.factored.on_chip.inputs import REGISTER_ROWS, Data, inputs_of, members_last
+from pfr_jax.client.factored.on_chip.inputs import REGISTER_ROWS, inputs_of, members_last
 from pfr_jax.client.factored.on_chip.lanes import (
     LANES,
     MOST_PLACES,
@@ -21,50 +21,25 @@ from pfr_jax.client.factored.on_chip.lanes import (
     places_of,
     width_of,
 )
-from pfr_jax.client.factored.on_chip.records import Layer, Outputs, Plan
+from pfr_jax.client.factored.on_chip.records import Outputs, Plan
 from pfr_jax.client.factored.outer_products import Memory
 from pfr_jax.client.factored.state import ALPHA, OUTPUT, OUTPUT_BIAS, Flat
 from pfr_jax.client.factored.step import Memories, Round
-from pfr_jax.models.autoencoder import AutoEncoder
-from pfr_jax.models.losses import ByRating, masked_squared_error
 from pfr_jax.models.members import one_of
 from pfr_jax.models.model import Model
-from pfr_jax.population.population import Bucket
 
 ROWS_SHARE = 0.7  # of the vector memory, for item rows
 MOST_SHARE = 0.9  # likewise for rows and matrices together
 
 
-def by_kernel(side: ClientSide, bucket: Bucket) -> bool:
-    """Whether there is a kernel and it computes what ``side`` wants; the plain path computes all.
-
-    Args:
-      side: of the clients. It has a kernel only where the encoder is private and the decoder
-        shared, and the output layer's biases decay as its rows do, beside which they lie.
-      bucket: the clients, or their shapes.
-    """
-    training, model = side.training, side.training.model
-    loss = training.loss.loss if isinstance(training.loss, ByRating) else training.loss
-    places, shared = places_of(model.members), training.optimizer.shared
+def fits(side: ClientSide, rows: int) -> bool:
+    """See ``Kernel.fits``: what is beside a row has room on 128 lanes, and one client in memory."""
+    model, places = side.training.model, places_of(side.training.model.members)
     return (
-        side.kernel != "off"
-        and type(one_of(model)) is AutoEncoder  # whose layers the kernel has written out
-        and bucket.values.dtype == jnp.float32
-        and bucket.rated is None
-        and loss is masked_squared_error
-        and model.profile_size == 0
-        and not (side.carry.shared and num_moments(shared))
-        and not (side.whole_changes or side.one_by_one)
-        and all(map(all, training.moves))
-        and places <= MOST_PLACES
-        and (2 + training.local_epochs) * places <= LANES
-        and _most_clients(model, bucket.items.shape[1], _kept(side)) > 0
+        places <= MOST_PLACES
+        and (2 + side.training.local_epochs) * places <= LANES
+        and _most_clients(model, rows, moments_kept(side)) > 0
     )
-
-
-def _kept(side: ClientSide) -> int:
-    """S: moments of the private part that are carried from round to round."""
-    return num_moments(side.training.optimizer.private) if side.carry.private else 0
 
 
 def _most_clients(model: Model, rows: int, kept: int) -> int:
@@ -88,53 +63,33 @@ def _most_clients(model: Model, rows: int, kept: int) -> int:
 
 
 def numbers_of_row(model: Model) -> int:
-    """Of an item, what a block works with: fetched and changed, on whole lanes; and those beside
-    it, in tiles. Measured (docs/decisions/devices.md)."""
+    """See ``Kernel.numbers_of_row``: fetched and changed, on whole lanes; and those beside it, in
+    tiles. Measured (docs/decisions/devices.md)."""
     return 2 * width_of(model.feature_size // model.members, places_of(model.members)) + 330
 
 
-def train_by_kernel(
+def train(
     side: ClientSide, common: Round, own: ClientState, data: Data
 ) -> tuple[ClientState, Flat, Memories, jax.Array]:
-    """All local steps of a block's clients, where ``by_kernel``.
-
-    Args:
-      side: of the clients.
-      common: what is public.
-      own: their states as they are computed with, leaves f[B, ...].
-      data: their ratings; rows that are not observed are no items'.
-
-    Returns:
-      What ``train_client`` returns, for all of them. Where a change of a row is not finite, the
-      client's loss is not either.
-    """
-    plan, (count, rows) = _plan(side), data.items.shape
-    clients = min(_most_clients(side.training.model, rows, _kept(side)), count & -count)
+    """See ``Kernel.train``."""
+    model, (count, rows) = side.training.model, data.items.shape
+    one: Any = one_of(model)
+    plan = Plan(
+        training=side.training,
+        layers=hidden_layers(model),
+        first=one.hidden_sizes[0],
+        places=places_of(model.members),
+        steps=side.training.local_epochs,
+    )
+    clients = min(_most_clients(model, rows, moments_kept(side)), count & -count)
     given = inputs_of(side, plan, common, own, data, clients)
-    return _found(side, plan, common, own, call(plan, given, side.kernel == "interpret"))
-
-
-def _plan(side: ClientSide) -> Plan:
-    """The hidden layers as they follow one another."""
-    one: Any = one_of(side.training.model)
-    sizes: tuple[int, ...] = one.hidden_sizes
-    encoder = [
-        Layer(f"encoder/linear_{depth}", f"encoder/norm_{depth}", True, size)
-        for depth, size in enumerate(sizes[1:], start=1)
-    ]
-    decoder = [
-        Layer(f"decoder/linear_{depth}", f"decoder/norm_{depth}", False, size)
-        for depth, size in enumerate(sizes[-2::-1])
-    ]
-    places = places_of(side.training.model.members)
-    steps = side.training.local_epochs
-    return Plan(side.training, (*encoder, *decoder), sizes[0], places, steps)
+    return _found(side, plan, common, own, call(plan, given, side.kernel.interpret))
 
 
 def _found(
     side: ClientSide, plan: Plan, common: Round, own: ClientState, out: Outputs
 ) -> tuple[ClientState, Flat, Memories, jax.Array]:
-    """What ``train_by_kernel`` returns, of what the kernel has written."""
+    """What ``train`` returns, of what the kernel has written."""
     model, shared = side.training.model, common.public.shared
     off = partial(off_lanes, members=model.members, places=plan.places)
     delta = {
@@ -206,3 +161,13 @@ def _second(side: ClientSide, leaf: jax.Array) -> jax.Array:
 def _before_last(side: ClientSide, leaf: jax.Array) -> jax.Array:
     """f[..., H, G] as f[..., G, H]; of one model f[..., H]"""
     return leaf[..., 0] if side.training.model.members == 1 else jnp.swapaxes(leaf, -1, -2)
+
+
+TPU = Kernel(
+    name="tpu",
+    chips=("TPU v5 lite", "TPU v5e", "TPU v6 lite", "TPU v6e"),
+    fits=fits,
+    rows=1,
+    train=train,
+    numbers_of_row=numbers_of_row,
+)
