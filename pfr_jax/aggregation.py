@@ -85,7 +85,7 @@ def add_rows(leaf: jax.Array, delta: jax.Array, items: jax.Array) -> jax.Array:
 def add_flat_rows(leaf: jax.Array, delta: jax.Array, items: jax.Array) -> jax.Array:
     """The same, by way of flat rows: a TPU pads an axis of a few members.
 
-    Their order is that of the TPU's kernel (``client/factored/on_chip/lanes.py``), whose rows then
+    Their order is that of the TPU's kernel (``client/factored/on_tpu/lanes.py``), whose rows then
     need no turning. A CPU would have to divide for the place of every number of a flat row.
     """
     if leaf.ndim < 3:

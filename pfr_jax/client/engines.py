@@ -24,8 +24,7 @@ ENGINES = (FACTORED, ACTIVE_ROWS)  # the first that can is taken
 # memory (docs/decisions/devices.md).
 ACCELERATOR_BYTES, OF_DEVICE = 512 * 2**20, 15.75 * 2**30
 FEWEST_CLIENTS, MOST_CLIENTS = 8, 8192  # of a block there
-# Of a block that the kernel computes, which copies no rows: times as many, but not so many clients.
-KERNEL_TIMES, KERNEL_CLIENTS = 4, 1024
+KERNEL_TIMES = 4  # so many more of a block that a kernel computes, which copies no rows
 COPIES = 3.3  # numbers that the kernel works with, by number of an item, where lanes are full
 
 
@@ -76,7 +75,7 @@ def block_sizes(
         most_bytes, most = block_bytes(population.mesh), MOST_CLIENTS
         if kernel:  # on whole lanes a row of few numbers is not small
             width = max(width, kernel.numbers_of_row(model) / COPIES)
-            most_bytes, most = KERNEL_TIMES * most_bytes, KERNEL_CLIENTS
+            most_bytes, most = KERNEL_TIMES * most_bytes, kernel.most_clients
         return tuple(map(partial(accelerator_block, width, most_bytes, most), lengths, counts))
     carried = Parts(config.private_momentum == "carry", config.shared_momentum == "carry")
     return tuple(engine.cpu_block(model, rows, carried) for rows in lengths)

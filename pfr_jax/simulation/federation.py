@@ -15,8 +15,8 @@ from pfr_jax.client.compressors import Compressor
 from pfr_jax.client.engines import block_sizes, choose_engine
 from pfr_jax.client.factored.engine import FACTORED
 from pfr_jax.client.factored.kernel import Kernel, by_kernel
-from pfr_jax.client.factored.on_chip.round import TPU
 from pfr_jax.client.factored.on_gpu.round import GPU
+from pfr_jax.client.factored.on_tpu.round import TPU
 from pfr_jax.client.factored.storage import BITS
 from pfr_jax.client.fixed_point import scale_for
 from pfr_jax.client.training import LocalTraining, Parts
@@ -136,8 +136,8 @@ def _kernel(
     known = private == ("encoder",) and "encoder" not in shared and alike
     if not known or client.kernel == "off":
         return None
-    kind = population.mesh.devices.flat[0].device_kind
-    return next((one for one in KERNELS if kind.startswith(one.chips)), None)
+    device = population.mesh.devices.flat[0]
+    return next((one for one in KERNELS if one.is_for(device)), None)
 
 
 def check_redraws(spec: AlgorithmSpec, federation: Federation, population: Population) -> None:

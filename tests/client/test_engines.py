@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from pfr_jax.client import engines
 from pfr_jax.client.engines import _width_of_rows, accelerator_block
+from pfr_jax.client.factored.on_tpu.round import TPU
 from pfr_jax.client.factored.storage import BITS, from_bits, round_at_random
 from pfr_jax.errors import InputError
 from pfr_jax.models.autoencoder import AutoEncoder
@@ -204,7 +205,7 @@ def test_blocks_of_the_kernel_hold_more_rows_and_fewer_clients(
     population = dataclasses.replace(simulation.population, buckets=buckets)
     given = simulation.config.client, simulation.model, simulation.federation.engine, population
     assert engines.block_sizes(*given) == (256, 8)  # 508, 15.9
-    assert engines.block_sizes(*given, on_chip=True) == (1024, 32)  # 2,032, 63.5
+    assert engines.block_sizes(*given, kernel=TPU) == (1024, 32)  # 2,032, 63.5
 
 
 @pytest.mark.parametrize(("gib", "mib"), [(15.75, 512), (31.5, 1024), (0, 512)])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from federations import small_simulation
 
+from pfr_jax.client.factored.on_tpu.round import TPU
 from pfr_jax.client.factored.untouched import untouched
 from pfr_jax.errors import InputError
 from pfr_jax.models.item_rows import tree_bytes
@@ -137,7 +138,7 @@ def test_what_the_compiler_says_does_not_fit_is_refused(monkeypatch: pytest.Monk
     wanted = r"does not fit into a device: it needs 0\.\d+ GiB of 0\.00; try --state_memory=host"
     with pytest.raises(InputError, match=wanted):
         compile_round(simulation)
-    side = dataclasses.replace(simulation.federation.side, kernel="interpret")
+    side = dataclasses.replace(simulation.federation.side, kernel=TPU)
     other = dataclasses.replace(simulation.federation, side=side)
     with pytest.raises(InputError, match=wanted) as error:
         compile_round(dataclasses.replace(simulation, federation=other))

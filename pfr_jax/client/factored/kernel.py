@@ -39,23 +39,25 @@ class Kernel:
 
     Attributes:
       name: of what it is for.
-      chips: as JAX calls the devices that it is taken on.
+      is_for: the devices that it is taken on.
       fits: whether it can with so many rows of a client; what it can at all, ``by_kernel`` says.
       rows: clients' rows are padded to multiples of so many.
       train: (side, common, own, data) -> what ``train_client`` returns, for all clients of the
         block. Where a change of a row is not finite, the client's loss is not either.
       numbers_of_row: of an item, what a block works with.
+      most_clients: of a block.
       interpret: it is computed by JAX's own operations, anywhere.
     """
 
     name: str
-    chips: tuple[str, ...]
+    is_for: Callable[[jax.Device], bool]
     fits: Callable[[ClientSide, int], bool]
     rows: int
     train: Callable[
         [ClientSide, Round, ClientState, Data], tuple[ClientState, Flat, Memories, jax.Array]
     ]
     numbers_of_row: Callable[[Model], int]
+    most_clients: int
     interpret: bool = False
 
 

@@ -21,8 +21,11 @@ _OF_MEMBERS = frozenset({"shared", "matrices"})
 _OF_ITEMS = frozenset({"table", "biases"})
 _OF_CLIENTS = frozenset({"squared_input", "factor", "items", "values"})
 _OF_ROWS = frozenset({"rows", "row_biases"})
-NUMBERS_OF_WARP = 2048  # of the largest matrix: 64 for each thread
-FEWEST_WARPS, MOST_WARPS = 4, 16
+# What a warp has in its registers: the fewer there are, the less do they wait for one another.
+# Counted in what Triton makes of it (docs/decisions/devices.md).
+NUMBERS_OF_WARP = 4096  # of the largest matrix
+WIDTH_OF_WARP = 64  # features
+MOST_WARPS = 8
 
 
 def call(plan: Plan, given: Inputs, interpret: bool) -> Outputs:
@@ -30,7 +33,7 @@ def call(plan: Plan, given: Inputs, interpret: bool) -> Outputs:
     shapes = _shapes(plan, given)
     clients, members, _ = given.projection.shape
     largest = max((m.shape[1] * m.shape[2] for m in given.matrices.values()), default=0)
-    warps = min(MOST_WARPS, max(FEWEST_WARPS, largest // NUMBERS_OF_WARP))
+    wanted = max(1, largest // NUMBERS_OF_WARP, given.table.shape[2] // WIDTH_OF_WARP)
     (found,) = pl.pallas_call(
         partial(_program, plan),
         grid=(clients, members),
@@ -38,7 +41,7 @@ def call(plan: Plan, given: Inputs, interpret: bool) -> Outputs:
         out_specs=[_specs(shapes)],
         out_shape=[shapes],
         interpret=interpret,
-        compiler_params=triton.CompilerParams(num_warps=warps, num_stages=1),
+        compiler_params=triton.CompilerParams(num_warps=min(MOST_WARPS, wanted), num_stages=1),
         name="client_rounds",
     )(given)
     return Outputs(*found)

@@ -20,9 +20,11 @@ from pfr_jax.client.factored.step import Memories, Round, dropout_masks
 from pfr_jax.models.members import one_of
 from pfr_jax.models.model import Model
 
-CHUNK = 16  # rows that are looked at together
-LARGEST = 2**15  # numbers of a matrix, which a program has in registers
-MOST_STEPS = 16  # whose outer products it has there
+AMPERE = 8  # the least compute capability for which there is Triton
+CHUNK = 32  # rows that are looked at together
+# What a program has room for in registers: the numbers of a matrix, the features of a layer, and
+# local steps, whose outer products it keeps there.
+LARGEST, WIDEST, MOST_STEPS = 2**15, 256, 8
 
 
 def fits(side: ClientSide, rows: int) -> bool:
@@ -32,9 +34,16 @@ def fits(side: ClientSide, rows: int) -> bool:
     largest = max((n * m for n, m in zip(sizes, sizes[1:], strict=False)), default=0)
     return (
         all(size & (size - 1) == 0 for size in sizes)
-        and max(largest, CHUNK * sizes[0]) <= LARGEST
+        and max(sizes) <= WIDEST
+        and largest <= LARGEST
         and side.training.local_epochs <= MOST_STEPS
     )
+
+
+def _has_triton(device: jax.Device) -> bool:
+    """Whether it is NVIDIA's, and of Ampere or later."""
+    major = str(getattr(device, "compute_capability", "")).partition(".")[0]  # AMD's: gfx942
+    return device.platform == "gpu" and major.isdecimal() and int(major) >= AMPERE
 
 
 def numbers_of_row(model: Model) -> int:
@@ -165,9 +174,10 @@ def _found(
 
 GPU = Kernel(
     name="gpu",
-    chips=("NVIDIA",),
+    is_for=_has_triton,
     fits=fits,
     rows=CHUNK,
     train=train,
     numbers_of_row=numbers_of_row,
+    most_clients=8_192,
 )

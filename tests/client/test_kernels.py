@@ -1,6 +1,7 @@
-"""The kernel computes what the factored engine does without it."""
+"""The kernels compute what the factored engine does without them."""
 
 import dataclasses
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -11,8 +12,11 @@ from federations import assert_same_change, everything, run_rounds, small_simula
 
 from pfr_jax.client.block import ClientSide
 from pfr_jax.client.compressors import COMPRESSORS
-from pfr_jax.client.factored.on_chip import lanes, rows
-from pfr_jax.client.factored.on_chip.round import _most_clients, by_kernel
+from pfr_jax.client.factored.kernel import Kernel, by_kernel
+from pfr_jax.client.factored.on_gpu import round as on_gpu
+from pfr_jax.client.factored.on_gpu.round import GPU
+from pfr_jax.client.factored.on_tpu import lanes, rows
+from pfr_jax.client.factored.on_tpu.round import TPU, _most_clients
 from pfr_jax.client.training import Parts
 from pfr_jax.errors import InputError
 from pfr_jax.models.autoencoder import AutoEncoder
@@ -33,45 +37,18 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-def by_itself(side: ClientSide, **changes: Any) -> ClientSide:
+def by_itself(side: ClientSide, kernel: Kernel = TPU, **changes: Any) -> ClientSide:
     """With a kernel that JAX's operations compute."""
     training = dataclasses.replace(side.training, **changes)
-    return dataclasses.replace(side, kernel="interpret", training=training)
+    kernel = dataclasses.replace(kernel, interpret=True)
+    return dataclasses.replace(side, kernel=kernel, training=training)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"members": 3},
-        {"hidden_sizes": (6, 4, 3), "clip_norm": 0.05, "proximal": 0.3},
-        {
-            "hidden_sizes": (5,),
-            "momentum": 0.9,
-            "private_momentum": "restart",
-            "members": 2,
-            "clip_norm": 0.0,
-        },
-        {
-            "hidden_sizes": (6, 4, 3),
-            "momentum": 0.9,
-            "nesterov": True,
-            "weight_decay": 5e-3,
-            "private_momentum": "carry",
-            "shared_momentum": "restart",
-        },
-        {"members": 3, "momentum": 0.9, "private_momentum": "carry"},
-    ],
-    ids=str,
-)
-def test_every_change_is_that_of_the_engine(
-    changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of ragged clients, after rounds in which some take part again; of rows several chunks."""
-    monkeypatch.setattr(rows, "CHUNK", 16)
+def assert_kernel_agrees(kernel: Kernel, **changes: Any) -> None:
+    """In the changes of all leaves, of ragged clients, some of which take part again."""
     simulation = small_simulation(**{**DEFAULTS, **changes})
     federation = simulation.federation
-    side = by_itself(federation.side)
+    side = by_itself(federation.side, kernel)
     assert all(by_kernel(side, bucket) for bucket in simulation.population.buckets)
     assert not by_kernel(federation.side, simulation.population.buckets[0])
     with_kernel = dataclasses.replace(federation, side=side)
@@ -82,6 +59,51 @@ def test_every_change_is_that_of_the_engine(
     assert_same_change(plain, ours, start, tolerance=1e-5)
 
 
+RESTARTED: dict[str, Any] = {"momentum": 0.9, "private_momentum": "restart", "members": 2}
+CARRIED: dict[str, Any] = {"momentum": 0.9, "private_momentum": "carry"}
+ALL_AT_ONCE: dict[str, Any] = {"nesterov": True, "weight_decay": 5e-3, **CARRIED}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"members": 3},
+        {"hidden_sizes": (6, 4, 3), "clip_norm": 0.05, "proximal": 0.3},
+        {"hidden_sizes": (5,), "clip_norm": 0.0, **RESTARTED},
+        {"hidden_sizes": (6, 4, 3), "shared_momentum": "restart", **ALL_AT_ONCE},
+        {"members": 3, **CARRIED},
+    ],
+    ids=str,
+)
+def test_a_tpu_changes_what_the_engine_does(
+    changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With rows in several chunks."""
+    monkeypatch.setattr(rows, "CHUNK", 16)
+    assert_kernel_agrees(TPU, **changes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"hidden_sizes": (16, 8), "members": 3},
+        {"hidden_sizes": (16, 8, 8), "clip_norm": 0.05, "proximal": 0.3},
+        {"hidden_sizes": (8,), "clip_norm": 0.0, **RESTARTED},
+        {"hidden_sizes": (16, 8, 8), "shared_momentum": "restart", **ALL_AT_ONCE},
+        {"hidden_sizes": (16, 8), "members": 3, **CARRIED},
+        {"hidden_sizes": (16, 8), "local_epochs": 1, "dropout": 0.0},
+    ],
+    ids=str,
+)
+def test_a_gpu_changes_what_the_engine_does(
+    changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_gpu, "CHUNK", 8)
+    assert_kernel_agrees(dataclasses.replace(GPU, rows=8), **changes)
+
+
 def test_what_the_kernel_does_not_know_is_left_to_the_plain_path() -> None:
     simulation = small_simulation(**DEFAULTS)
     side, bucket = by_itself(simulation.federation.side), simulation.population.buckets[0]
@@ -89,7 +111,7 @@ def test_what_the_kernel_does_not_know_is_left_to_the_plain_path() -> None:
     momenta = {"momentum": 0.9, "shared_momentum": "carry"}
     carried = small_simulation(**{**DEFAULTS, **momenta}).federation.side
     for other in (
-        dataclasses.replace(side, kernel="off"),
+        dataclasses.replace(side, kernel=None),
         dataclasses.replace(side, one_by_one=True),
         dataclasses.replace(side, max_update_norm=1.0),
         dataclasses.replace(side, compressor=COMPRESSORS["int8"]),
@@ -116,16 +138,50 @@ def test_what_the_kernel_does_not_know_is_left_to_the_plain_path() -> None:
 
 def test_what_its_settings_must_be(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a chip that it is for, as this machine's are taken to be."""
-    monkeypatch.setattr(federation, "CHIPS", (jax.devices()[0].device_kind,))
+    here = dataclasses.replace(TPU, is_for=lambda device: True)
+    monkeypatch.setattr(federation, "KERNELS", (GPU, here))
 
-    def kernel(**changes: Any) -> str:
-        return small_simulation(**{**DEFAULTS, **changes}).federation.side.kernel
+    def kernel(**changes: Any) -> Kernel | None:
+        found: Kernel | None = small_simulation(**{**DEFAULTS, **changes}).federation.side.kernel
+        return found
 
-    assert kernel() == "tpu"
-    assert kernel(decay_biases=False) == "off"  # a bias lies beside its row
-    assert kernel(decay_biases=False, weight_decay=0.0, ridge=0.0) == "tpu"
+    assert kernel() is here
+    assert kernel(decay_biases=False) is None  # a bias lies beside its row
+    assert kernel(decay_biases=False, weight_decay=0.0, ridge=0.0) is here
     for other in ({"algorithm": "fedavg"}, {"engine": "active_rows"}, {"kernel": "off"}):
-        assert kernel(**other) == "off"
+        assert kernel(**other) is None
+
+
+@pytest.mark.parametrize(
+    "platform,capability,wanted",
+    [
+        ("gpu", "9.0", True),
+        ("gpu", "8.0", True),
+        ("gpu", "12.0", True),
+        ("gpu", "7.5", False),
+        ("gpu", "gfx942", False),
+        ("cpu", None, False),
+    ],
+)
+def test_a_gpu_is_one_of_those_that_triton_knows(
+    platform: str, capability: str | None, wanted: bool
+) -> None:
+    device: Any = SimpleNamespace(platform=platform, compute_capability=capability)
+    assert GPU.is_for(device) is wanted
+
+
+def test_a_gpu_has_so_much_in_registers() -> None:
+    simulation = small_simulation(**{**DEFAULTS, "hidden_sizes": (16, 8)})
+    side, bucket = simulation.federation.side, simulation.population.buckets[0]
+
+    def fits(*sizes: int, steps: int = 5) -> bool:
+        model = AutoEncoder(sizes, num_items=simulation.model.num_items)
+        moves = Parts((True,) * steps, (True,) * steps)
+        return by_kernel(by_itself(side, GPU, model=model, moves=moves), bucket)
+
+    assert fits(256, 128) and fits(64, 32, steps=8)
+    assert not fits(64, 32, steps=9)
+    assert not fits(96, 32) and not fits(512, 8) and not fits(256, 256)
 
 
 def test_wide_layers_leave_room_for_fewer_clients() -> None:
@@ -146,7 +202,7 @@ def test_wide_layers_leave_room_for_fewer_clients() -> None:
 def test_a_compiler_without_the_kernel_is_told_how_to_do_without() -> None:
     """Such as a CPU's."""
     simulation = small_simulation(**DEFAULTS)
-    side = dataclasses.replace(simulation.federation.side, kernel="tpu")
+    side = dataclasses.replace(simulation.federation.side, kernel=TPU)
     federation = dataclasses.replace(simulation.federation, side=side)
     algorithm = build_algorithm(simulation.spec, simulation.config, federation)
     with_kernel = dataclasses.replace(simulation, federation=federation, algorithm=algorithm)

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 
 from pfr_jax.client.block import ClientSide, ClientState
 from pfr_jax.client.factored.kernel import Data, loss_factor
-from pfr_jax.client.factored.on_chip.lanes import LANES, on_lanes, width_of
-from pfr_jax.client.factored.on_chip.records import Inputs, Plan
+from pfr_jax.client.factored.on_tpu.lanes import LANES, on_lanes, width_of
+from pfr_jax.client.factored.on_tpu.records import Inputs, Plan
 from pfr_jax.client.factored.state import ALPHA, OUTPUT, OUTPUT_BIAS, Flat
 from pfr_jax.client.factored.step import Round, dropout_masks
 

@@ -12,11 +12,11 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
 from pfr_jax.client.factored.kernel import DROPPED
-from pfr_jax.client.factored.on_chip import lanes
-from pfr_jax.client.factored.on_chip.hidden import end_matrices, norm_tanh, product, product_back
-from pfr_jax.client.factored.on_chip.lanes import LANES, lane_sum, wide
-from pfr_jax.client.factored.on_chip.records import Inputs, Outputs, Plan, Scratch
-from pfr_jax.client.factored.on_chip.rows import end_rows, output
+from pfr_jax.client.factored.on_tpu import lanes
+from pfr_jax.client.factored.on_tpu.hidden import end_matrices, norm_tanh, product, product_back
+from pfr_jax.client.factored.on_tpu.lanes import LANES, lane_sum, wide
+from pfr_jax.client.factored.on_tpu.records import Inputs, Outputs, Plan, Scratch
+from pfr_jax.client.factored.on_tpu.rows import end_rows, output
 from pfr_jax.client.factored.state import ALPHA, INPUT, Flat, V
 from pfr_jax.client.moves import clip_factor, move, with_proximal_term
 from pfr_jax.client.training import Parts

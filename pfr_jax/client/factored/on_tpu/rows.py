@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
-from pfr_jax.client.factored.on_chip import lanes
-from pfr_jax.client.factored.on_chip.lanes import LANES, lane_sum, wide
-from pfr_jax.client.factored.on_chip.records import Inputs, Outputs, Plan, Scratch
+from pfr_jax.client.factored.on_tpu import lanes
+from pfr_jax.client.factored.on_tpu.lanes import LANES, lane_sum, wide
+from pfr_jax.client.factored.on_tpu.records import Inputs, Outputs, Plan, Scratch
 
 CHUNK = 128  # rows that are looked at together
 

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from pfr_jax.client.factored.kernel import Layer
-from pfr_jax.client.factored.on_chip import lanes
-from pfr_jax.client.factored.on_chip.lanes import lane_sum, wide
-from pfr_jax.client.factored.on_chip.records import Inputs, Outputs, Plan, Scratch
+from pfr_jax.client.factored.on_tpu import lanes
+from pfr_jax.client.factored.on_tpu.lanes import lane_sum, wide
+from pfr_jax.client.factored.on_tpu.records import Inputs, Outputs, Plan, Scratch
 from pfr_jax.client.factored.state import Flat
 from pfr_jax.models.layers import NORM_EPSILON
 

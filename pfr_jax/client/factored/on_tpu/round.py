@@ -12,22 +12,23 @@ import jax.numpy as jnp
 
 from pfr_jax.client.block import ClientSide, ClientState
 from pfr_jax.client.factored.kernel import Data, Kernel, hidden_layers, moments_kept
-from pfr_jax.client.factored.on_chip.call import VECTOR_MEMORY, call
-from pfr_jax.client.factored.on_chip.inputs import REGISTER_ROWS, inputs_of, members_last
-from pfr_jax.client.factored.on_chip.lanes import (
+from pfr_jax.client.factored.on_tpu.call import VECTOR_MEMORY, call
+from pfr_jax.client.factored.on_tpu.inputs import REGISTER_ROWS, inputs_of, members_last
+from pfr_jax.client.factored.on_tpu.lanes import (
     LANES,
     MOST_PLACES,
     off_lanes,
     places_of,
     width_of,
 )
-from pfr_jax.client.factored.on_chip.records import Outputs, Plan
+from pfr_jax.client.factored.on_tpu.records import Outputs, Plan
 from pfr_jax.client.factored.outer_products import Memory
 from pfr_jax.client.factored.state import ALPHA, OUTPUT, OUTPUT_BIAS, Flat
 from pfr_jax.client.factored.step import Memories, Round
 from pfr_jax.models.members import one_of
 from pfr_jax.models.model import Model
 
+CHIPS = "TPU v5 lite", "TPU v5e", "TPU v6 lite", "TPU v6e"  # as JAX calls them
 ROWS_SHARE = 0.7  # of the vector memory, for item rows
 MOST_SHARE = 0.9  # likewise for rows and matrices together
 
@@ -165,9 +166,10 @@ def _before_last(side: ClientSide, leaf: jax.Array) -> jax.Array:
 
 TPU = Kernel(
     name="tpu",
-    chips=("TPU v5 lite", "TPU v5e", "TPU v6 lite", "TPU v6e"),
+    is_for=lambda device: device.device_kind in CHIPS,
     fits=fits,
     rows=1,
     train=train,
     numbers_of_row=numbers_of_row,
+    most_clients=1_024,
 )

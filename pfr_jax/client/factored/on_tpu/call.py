@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from pfr_jax.client.factored.on_chip.kernel import program
-from pfr_jax.client.factored.on_chip.lanes import LANES
-from pfr_jax.client.factored.on_chip.records import Inputs, Outputs, Plan, Scratch
+from pfr_jax.client.factored.on_tpu.kernel import program
+from pfr_jax.client.factored.on_tpu.lanes import LANES
+from pfr_jax.client.factored.on_tpu.records import Inputs, Outputs, Plan, Scratch
 
 VECTOR_MEMORY = 128 * 2**20  # of theirs, in bytes
 MOST_OF_IT = 0.98  # what the compiler itself may take beside the kernel is little
