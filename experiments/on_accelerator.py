@@ -4,8 +4,8 @@
 
 Runs, each in a process of its own and only as long as there is time: rounds of MovieLens-10M's
 sizes with evaluation, what the compiler says of such a round, the benchmark, beside PyTorch where
-that is installed, the same rounds where clients stay in the machine's memory and, on a TPU, twenty
-rounds with the kernel and without.
+that is installed, and on an accelerator the same rounds where clients stay in the machine's memory,
+and twenty rounds with the kernel and without.
 
 Writes ``on_NAME.json`` with the device's name: milliseconds of a round (median, without compiling),
 seconds of each part, peak memory, the losses of rounds that were evaluated (with the kernel and
@@ -159,7 +159,6 @@ def main(argv: Sequence[str]) -> None:
         if platform != "cpu":
             fewer = [*common, f"--rounds={how.rounds // 4}", "--state_memory=host"]
             found["host_store"] = timed_run(folder / "host", fewer, deadline)
-        if platform == "tpu":
             few = f"--dataset={how.dataset}", "--rounds=20", "--eval_every=5"
             for kernel in ("auto", "off"):
                 place, chosen = folder / kernel, f"--kernel={kernel}"
