@@ -96,8 +96,8 @@ class ClientConfig:
     )
     kernel: Literal["auto", "off"] = option(
         "auto",
-        "auto: on a TPU, or a GPU of Ampere or later, the factored engine computes a client's whole "
-        "round in one program, where that program knows the settings.",
+        "auto: on a TPU, or a GPU of Ampere or later, the factored engine computes a client's "
+        "whole round in one program, where that program knows the settings.",
     )
     state_dtype: Literal["auto", "float32", "bfloat16"] = option(
         "auto",

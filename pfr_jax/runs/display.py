@@ -25,17 +25,18 @@ LEAST_BAR = 10  # characters
 
 @contextlib.contextmanager
 def display(
-    console: Console, what: str, heading: str, done: int, rounds: int, compiled: float = 0.0
+    console: Console, what: str, heading: str, done: int, rounds: int, compiled: float | None = None
 ) -> Iterator[Show]:
     """While entered, what it gives is to be called after every round.
 
     ``what`` is the name of a round, ``heading`` that of the validation figure, and ``compiled``
-    are seconds of compiling before.
+    are seconds of compiling before; None: that begins now.
     """
     if not console.is_terminal or console.is_dumb_terminal:
-        console.print("compiling ...")
+        if compiled is None:
+            console.print("compiling ...")
         tell: Callable[[str], None] = partial(console.print, soft_wrap=True, highlight=False)
-        yield Lines(tell, what, heading, rounds, compiled).show
+        yield Lines(tell, what, heading, rounds, compiled or 0.0).show
         return
     with Progress(*_columns(console.width, what, heading, rounds), console=console) as bar:
         task = bar.add_task("compiling", total=rounds, completed=done, loss="-", validation="-")

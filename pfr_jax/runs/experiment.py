@@ -107,7 +107,8 @@ def train_alike(
     started, config = time.perf_counter(), runs[0][0]
     whole = [(one, ratings, split.all_to_train_on()) for one, ratings, split in runs]
     retrains = config.run.retrain and len(runs[0][2].validation) > 0
-    with _ahead() as ahead:
+    versions = environment()
+    with _ahead(console, versions) as ahead:
         simulations = prepare_alike(
             *(runs + whole if retrains else runs, np.float32, chosen),
             *(ahead.beside, ahead.start),
@@ -115,11 +116,6 @@ def train_alike(
         data_seconds = read_seconds + time.perf_counter() - started - ahead.compile_seconds
         spent = {"data": data_seconds, "compile": ahead.compile_seconds}
         before = {name: seconds / len(runs) for name, seconds in spent.items()}
-        needed = memory.estimate(simulations[0], most_bytes(simulations[0]))
-        memory.check(simulations[0], needed)
-        # What is wrong with the data or the settings has been said by now.
-        versions = environment()
-        _say_before(console, simulations[0], needed, versions)
         reports = []
         for index, folder in enumerate(folders):
             simulation, run = simulations[index], runs[index][0].run
@@ -146,22 +142,6 @@ def train_alike(
     return reports
 
 
-def _say_before(
-    console: Console,
-    simulation: Simulation,
-    needed: memory.MemoryEstimate,
-    versions: dict[str, str],
-) -> None:
-    """What a run tells of itself before it trains."""
-    ratings = simulation.ratings
-    console.print(facts_table("Environment", versions))
-    console.print(facts_table("Estimated peak memory", needed.facts()))
-    console.print(facts_table(f"Data: {simulation.config.data.dataset}", ratings.described()))
-    for note in ratings.notes:
-        console.print(Text(note), soft_wrap=True)
-    console.print(facts_table("Engine", engine_facts(simulation)))
-
-
 def _settings(config: Config, simulation: Simulation, versions: dict[str, str]) -> dict[str, Any]:
     """What config.json shows."""
     ratings = simulation.ratings
@@ -176,13 +156,31 @@ def _settings(config: Config, simulation: Simulation, versions: dict[str, str]) 
 class _Ahead:
     """What is begun while the first simulation is still being filled with data."""
 
-    def __init__(self, beside: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, console: Console, versions: dict[str, str], beside: ThreadPoolExecutor
+    ) -> None:
         self.beside = beside  # what numpy computes beside JAX's tracing
         self.compile_seconds = 0.0
+        self._console, self._versions = console, versions
         self._first: Future[JudgeBaselines] | None = None
 
     def start(self, outlined: Simulation) -> None:
-        """Begins with the simple baselines of this one, and compiles its round."""
+        """Says what will be trained, begins with its simple baselines, and compiles its round.
+
+        Raises InputError if it needs more memory than there is.
+        """
+        needed = memory.estimate(outlined, most_bytes(outlined))
+        memory.check(outlined, needed)
+        # What is wrong with the data or the settings has been said by now.
+        ratings = outlined.ratings
+        self._console.print(facts_table("Environment", self._versions))
+        self._console.print(facts_table("Estimated peak memory", needed.facts()))
+        data = f"Data: {outlined.config.data.dataset}"
+        self._console.print(facts_table(data, ratings.described()))
+        for note in ratings.notes:
+            self._console.print(Text(note), soft_wrap=True)
+        self._console.print(facts_table("Engine", engine_facts(outlined)))
+        self._console.print("compiling ...")
         self._first = self.baselines_of(outlined)
         interval = sys.getswitchinterval()
         sys.setswitchinterval(LET_GO)
@@ -198,9 +196,9 @@ class _Ahead:
 
 
 @contextlib.contextmanager
-def _ahead() -> Iterator[_Ahead]:
+def _ahead(console: Console, versions: dict[str, str]) -> Iterator[_Ahead]:
     beside = ThreadPoolExecutor(1)
     try:
-        yield _Ahead(beside)
+        yield _Ahead(console, versions, beside)
     finally:
         beside.shutdown(wait=False, cancel_futures=True)  # who stops a run does not wait for it

@@ -59,6 +59,7 @@ class Training:
         self.progress = RunProgress(simulation, Totals(Traffic(), seconds, clients))
         self._simulation, self._folder, self._logs = simulation, folder, logs
         self._console, self._rounds = console, rounds
+        self._compiled = before.get("compile")
         self._checkpoints, self._kept = None, None
         if run.checkpoints:
             place = folder.path / name
@@ -73,6 +74,7 @@ class Training:
             self.saved = None
         if self.saved:
             self.progress.take_over(self.saved.content["progress"], self.saved.arrays)
+            self.progress.totals.seconds["compile"] += self._compiled or 0.0
             if other := self._looked_at_otherwise(self.saved):
                 self.progress.select_anew()
                 if logs:
@@ -123,8 +125,7 @@ class Training:
         if run.attack_every and self._logs:
             some = attacked_clients(self._simulation, LOOKED_AT_IN_EVERY_ROUND)
             attacker = Watcher(self._simulation, begin.state if begin else None, some)
-        compiled = self.progress.totals.seconds["compile"]
-        watch = display(self._console, what, task.heading, done, rounds, compiled)
+        watch = display(self._console, what, task.heading, done, rounds, self._compiled)
         events: Any = contextlib.nullcontext()
         if run.tensorboard and self._logs and self._folder.writes:
             events = contextlib.closing(Events(self._folder.path, done))

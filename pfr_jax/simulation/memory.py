@@ -19,7 +19,7 @@ from pfr_jax.models.item_rows import tree_bytes
 from pfr_jax.population.devices import device_bytes, on_cpu
 from pfr_jax.simulation.device_memory import MOST_OF_A_DEVICE, bytes_of_round, fits
 from pfr_jax.simulation.setup import Simulation
-from pfr_jax.simulation.start import initial_params
+from pfr_jax.simulation.shapes import params_of
 
 GIB = 2**30
 # What compiling takes and keeps, and the rest of the runtime.
@@ -31,8 +31,8 @@ SMALL_BLOCK = 32  # clients
 class MemoryEstimate:
     """Resident bytes of this process at the peak."""
 
-    before: float  # resident already: program and data
-    working: float  # server state, sums, evaluation, compiled programs
+    before: float  # resident already: program and ratings
+    working: float  # clients' tables to come, server state, sums, evaluation, compiled programs
     clients_all: float  # states of all clients, as if each had been trained
     share_reached: float  # expected share of the clients that take part at least once
     adapted: float = 0.0  # states that are made for an evaluation only
@@ -67,15 +67,13 @@ class MemoryEstimate:
 
 
 def estimate(simulation: Simulation, baselines: float = 0.0) -> MemoryEstimate:
-    """The peak of a run of this simulation, from the shapes of its state; nothing is allocated.
+    """The peak of a run of this simulation, from shapes; nothing is allocated.
 
     ``baselines`` are the bytes that those of the run work with, beside all that is there.
     """
-    params = jax.eval_shape(lambda: initial_params(simulation))
-    state = jax.eval_shape(
-        lambda: simulation.algorithm.init(initial_params(simulation), simulation.population.buckets)
-    )
-    model = simulation.model
+    model, buckets = simulation.model, simulation.population.buckets
+    params = params_of(model, buckets[0].values.dtype, simulation.population.mesh)
+    state = jax.eval_shape(simulation.algorithm.init, params, buckets)
     # Parameters: the server's, the start, the round's sum and its optimizer's update.
     server = 4 * tree_bytes(params) + tree_bytes(state.server.opt_state)
     federation = simulation.federation
@@ -96,13 +94,20 @@ def estimate(simulation: Simulation, baselines: float = 0.0) -> MemoryEstimate:
     redrawn = tree_bytes(simulation.population.buckets) if simulation.config.data.redraws else 0
     return MemoryEstimate(
         before=resident_bytes(),
-        working=server + features + redrawn + COMPILER_BYTES,
+        working=_to_come(simulation) + server + features + redrawn + COMPILER_BYTES,
         clients_all=tree_bytes(state.clients),
         share_reached=_share_reached(simulation) if lazy else 1.0,
         adapted=adapted,
         on_device=on_device,
         baselines=baselines,
     )
+
+
+def _to_come(simulation: Simulation) -> float:
+    """Of the tables of an outlined simulation, which are shapes still."""
+    newcomers = simulation.newcomers.buckets if simulation.newcomers else ()
+    leaves = jax.tree.leaves((simulation.population.buckets, newcomers))
+    return tree_bytes([leaf for leaf in leaves if isinstance(leaf, jax.ShapeDtypeStruct)])
 
 
 def _share_reached(simulation: Simulation) -> float:
