@@ -1,17 +1,12 @@
 """Runs from settings to reports, as ``pfr run`` and ``pfr_jax.train`` make them."""
 
-import contextlib
-import sys
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from rich.console import Console
-from rich.text import Text
 
 from pfr_jax.algorithms import AlgorithmSpec
 from pfr_jax.client.compressors import Compressor
@@ -19,26 +14,18 @@ from pfr_jax.config import Config
 from pfr_jax.data.splits import Split
 from pfr_jax.data.table import Ratings
 from pfr_jax.errors import InputError
-from pfr_jax.evaluation.evaluate import fit_simple
-from pfr_jax.evaluation.task import JudgeBaselines
-from pfr_jax.report.console import engine_facts, print_costs, print_results, print_seeds
+from pfr_jax.report.console import print_costs, print_results, print_seeds
 from pfr_jax.report.held_out import held_out_sentences
-from pfr_jax.report.tables import facts_table
-from pfr_jax.runs.baselines import most_bytes
+from pfr_jax.runs.ahead import ahead_of_data
 from pfr_jax.runs.checkpoints.identity import facts_of_ratings
 from pfr_jax.runs.environment import environment
 from pfr_jax.runs.folder import RunFolder
 from pfr_jax.runs.trainer import Report, train_simulation
-from pfr_jax.simulation import memory
 from pfr_jax.simulation.chosen import Chosen, MakeModel, choose
 from pfr_jax.simulation.loading import load_ratings, split_ratings
-from pfr_jax.simulation.loop import compile_ahead
 from pfr_jax.simulation.setup import Simulation, prepare_alike
 
 Run = tuple[Config, Ratings, Split]
-# Seconds after which tracing lets another thread on, which asks for that after every operation on
-# arrays; Python's own 0.005 would make it wait as long as it works.
-LET_GO = 1e-4
 
 
 def train(
@@ -108,7 +95,7 @@ def train_alike(
     whole = [(one, ratings, split.all_to_train_on()) for one, ratings, split in runs]
     retrains = config.run.retrain and len(runs[0][2].validation) > 0
     versions = environment()
-    with _ahead(console, versions) as ahead:
+    with ahead_of_data(console, versions) as ahead:
         simulations = prepare_alike(
             *(runs + whole if retrains else runs, np.float32, chosen),
             *(ahead.beside, ahead.start),
@@ -151,54 +138,3 @@ def _settings(config: Config, simulation: Simulation, versions: dict[str, str]) 
         "data": {**ratings.described(), "notes": ratings.notes, "removed": ratings.removed},
         "environment": versions,
     }
-
-
-class _Ahead:
-    """What is begun while the first simulation is still being filled with data."""
-
-    def __init__(
-        self, console: Console, versions: dict[str, str], beside: ThreadPoolExecutor
-    ) -> None:
-        self.beside = beside  # what numpy computes beside JAX's tracing
-        self.compile_seconds = 0.0
-        self._console, self._versions = console, versions
-        self._first: Future[JudgeBaselines] | None = None
-
-    def start(self, outlined: Simulation) -> None:
-        """Says what will be trained, begins with its simple baselines, and compiles its round.
-
-        Raises InputError if it needs more memory than there is.
-        """
-        needed = memory.estimate(outlined, most_bytes(outlined))
-        memory.check(outlined, needed)
-        # What is wrong with the data or the settings has been said by now.
-        ratings = outlined.ratings
-        self._console.print(facts_table("Environment", self._versions))
-        self._console.print(facts_table("Estimated peak memory", needed.facts()))
-        data = f"Data: {outlined.config.data.dataset}"
-        self._console.print(facts_table(data, ratings.described()))
-        for note in ratings.notes:
-            self._console.print(Text(note), soft_wrap=True)
-        self._console.print(facts_table("Engine", engine_facts(outlined)))
-        self._console.print("compiling ...")
-        self._first = self.baselines_of(outlined)
-        interval = sys.getswitchinterval()
-        sys.setswitchinterval(LET_GO)
-        try:
-            self.compile_seconds = compile_ahead(outlined)
-        finally:
-            sys.setswitchinterval(interval)
-
-    def baselines_of(self, simulation: Simulation) -> Future[JudgeBaselines]:
-        """The simple ones, fitted on its training ratings; the first asked for are begun with."""
-        begun, self._first = self._first, None
-        return begun or self.beside.submit(fit_simple, simulation, simulation.split.train)
-
-
-@contextlib.contextmanager
-def _ahead(console: Console, versions: dict[str, str]) -> Iterator[_Ahead]:
-    beside = ThreadPoolExecutor(1)
-    try:
-        yield _Ahead(console, versions, beside)
-    finally:
-        beside.shutdown(wait=False, cancel_futures=True)  # who stops a run does not wait for it
