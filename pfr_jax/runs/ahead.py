@@ -38,6 +38,14 @@ class Ahead:
 
         Raises InputError if it needs more memory than there is.
         """
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(LET_GO)
+        try:
+            self._begin(outlined)
+        finally:
+            sys.setswitchinterval(interval)
+
+    def _begin(self, outlined: Simulation) -> None:
         needed = memory.estimate(outlined, most_bytes(outlined))
         memory.check(outlined, needed)
         # What is wrong with the data or the settings has been said by now.
@@ -51,12 +59,7 @@ class Ahead:
         self._console.print(facts_table("Engine", engine_facts(outlined)))
         self._console.print("compiling ...")
         self._first = self.baselines_of(outlined)
-        interval = sys.getswitchinterval()
-        sys.setswitchinterval(LET_GO)
-        try:
-            self.compile_seconds = compile_ahead(outlined)
-        finally:
-            sys.setswitchinterval(interval)
+        self.compile_seconds = compile_ahead(outlined)
 
     def baselines_of(self, simulation: Simulation) -> Future[JudgeBaselines]:
         """The simple ones, fitted on its training ratings; the first asked for are begun with."""
