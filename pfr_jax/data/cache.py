@@ -66,7 +66,7 @@ def fingerprint(*arrays: np.ndarray) -> str:
     total = hashlib.sha256()
     for array in arrays:
         total.update(f"{array.dtype}{array.shape}".encode())
-        total.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        total.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return total.hexdigest()
 
 

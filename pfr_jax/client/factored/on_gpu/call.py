@@ -19,7 +19,7 @@ from pfr_jax.client.factored.on_gpu.records import Inputs, Outputs, Plan
 _COMMON = frozenset({"learning_rate", "private_path", "shared_path", "private_moments"})
 _OF_MEMBERS = frozenset({"shared", "matrices"})
 _OF_ITEMS = frozenset({"table", "biases"})
-_OF_CLIENTS = frozenset({"squared_input", "factor", "items", "values"})
+_OF_CLIENTS = frozenset({"squared_input", "factor", "items", "chunks", "values"})
 _OF_ROWS = frozenset({"rows", "row_biases"})
 # What a warp has in its registers: the fewer there are, the less do they wait for one another.
 # Counted in what Triton makes of it (docs/decisions/devices.md).

@@ -44,6 +44,7 @@ class Inputs(NamedTuple):
     factor: Any  # f[1], of the loss: it is this times the sum of squared errors
     masks: Any  # f[K, code], dropout's; None: there is none
     items: Any  # i32[L]; I: padding
+    chunks: Any  # i32[1], how many of them hold all of the client's rows
     values: Any  # f[L], targets
 
 
@@ -57,7 +58,7 @@ class Outputs(NamedTuple):
     inputs: Flat  # of the hidden layers in all steps, f[P, n]
     deltas: Flat  # clipped gradients at their outputs, f[P, m]
     loss: Any  # f[1], sum over the steps
-    rows: Any  # changes, f[L, H]; of padding 0
+    rows: Any  # changes, f[L, H]; behind the last chunk there is nothing
     row_biases: Any  # likewise, f[L]
     errors: Any  # of all steps, f[P, L]; a memory of the program's own
 

@@ -104,6 +104,7 @@ def _inputs(side: ClientSide, plan: Plan, common: Round, own: ClientState, data:
         factor=loss_factor(training, data)[:, None],
         masks=_masks(side, common, data) if training.dropout else None,
         items=jnp.where(data.observed, data.items, training.model.num_items),
+        chunks=_chunks(plan, data.observed),
         values=jnp.where(data.observed, data.values, 0),
     )
 
@@ -124,6 +125,13 @@ def _vectors(side: ClientSide, tree: Any) -> Any:
         return vector[..., None] if path[-1].key == ALPHA else vector
 
     return jax.tree_util.tree_map_with_path(one, tree)
+
+
+def _chunks(plan: Plan, observed: jax.Array) -> jax.Array:
+    """How many chunks of rows hold something, i32[B, 1]; what is padding comes last."""
+    place = jnp.arange(1, observed.shape[1] + 1, dtype=jnp.int32)[None]
+    last = jnp.where(observed, place, 0).max(axis=1, keepdims=True)
+    return (last + plan.chunk - 1) // plan.chunk
 
 
 def _masks(side: ClientSide, common: Round, data: Data) -> jax.Array:

@@ -26,7 +26,7 @@ def _sweep(plan: Plan, given: Inputs, one: Callable[[Any, Any, Any, Any], Any], 
         rows = jnp.where(there[:, None], given.table[items, :], 0)
         return one(where, rows, jnp.where(there, given.biases[items], 0), carry)
 
-    return jax.lax.fori_loop(0, given.items.shape[0] // plan.chunk, chunk, carry)
+    return jax.lax.fori_loop(0, given.chunks[0], chunk, carry)
 
 
 def _errors(out: Outputs, where: Any, steps: jax.Array | int) -> jax.Array:
