@@ -51,7 +51,8 @@ class Payload:
     """
 
     delta: Tree  # change of the shared part; item leaves f[B, L, .], others f[...]: summed
-    items: jax.Array | None  # i32[B, L], the items of those rows (I: padding); None: all, summed
+    # i32[B, L], the items of those rows; None: all, summed. I is padding, whose row may be anything
+    items: jax.Array | None
     present: jax.Array  # f[B], 1 for a client, 0 for an empty place of the block or one not taken
     rejected: jax.Array  # i32[2], clients not taken: not finite, too large
     within: jax.Array | None = None  # f[B], 1 where a change was within the clipping norm

@@ -25,7 +25,7 @@ ENGINES = (FACTORED, ACTIVE_ROWS)  # the first that can is taken
 ACCELERATOR_BYTES, OF_DEVICE = 512 * 2**20, 15.75 * 2**30
 FEWEST_CLIENTS, MOST_CLIENTS = 8, 8192  # of a block there
 KERNEL_TIMES = 4  # so many more of a block that a kernel computes, which copies no rows
-COPIES = 3.3  # numbers that the kernel works with, by number of an item, where lanes are full
+COPIES = 3.3  # numbers that a TPU's kernel works with, by number of an item, where lanes are full
 
 
 def choose_engine(name: str, wanted: Wanted, algorithm: str) -> tuple[Engine, str]:
@@ -73,7 +73,7 @@ def block_sizes(
         counts = [math.ceil(share * len(bucket) / population.mesh.size) for bucket in buckets]
         width = float(_width_of_rows(model))
         most_bytes, most = block_bytes(population.mesh), MOST_CLIENTS
-        if kernel:  # on whole lanes a row of few numbers is not small
+        if kernel:  # on a TPU's whole lanes a row of few numbers is not small
             width = max(width, kernel.numbers_of_row(model) / COPIES)
             most_bytes, most = KERNEL_TIMES * most_bytes, kernel.most_clients
         return tuple(map(partial(accelerator_block, width, most_bytes, most), lengths, counts))

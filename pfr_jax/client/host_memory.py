@@ -91,6 +91,10 @@ class HostRound:
         self._program(state, data, cohort, key)
         return self
 
+    def bring_nobody(self, state: Any, buckets: tuple[Bucket, ...], cohort: Cohort) -> None:
+        """Brings an empty cohort near, which compiles what brings others."""
+        jax.block_until_ready(self._taken(state, buckets, cohort, self._places(buckets, cohort)))
+
     def __call__(
         self, state: Any, buckets: tuple[Bucket, ...], cohort: Cohort, key: jax.Array
     ) -> tuple[Any, Any]:

@@ -1,7 +1,7 @@
 """How parameters move in a local step, once there are gradients.
 
 Clipping, FedProx's pull, which part moves, and the optimizer's step; shared by the engines, the
-TPU's kernel and centralised training, but for ``clipped``: the factored engine has no whole
+kernels and centralised training, but for ``clipped``: the factored engine has no whole
 gradients.
 """
 

@@ -5,10 +5,14 @@ ratings, n users of a minibatch, I items.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
+
+from pfr_jax.population.devices import EVERYWHERE, shape
 
 CHUNK = 4096  # ratings scattered at once; a minibatch takes as many chunks as it needs
 
@@ -39,6 +43,21 @@ def build_interactions(
         profile=jnp.asarray(np.pad(profile, ((0, 1), (0, 0))).astype(dtype)),
         trained=jnp.asarray(np.flatnonzero(count), jnp.int32),
     )
+
+
+def outline_interactions(
+    profile: tuple[int, ...], num_ratings: int, num_trained: int, dtype: Any, mesh: Mesh
+) -> Interactions:
+    """Shapes of so many ratings, of so many of U users with a ``profile`` f[U, P]."""
+    num_users, size = profile
+    tables = {
+        "start": ((num_users + 2,), np.int32),
+        "item": ((num_ratings,), np.int32),
+        "value": ((num_ratings,), dtype),
+        "profile": ((num_users + 1, size), dtype),
+        "trained": ((num_trained,), np.int32),
+    }
+    return Interactions(**{name: shape(*of, mesh, EVERYWHERE) for name, of in tables.items()})
 
 
 def dense_rows(data: Interactions, users: jax.Array, num_items: int) -> tuple[jax.Array, jax.Array]:

@@ -15,7 +15,7 @@ from pfr_jax.report.tables import facts_table
 from pfr_jax.runs.baselines import most_bytes
 from pfr_jax.simulation import memory
 from pfr_jax.simulation.loop import compile_ahead
-from pfr_jax.simulation.setup import Simulation
+from pfr_jax.simulation.setup import Meanwhile, Simulation
 
 # Seconds after which tracing lets another thread on, which asks for that after every operation on
 # arrays; Python's own 0.005 would make it wait as long as it works.
@@ -23,30 +23,30 @@ LET_GO = 1e-4
 
 
 class Ahead:
-    """What is begun while the first simulation is still being filled with data."""
+    """Of the first simulation of a run, what is done as soon as its shapes are known."""
+
+    compile_seconds: float | None = None  # None: its round has not been compiled
+    baselines: Future[JudgeBaselines]  # its simple ones, fitted on its training ratings
 
     def __init__(
-        self, console: Console, versions: dict[str, str], beside: ThreadPoolExecutor
+        self,
+        console: Console,
+        versions: dict[str, str],
+        simulations: int,
+        beside: ThreadPoolExecutor,
+        compiles: bool,
     ) -> None:
-        self.beside = beside  # what numpy computes beside JAX's tracing
-        self.compile_seconds = 0.0
-        self._console, self._versions = console, versions
-        self._first: Future[JudgeBaselines] | None = None
+        """``simulations`` of such tables there will be; ``beside`` is for what numpy computes."""
+        self._console, self._versions, self._simulations = console, versions, simulations
+        self._beside, self._compiles = beside, compiles
 
-    def start(self, outlined: Simulation) -> None:
-        """Says what will be trained, begins with its simple baselines, and compiles its round.
+    @property
+    def meanwhile(self) -> Meanwhile:
+        return Meanwhile(self._look, self._beside, self._work)
 
-        Raises InputError if it needs more memory than there is.
-        """
-        interval = sys.getswitchinterval()
-        sys.setswitchinterval(LET_GO)
-        try:
-            self._begin(outlined)
-        finally:
-            sys.setswitchinterval(interval)
-
-    def _begin(self, outlined: Simulation) -> None:
-        needed = memory.estimate(outlined, most_bytes(outlined))
+    def _look(self, outlined: Simulation) -> None:
+        """Says what will be trained. Raises InputError if it needs more memory than there is."""
+        needed = memory.estimate(outlined, most_bytes(outlined), self._simulations)
         memory.check(outlined, needed)
         # What is wrong with the data or the settings has been said by now.
         ratings = outlined.ratings
@@ -57,21 +57,31 @@ class Ahead:
         for note in ratings.notes:
             self._console.print(Text(note), soft_wrap=True)
         self._console.print(facts_table("Engine", engine_facts(outlined)))
+
+    def _work(self, outlined: Simulation) -> None:
+        self.baselines = self.baselines_of(outlined)
+        if not self._compiles or outlined.federation.on_host:
+            return
         self._console.print("compiling ...")
-        self._first = self.baselines_of(outlined)
-        self.compile_seconds = compile_ahead(outlined)
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(LET_GO)
+        try:
+            self.compile_seconds = compile_ahead(outlined)
+        finally:
+            sys.setswitchinterval(interval)
 
     def baselines_of(self, simulation: Simulation) -> Future[JudgeBaselines]:
-        """The simple ones, fitted on its training ratings; the first asked for are begun with."""
-        begun, self._first = self._first, None
-        return begun or self.beside.submit(fit_simple, simulation, simulation.split.train)
+        """The simple ones of any, begun now."""
+        return self._beside.submit(fit_simple, simulation, simulation.split.train)
 
 
 @contextlib.contextmanager
-def ahead_of_data(console: Console, versions: dict[str, str]) -> Iterator[Ahead]:
-    """``Ahead`` of a run, whose thread ends with it."""
+def ahead_of_data(
+    console: Console, versions: dict[str, str], simulations: int, compiles: bool
+) -> Iterator[Ahead]:
+    """``Ahead`` of a run; who leaves it early waits for no more than what its thread has begun."""
     beside = ThreadPoolExecutor(1)
     try:
-        yield Ahead(console, versions, beside)
+        yield Ahead(console, versions, simulations, beside, compiles)
     finally:
-        beside.shutdown(wait=False, cancel_futures=True)  # who stops a run does not wait for it
+        beside.shutdown(wait=False, cancel_futures=True)

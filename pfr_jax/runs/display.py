@@ -89,6 +89,8 @@ class Lines:
         if self._began is None:
             self._tell(f"compiled in {self._compiled + record.timing.compile:.1f} s")
             self._began = self._told = now - record.timing.train - record.timing.eval
+        else:
+            self._began += record.timing.compile
         due = LEAST_SECONDS if record.evaluation else MOST_SECONDS
         if record.round < self._rounds and now - self._told < due:
             return

@@ -95,14 +95,14 @@ def train_alike(
     whole = [(one, ratings, split.all_to_train_on()) for one, ratings, split in runs]
     retrains = config.run.retrain and len(runs[0][2].validation) > 0
     versions = environment()
-    with ahead_of_data(console, versions) as ahead:
-        simulations = prepare_alike(
-            *(runs + whole if retrains else runs, np.float32, chosen),
-            *(ahead.beside, ahead.start),
-        )
-        data_seconds = read_seconds + time.perf_counter() - started - ahead.compile_seconds
-        spent = {"data": data_seconds, "compile": ahead.compile_seconds}
-        before = {name: seconds / len(runs) for name, seconds in spent.items()}
+    count = (1 + retrains) * len(runs)
+    left = not any(folder.resume and folder.finished for folder in folders)
+    with ahead_of_data(console, versions, count, compiles=left) as ahead:
+        every = runs + whole if retrains else runs
+        simulations = prepare_alike(every, np.float32, chosen, ahead.meanwhile)
+        compiling = ahead.compile_seconds
+        data_seconds = read_seconds + time.perf_counter() - started - (compiling or 0.0)
+        before = {"data": data_seconds / len(runs)}
         reports = []
         for index, folder in enumerate(folders):
             simulation, run = simulations[index], runs[index][0].run
@@ -111,14 +111,16 @@ def train_alike(
                 console.rule(f"seed {run.seed}, split seed {split_seed}")
             for sentence in held_out_sentences(simulation):
                 console.print(sentence, soft_wrap=True, highlight=False)
+            # Programs are compiled with the first run, for all of them.
+            compiled = {} if compiling is None else {"compile": 0.0 if index else compiling}
             report = train_simulation(
                 simulation,
                 simulations[len(runs) + index] if retrains else None,
                 folder,
                 console,
-                before,
+                before | compiled,
                 _settings(runs[index][0], simulation, versions),
-                ahead.baselines_of(simulation),
+                ahead.baselines_of(simulation) if index else ahead.baselines,
             )
             print_results(console, report)
             print_costs(console, report)

@@ -105,6 +105,11 @@ class RunFolder:
     def _is_below_output_dir(self, place: Path) -> bool:
         return place == self.output_dir or self.output_dir in place.parents
 
+    @property
+    def finished(self) -> bool:
+        """Whether it held a finished run, as far as this process knows."""
+        return "summary.json" in self._earlier
+
     def begin(self, settings: dict[str, Any]) -> None:
         """Replaces an earlier run's files by this run's config.json and an empty log.
 
@@ -123,7 +128,7 @@ class RunFolder:
         (self.path / "metrics.jsonl").touch()
 
     def _same_run(self, settings: dict[str, Any]) -> None:
-        if "summary.json" in self._earlier:
+        if self.finished:
             raise InputError(
                 f"{self.path} holds a finished run and no checkpoint to go on from; --overwrite "
                 "makes it anew, and --checkpoint_every has it leave one after its last round"

@@ -74,7 +74,8 @@ class Training:
             self.saved = None
         if self.saved:
             self.progress.take_over(self.saved.content["progress"], self.saved.arrays)
-            self.progress.totals.seconds["compile"] += self._compiled or 0.0
+            for name, spent in before.items():
+                self.progress.totals.seconds[name] += spent
             if other := self._looked_at_otherwise(self.saved):
                 self.progress.select_anew()
                 if logs:

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 
 from pfr_jax.algorithms.federated import Federation, FederationState
+from pfr_jax.client.factored.kernel import by_kernel
 from pfr_jax.client.host_memory import capacities, in_blocks
 from pfr_jax.models.item_rows import tree_bytes
 from pfr_jax.population.devices import device_bytes
@@ -67,9 +68,11 @@ def _working_bytes(federation: Federation, population: Population, on_tpu: bool)
     side, model = federation.side, federation.side.training.model
 
     def of_block(bucket: Bucket, size: int) -> float:
-        rows = size * (bucket.items.shape[1] if side.partial_compression else model.num_items)
+        rows = bucket.items.shape[1] if side.partial_compression else model.num_items
+        if by_kernel(side, bucket):
+            rows += -rows % side.kernel.rows
         copies = federation.engine.copies_of_rows(side, bucket, on_tpu)
-        return copies * rows * model.feature_size * bucket.values.dtype.itemsize
+        return copies * size * rows * model.feature_size * bucket.values.dtype.itemsize
 
     blocks = zip(population.buckets, federation.block_sizes, strict=True)
     return max(of_block(bucket, size) for bucket, size in blocks)

@@ -25,8 +25,8 @@ from pfr_jax.errors import InputError
 from pfr_jax.evaluation.task import Task
 from pfr_jax.models.item_rows import Tree, tree_bytes
 from pfr_jax.models.losses import ByRating
-from pfr_jax.models.model import Model, init_params, parts_on
-from pfr_jax.population.population import Population
+from pfr_jax.models.model import Model, Params, init_params, parts_on
+from pfr_jax.population.population import Bucket, Population
 from pfr_jax.privacy.accounting import Plan
 from pfr_jax.seeding import cohort_size
 from pfr_jax.server import DENOMINATORS
@@ -95,7 +95,8 @@ def build_federation(
         mechanism=mechanism,
         kernel=_kernel(spec, config, model, population) if engine is FACTORED else None,
     )
-    alone = side.kernel if all(by_kernel(side, bucket) for bucket in population.buckets) else None
+    every = all(by_kernel(side, bucket) for bucket in population.buckets)
+    kernel = side.kernel if every else None
     federation = Federation(
         engine=engine,
         side=side,
@@ -104,7 +105,7 @@ def build_federation(
         ),
         denominator=DENOMINATORS[config.server.denominator],
         learning_rate=optimizers.client_learning_rate(client, config.run.rounds),
-        block_sizes=block_sizes(client, model, engine, population, run.cohort_fraction, alone),
+        block_sizes=block_sizes(client, model, engine, population, run.cohort_fraction, kernel),
         mesh=population.mesh,
         on_host=False,
         expected=run.cohort_fraction * num_clients
@@ -181,12 +182,12 @@ def _with_store(
         if place == "host":
             raise InputError(f"--state_memory=host: the {name} engine keeps no clients there")
         return federation
-    run, state = config.run, _state_shapes(spec, config, federation, population)
+    run, state = config.run, _state_of(spec, config, federation, population)
     whole = tree_bytes(state.clients)
     if dtype == "bfloat16" or (dtype == "auto" and whole > FULL_PRECISION_BYTES):
         side = dataclasses.replace(federation.side, store=BITS)
         federation = dataclasses.replace(federation, side=side)
-        state = _state_shapes(spec, config, federation, population)
+        state = _state_of(spec, config, federation, population)
     most = cohort_size(len(population.trainable), run.cohort_fraction, run.sampling)
     needed = bytes_of_round(federation, state, population, most)
     on_host = place == "host" or (place == "auto" and not fits(needed, federation))
@@ -198,17 +199,25 @@ def _with_store(
     return dataclasses.replace(federation, on_host=on_host)
 
 
-def _state_shapes(
+def _state_of(
     spec: AlgorithmSpec, config: Config, federation: Federation, population: Population
 ) -> FederationState:
-    """Of the federation's state before the first round."""
-    algorithm, buckets = build_algorithm(spec, config, federation), population.buckets
-    model, dtype = federation.side.training.model, buckets[0].values.dtype
-    state: FederationState = jax.eval_shape(
-        lambda key: algorithm.init(init_params(model, key, dtype=dtype), buckets),
-        jax.random.key(0),
-    )
+    algorithm = build_algorithm(spec, config, federation)
+    return state_shapes(algorithm, federation.side.training.model, population.buckets)
+
+
+def state_shapes(
+    algorithm: Algorithm, model: Model, buckets: tuple[Bucket, ...]
+) -> FederationState:
+    """Shapes of the federation's state before the first round; of the buckets shapes suffice."""
+    params = params_shapes(model, buckets[0].values.dtype)
+    state: FederationState = jax.eval_shape(algorithm.init, params, buckets)
     return state
+
+
+def params_shapes(model: Model, dtype: Any) -> Params:
+    """Shapes of the model that everybody starts from."""
+    return jax.eval_shape(partial(init_params, model, dtype=dtype), jax.random.key(0))
 
 
 def build_algorithm(spec: AlgorithmSpec, config: Config, federation: Federation) -> Algorithm:

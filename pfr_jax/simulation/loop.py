@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import jax
+import numpy as np
 
 from pfr_jax.algorithms.federated import FederationState, RoundReport
 from pfr_jax.client import host_memory
@@ -75,11 +76,11 @@ def compile_ahead(simulation: Simulation) -> float:
     """Compiles the round of a simulation whose tables are still being filled; seconds it took.
 
     Where that is refused, ``compile_round`` says so in its time: there may be more to say before.
+    Of clients on the host it would be compiled once more.
     """
     begun = time.perf_counter()
-    if not (simulation.spec.centralized or simulation.federation.on_host):
-        with contextlib.suppress(InputError):
-            compile_round(simulation)
+    with contextlib.suppress(InputError):
+        compile_round(simulation)
     return time.perf_counter() - begun
 
 
@@ -159,16 +160,18 @@ def simulate(
     with memory.refused_in_a_line(simulation):
         begin = begin or Begin(jax.block_until_ready(initial_state(simulation)))
     state, evaluations = begin.state, _Evaluations(simulation, begin.best)
-    room = len(population.trainable) if simulation.spec.centralized else simulation.cohort_size
     step = compile_round(simulation)
     key_of_round(simulation, begin.round)  # compiles that
+    if isinstance(step, host_memory.HostRound):
+        nobody = population.cohort(np.zeros(0, np.int64), block_sizes, simulation.room)
+        step.bring_nobody(state, simulation.data, nobody)
     compile_seconds = time.perf_counter() - started
 
     num_rounds, fruitless = rounds or run.rounds, begin.fruitless
     for index in range(begin.round, num_rounds):
         started = time.perf_counter()
         fate = fates_of_round(simulation, index)
-        cohort = population.cohort(fate.delivered, block_sizes, room)
+        cohort = population.cohort(fate.delivered, block_sizes, simulation.room)
         key = key_of_round(simulation, index)
         data = redraws.of_round(index, cohort) if redraws else simulation.data
         with memory.refused_in_a_line(simulation):
@@ -215,11 +218,13 @@ class _Evaluations:
     ) -> tuple[Evaluation, Timing]:
         """The figures of a round, and its ``timing`` with what they took.
 
-        The first is made twice, once to compile all that evaluations run.
+        The first is made twice, once to compile all that evaluations run. That is not done before
+        the first round, so that training begins sooner; what cannot run is found this late.
         """
         begun = time.perf_counter()
         if not self._compiled:
-            evaluate(self._simulation, state, math.inf, last=True)
+            with memory.refused_in_a_line(self._simulation):
+                evaluate(self._simulation, state, math.inf, last=True)
             self._compiled = True
         compiled = time.perf_counter()
         found = evaluate(self._simulation, state, self._best, last)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -18,8 +19,8 @@ from pfr_jax.errors import InputError
 from pfr_jax.models.item_rows import tree_bytes
 from pfr_jax.population.devices import device_bytes, on_cpu
 from pfr_jax.simulation.device_memory import MOST_OF_A_DEVICE, bytes_of_round, fits
+from pfr_jax.simulation.federation import params_shapes, state_shapes
 from pfr_jax.simulation.setup import Simulation
-from pfr_jax.simulation.shapes import params_of
 
 GIB = 2**30
 # What compiling takes and keeps, and the rest of the runtime.
@@ -66,14 +67,15 @@ class MemoryEstimate:
         }
 
 
-def estimate(simulation: Simulation, baselines: float = 0.0) -> MemoryEstimate:
+def estimate(simulation: Simulation, baselines: float = 0.0, alike: int = 1) -> MemoryEstimate:
     """The peak of a run of this simulation, from shapes; nothing is allocated.
 
-    ``baselines`` are the bytes that those of the run work with, beside all that is there.
+    ``baselines`` are the bytes that those of the run work with, beside all that is there, and
+    ``alike`` is how many simulations of such tables there will be.
     """
     model, buckets = simulation.model, simulation.population.buckets
-    params = params_of(model, buckets[0].values.dtype, simulation.population.mesh)
-    state = jax.eval_shape(simulation.algorithm.init, params, buckets)
+    params = params_shapes(model, buckets[0].values.dtype)
+    state = state_shapes(simulation.algorithm, model, buckets)
     # Parameters: the server's, the start, the round's sum and its optimizer's update.
     server = 4 * tree_bytes(params) + tree_bytes(state.server.opt_state)
     federation = simulation.federation
@@ -94,7 +96,7 @@ def estimate(simulation: Simulation, baselines: float = 0.0) -> MemoryEstimate:
     redrawn = tree_bytes(simulation.population.buckets) if simulation.config.data.redraws else 0
     return MemoryEstimate(
         before=resident_bytes(),
-        working=_to_come(simulation) + server + features + redrawn + COMPILER_BYTES,
+        working=alike * _to_come(simulation) + server + features + redrawn + COMPILER_BYTES,
         clients_all=tree_bytes(state.clients),
         share_reached=_share_reached(simulation) if lazy else 1.0,
         adapted=adapted,
@@ -106,7 +108,10 @@ def estimate(simulation: Simulation, baselines: float = 0.0) -> MemoryEstimate:
 def _to_come(simulation: Simulation) -> float:
     """Of the tables of an outlined simulation, which are shapes still."""
     newcomers = simulation.newcomers.buckets if simulation.newcomers else ()
-    leaves = jax.tree.leaves((simulation.population.buckets, newcomers))
+    tables: Any = simulation.population.buckets, newcomers
+    if simulation.spec.centralized:
+        tables = *tables, simulation.data
+    leaves = jax.tree.leaves(tables)
     return tree_bytes([leaf for leaf in leaves if isinstance(leaf, jax.ShapeDtypeStruct)])
 
 

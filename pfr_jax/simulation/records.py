@@ -14,8 +14,8 @@ from pfr_jax.simulation.ledger import Traffic
 class Timing:
     """Wall-clock seconds, device work included.
 
-    Compilation is apart: of the round, with the first one, which the initial state is made for; of
-    evaluations, with the first of them, which is made once more for that.
+    Compilation is apart. That of the round, and making the initial state, are counted with the
+    first round; that of evaluations with the first evaluated one.
     """
 
     train: float

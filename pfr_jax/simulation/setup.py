@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -26,7 +26,7 @@ from pfr_jax.evaluation.task import Task
 from pfr_jax.models.model import Model
 from pfr_jax.population.buckets import Layout, Sizes, common_layout
 from pfr_jax.population.devices import client_mesh
-from pfr_jax.population.interactions import build_interactions
+from pfr_jax.population.interactions import build_interactions, outline_interactions
 from pfr_jax.population.population import Population
 from pfr_jax.population.stacking import outline, with_tables
 from pfr_jax.privacy.accounting import Plan
@@ -77,10 +77,27 @@ class Simulation:
         return 1 if self.spec.centralized else len(self.population.trainable)
 
     @property
+    def room(self) -> int:
+        """Clients that a round has places for; of a centralised trainer users."""
+        return len(self.population.trainable) if self.spec.centralized else self.cohort_size
+
+    @property
     def cohort_size(self) -> int:
         """Clients in a round, that is, whose updates it wants; at most, of Poisson cohorts."""
         run = self.config.run
         return cohort_size(self.num_clients, run.cohort_fraction, run.sampling)
+
+
+class Meanwhile(NamedTuple):
+    """What is done with a simulation as far as it is known from its shapes.
+
+    Its population, and the data of its rounds, have shapes in the place of arrays, and it has no
+    standardisation yet.
+    """
+
+    look: Callable[[Simulation], None]  # before anything is filled; it may raise
+    beside: Executor  # fills it
+    work: Callable[[Simulation], None]  # meanwhile
 
 
 def prepare(
@@ -119,15 +136,12 @@ def prepare_alike(
     runs: Sequence[tuple[Config, Ratings, Split]],
     dtype: type = np.float32,
     chosen: Chosen | None = None,
-    beside: Executor | None = None,
-    meanwhile: Callable[[Simulation], None] | None = None,
+    meanwhile: Meanwhile | None = None,
 ) -> list[Simulation]:
     """Simulations that differ in seeds and splits, as ``prepare`` makes them one by one.
 
     All are of the same shapes, and share their compiled programs where their users have as many
-    ratings in the mean. ``beside`` fills the tables, and ``meanwhile`` is called once, with the
-    first simulation as far as it is known from its shapes: its population, and the data of its
-    rounds, have shapes in the place of arrays, and it has no standardisation yet.
+    ratings in the mean. ``meanwhile``: what is done while the first is being filled with data.
     """
     chosen = chosen or choose(runs[0][0])
     spec = chosen.algorithm
@@ -150,9 +164,10 @@ def prepare_alike(
         like = next(alike, None)
         bare = _outlined(one, sizes_of_one, (layout, layout_of_new), dtype, chosen, like)
         filled: Callable[[], Filled] = partial(fill_clients, one, bare.population, bare.newcomers)
-        if beside and meanwhile and not simulations:
-            filled = beside.submit(filled).result
-            meanwhile(bare)
+        if meanwhile and not simulations:
+            meanwhile.look(bare)
+            filled = meanwhile.beside.submit(filled).result
+            meanwhile.work(bare)
         simulations.append(_with_data(one, bare, filled()))
     return simulations
 
@@ -201,7 +216,7 @@ def _outlined(
         fallback=None,
         population=population,
         newcomers=newcomers,
-        data=population.buckets,
+        data=_outlined_data(dealt, population),
         plan=dealt.plan,
         popularity=dealt.popularity,
         **programs_of(
@@ -209,6 +224,15 @@ def _outlined(
             *(population, newcomers, dealt.ratings_per_user, dealt.plan, like),
         ),
     )
+
+
+def _outlined_data(dealt: Dealt, population: Population) -> Any:
+    """Shapes of what a round reads."""
+    if not dealt.spec.centralized:
+        return population.buckets
+    user = dealt.examples.user[~dealt.new_users[dealt.examples.user]]
+    sizes = dealt.profile.shape, len(user), len(np.unique(user))
+    return outline_interactions(*sizes, population.buckets[0].values.dtype, population.mesh)
 
 
 def _with_data(dealt: Dealt, bare: Simulation, filled: Filled) -> Simulation:

@@ -10,9 +10,10 @@ from jax.sharding import Mesh
 
 from pfr_jax.algorithms.federated import Algorithm, FederationState
 from pfr_jax.client.host_memory import capacities, in_blocks
-from pfr_jax.models.model import Model, init_params
+from pfr_jax.models.model import Model
 from pfr_jax.population.devices import BY_CLIENT, EVERYWHERE, placed
 from pfr_jax.population.population import Bucket, Cohort, Population
+from pfr_jax.simulation.federation import params_shapes, state_shapes
 from pfr_jax.simulation.setup import Simulation
 
 
@@ -30,9 +31,8 @@ def arguments_of_round(
     """
     federation, population = simulation.federation, simulation.population
     mesh, centralized = federation.mesh, simulation.spec.centralized
-    if clients is None:
-        clients = len(population.trainable) if centralized else simulation.cohort_size
-    cohort = cohort_of(population, federation.block_sizes, clients)
+    room = simulation.room if clients is None else clients
+    cohort = cohort_of(population, federation.block_sizes, room)
     buckets = placed(population.buckets, mesh, BY_CLIENT)
     if federation.on_host:
         buckets, cohort = _near(simulation, cohort)
@@ -45,16 +45,14 @@ def state_of(
     algorithm: Algorithm, model: Model, buckets: tuple[Bucket, ...], mesh: Mesh
 ) -> FederationState:
     """The federation's state before the first round."""
-    dtype = buckets[0].values.dtype
-    state = jax.eval_shape(algorithm.init, params_of(model, dtype, mesh), buckets)
+    state = state_shapes(algorithm, model, buckets)
     clients = placed(state.clients, mesh, BY_CLIENT)
     return dataclasses.replace(placed(state, mesh, EVERYWHERE), clients=clients)
 
 
 def params_of(model: Model, dtype: Any, mesh: Mesh) -> Any:
     """The model that everybody starts from."""
-    init = partial(init_params, model, dtype=dtype)
-    return placed(jax.eval_shape(init, jax.random.key(0)), mesh, EVERYWHERE)
+    return placed(params_shapes(model, dtype), mesh, EVERYWHERE)
 
 
 def key_of(mesh: Mesh) -> Any:

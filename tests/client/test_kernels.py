@@ -24,6 +24,7 @@ from pfr_jax.models.losses import masked_cross_entropy
 from pfr_jax.simulation import federation
 from pfr_jax.simulation.federation import build_algorithm
 from pfr_jax.simulation.loop import initial_state, simulate
+from pfr_jax.simulation.shapes import arguments_of_round
 
 COHORTS = [np.array([0, 3, 5, 12]), np.array([12, 0, 4, 5, 7]), np.array([3, 12])]
 DEFAULTS: dict[str, Any] = {
@@ -102,6 +103,22 @@ def test_a_gpu_changes_what_the_engine_does(
 ) -> None:
     monkeypatch.setattr(on_gpu, "CHUNK", 8)
     assert_kernel_agrees(dataclasses.replace(GPU, rows=8), **changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"hidden_sizes": (16, 8), "members": 2, **CARRIED}, {"hidden_sizes": (8,)}],
+    ids=str,
+)
+def test_a_gpu_has_a_program_in_triton(changes: dict[str, Any]) -> None:
+    """Lowered for it, which takes no GPU: so its loads, stores and waits are known there."""
+    simulation = small_simulation(**{**DEFAULTS, **changes})
+    side = dataclasses.replace(simulation.federation.side, kernel=GPU)
+    with_kernel = dataclasses.replace(simulation.federation, side=side)
+    round = build_algorithm(simulation.spec, simulation.config, with_kernel).round
+    traced = jax.jit(round).trace(*arguments_of_round(simulation))
+    text = traced.lower(lowering_platforms=("cuda",)).as_text()
+    assert "client_rounds" in text and "triton" in text
 
 
 def test_what_the_kernel_does_not_know_is_left_to_the_plain_path() -> None:

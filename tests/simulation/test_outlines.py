@@ -8,24 +8,20 @@ import pytest
 from federations import ragged_ratings, small_config
 
 from pfr_jax.data.splits import random_split
+from pfr_jax.errors import InputError
 from pfr_jax.models.item_rows import tree_bytes
 from pfr_jax.simulation import loop, memory
 from pfr_jax.simulation.loop import compile_ahead, initial_state, simulate
-from pfr_jax.simulation.setup import Simulation, prepare, prepare_alike
+from pfr_jax.simulation.setup import Meanwhile, Simulation, prepare, prepare_alike
 
 
-def outlined_and_filled(meanwhile: Any = None, **changes: Any) -> tuple[Simulation, Simulation]:
+def outlined_and_filled(work: Any = id, **changes: Any) -> tuple[Simulation, Simulation]:
     """A simulation as it is seen while its tables are filled, and afterwards."""
     ratings, outlines = ragged_ratings(), []
     run = small_config(**changes), ratings, random_split(len(ratings), 0.1, 0.1, 0)
 
-    def look(outlined: Simulation) -> None:
-        outlines.append(outlined)
-        if meanwhile:
-            meanwhile(outlined)
-
     with ThreadPoolExecutor(1) as beside:
-        (filled,) = prepare_alike([run], beside=beside, meanwhile=look)
+        (filled,) = prepare_alike([run], meanwhile=Meanwhile(outlines.append, beside, work))
     (outlined,) = outlines
     return outlined, filled
 
@@ -41,6 +37,7 @@ def described(tree: Any) -> Any:
         {"num_clients": 5, "batch_size": 3},
         {"upload": "decoy", "max_buckets": 2},
         {"user_profile": True},
+        {"algorithm": "joint", "holdout_users": 0.3},
     ],
     ids=str,
 )
@@ -48,6 +45,8 @@ def test_tables_are_as_outlined(changes: dict[str, Any]) -> None:
     outlined, filled = outlined_and_filled(**changes)
     assert all(isinstance(x, jax.ShapeDtypeStruct) for x in jax.tree.leaves(outlined.data))
     assert described(outlined.population.buckets) == described(filled.population.buckets)
+    unplaced = [jax.tree.map(lambda x: (x.shape, x.dtype), one.data) for one in (outlined, filled)]
+    assert unplaced[0] == unplaced[1]
     if filled.newcomers:
         assert outlined.newcomers is not None
         assert described(outlined.newcomers.buckets) == described(filled.newcomers.buckets)
@@ -66,7 +65,9 @@ def test_filled_beside_or_not_is_the_same() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("changes", [{}, {"num_devices": 2, "holdout_users": 0.3}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{}, {"num_devices": 2, "holdout_users": 0.3}, {"algorithm": "joint"}], ids=str
+)
 def test_the_round_that_was_compiled_ahead_is_the_one_that_runs(changes: dict[str, Any]) -> None:
     seconds = []
     _, filled = outlined_and_filled(lambda one: seconds.append(compile_ahead(one)), **changes)
@@ -76,11 +77,18 @@ def test_the_round_that_was_compiled_ahead_is_the_one_that_runs(changes: dict[st
     assert loop._compiled.cache_info().misses == compiled
 
 
-def test_what_is_not_compiled_ahead() -> None:
-    for changes in ({"algorithm": "joint"}, {"state_memory": "host"}):
-        compiled = loop._compiled.cache_info().misses
-        outlined_and_filled(compile_ahead, **changes)
-        assert loop._compiled.cache_info().misses == compiled
+def test_who_refuses_an_outline_has_nothing_filled() -> None:
+    class Idle(ThreadPoolExecutor):
+        def submit(self, *args: Any, **kwargs: Any) -> Any:
+            raise AssertionError("something is filled")
+
+    def refuse(outlined: Simulation) -> None:
+        raise InputError("too large")
+
+    ratings = ragged_ratings()
+    run = small_config(), ratings, random_split(len(ratings), 0.1, 0.1, 0)
+    with Idle(1) as beside, pytest.raises(InputError, match="too large"):
+        prepare_alike([run], meanwhile=Meanwhile(refuse, beside, id))
 
 
 def test_the_estimate_of_an_outline_has_the_tables_in_it() -> None:
@@ -89,4 +97,5 @@ def test_the_estimate_of_an_outline_has_the_tables_in_it() -> None:
     tables = tree_bytes((filled.population.buckets, filled.newcomers.buckets))
     to_come, there = memory.estimate(outlined), memory.estimate(filled)
     assert to_come.working == there.working + tables
+    assert memory.estimate(outlined, alike=3).working == there.working + 3 * tables
     assert to_come.clients_all == there.clients_all == tree_bytes(initial_state(filled).clients)

@@ -44,7 +44,7 @@ class Kernel:
       rows: clients' rows are padded to multiples of so many.
       train: (side, common, own, data) -> what ``train_client`` returns, for all clients of the
         block. Where a change of a row is not finite, the client's loss is not either.
-      numbers_of_row: of an item, what a block works with.
+      numbers_of_row: floats that a block keeps for each item row of a client.
       most_clients: of a block.
       interpret: it is computed by JAX's own operations, anywhere.
     """
@@ -116,7 +116,7 @@ def hidden_layers(model: Model) -> tuple[Layer, ...]:
 
 
 def loss_factor(training: LocalTraining, data: Data) -> jax.Array:
-    """f[B]: the loss, which is in proportion to it, of a sum of squared errors of 1."""
+    """f[B], what a client's sum of squared errors is multiplied by to give its loss."""
     ones, zeros = jnp.ones_like(data.values)[:, None], jnp.zeros_like(data.values)[:, None]
     count = data.observed.sum(axis=1).astype(data.values.dtype)
     return jax.vmap(training.loss)(ones, zeros, data.observed[:, None]) / jnp.maximum(count, 1)

@@ -19,8 +19,7 @@ from pfr_jax.data.synthetic import SyntheticSpec, activity
 from pfr_jax.data.table import Ratings, Scale
 from pfr_jax.evaluation.tasks import choose_task
 from pfr_jax.population.buckets import Sizes, common_layout
-from pfr_jax.population.devices import EVERYWHERE, shape
-from pfr_jax.population.interactions import Interactions
+from pfr_jax.population.interactions import outline_interactions
 from pfr_jax.population.population import Population
 from pfr_jax.population.stacking import outline
 from pfr_jax.simulation.chosen import choose
@@ -86,7 +85,9 @@ def bare_simulation(config: Config, users: Users, mesh: Mesh) -> Simulation:
     nothing = Examples(nobody, nobody, no_targets)
     data: Any = population.buckets
     if chosen.algorithm.centralized:
-        data = _interactions(users, mesh)
+        count = int(users.rows[~users.new].sum())
+        there = int(((users.rows > 0) & ~users.new).sum())
+        data = outline_interactions((len(users.rows), 0), count, there, np.float32, mesh)
     return Simulation(
         config=config,
         spec=chosen.algorithm,
@@ -115,17 +116,3 @@ def _no_ratings(num_users: int, num_items: int) -> Ratings:
     nobody = np.zeros(0, np.int32)
     labels = np.arange(num_users), np.arange(num_items)
     return Ratings(nobody, nobody, np.zeros(0, np.float32), *labels, Scale(1.0, 5.0), "shapes")
-
-
-def _interactions(users: Users, mesh: Mesh) -> Interactions:
-    """What ``build_interactions`` makes of their ratings."""
-    count, num_users = int(users.rows[~users.new].sum()), len(users.rows)
-    trained = int(((users.rows > 0) & ~users.new).sum())
-    tables = {
-        "start": ((num_users + 2,), np.int32),
-        "item": ((count,), np.int32),
-        "value": ((count,), np.float32),
-        "profile": ((num_users + 1, 0), np.float32),
-        "trained": ((trained,), np.int32),
-    }
-    return Interactions(**{name: shape(*of, mesh, EVERYWHERE) for name, of in tables.items()})

@@ -35,7 +35,7 @@ def call(plan: Plan, given: Inputs, interpret: bool) -> Outputs:
     largest = max((m.shape[1] * m.shape[2] for m in given.matrices.values()), default=0)
     wanted = max(1, largest // NUMBERS_OF_WARP, given.table.shape[2] // WIDTH_OF_WARP)
     (found,) = pl.pallas_call(
-        partial(_program, plan),
+        partial(program, plan),
         grid=(clients, members),
         in_specs=[_specs(given)],
         out_specs=[_specs(shapes)],
@@ -45,10 +45,6 @@ def call(plan: Plan, given: Inputs, interpret: bool) -> Outputs:
         name="client_rounds",
     )(given)
     return Outputs(*found)
-
-
-def _program(plan: Plan, given: Inputs, out: Outputs) -> None:
-    program(plan, given, out)
 
 
 def _specs(arrays: Inputs | Outputs) -> Any:

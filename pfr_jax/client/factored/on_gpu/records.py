@@ -58,7 +58,7 @@ class Outputs(NamedTuple):
     inputs: Flat  # of the hidden layers in all steps, f[P, n]
     deltas: Flat  # clipped gradients at their outputs, f[P, m]
     loss: Any  # f[1], sum over the steps
-    rows: Any  # changes, f[L, H]; behind the last chunk there is nothing
+    rows: Any  # changes, f[L, H]; behind the last chunk undefined
     row_biases: Any  # likewise, f[L]
     errors: Any  # of all steps, f[P, L]; a memory of the program's own
 
