@@ -33,15 +33,10 @@ from pfr_jax.privacy.accounting import Plan
 from pfr_jax.seeding import cohort_size
 from pfr_jax.simulation.chosen import Chosen, MakeModel, choose
 from pfr_jax.simulation.dealing import Dealt, deal
-from pfr_jax.simulation.federation import (
-    build_adaptation,
-    build_algorithm,
-    build_federation,
-)
 from pfr_jax.simulation.filling import Filled, fill_clients, held_by_clients
+from pfr_jax.simulation.programs import programs_of
 
 BUCKETS_OF_NEWCOMERS = 2
-PROGRAMS = ("model", "federation", "engine_choice", "algorithm", "adaptation", "reconstruction")
 
 
 @dataclass(frozen=True)
@@ -149,7 +144,7 @@ def prepare_alike(
     client = dealt[0].config.client
     sizes = [one.sizes for one in dealt]
     layout = common_layout(sizes, client.batch_size, client.max_buckets)
-    new = [one.sizes_of_newcomers for one in dealt if len(one.split.support)]
+    new = [one.sizes_of_newcomers for one in dealt if len(one.split.query)]
     layout_of_new = common_layout(new, client.batch_size, BUCKETS_OF_NEWCOMERS) if new else None
     simulations: list[Simulation] = []
     for one, sizes_of_one in zip(dealt, sizes, strict=True):
@@ -252,35 +247,3 @@ def _with_data(dealt: Dealt, bare: Simulation, filled: Filled) -> Simulation:
         newcomers=newcomers,
         data=data,
     )
-
-
-def programs_of(
-    chosen: Chosen,
-    task: Task,
-    config: Config,
-    num_items: int,
-    profile_size: int,
-    population: Population,
-    newcomers: Population | None,
-    ratings_per_user: float,
-    plan: Plan | None,
-    like: Simulation | None,
-) -> dict[str, Any]:
-    """The fields of a simulation that hold no data."""
-    if like is not None:
-        return {name: getattr(like, name) for name in PROGRAMS}
-    spec, compressor = chosen.algorithm, chosen.compressor
-    model = chosen.model(num_items, profile_size)
-    federation, why = build_federation(
-        spec, task, config, model, population, compressor, ratings_per_user, plan
-    )
-    algorithm = build_algorithm(spec, config, federation)
-    adaptation, reconstruction = None, None
-    if newcomers:
-        epochs = config.run.adaptation_epochs
-        adaptation = build_adaptation(spec, config, federation, newcomers, epochs)
-    if federation.side.stateless:
-        epochs = config.client.private_epochs
-        reconstruction = build_adaptation(spec, config, federation, population, epochs)
-    made = model, federation, why, algorithm, adaptation, reconstruction
-    return dict(zip(PROGRAMS, made, strict=True))

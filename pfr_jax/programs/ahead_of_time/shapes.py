@@ -23,12 +23,9 @@ from pfr_jax.population.interactions import outline_interactions
 from pfr_jax.population.population import Population
 from pfr_jax.population.stacking import outline
 from pfr_jax.simulation.chosen import choose
+from pfr_jax.simulation.programs import programs_of
 from pfr_jax.simulation.releases import plan_of
-from pfr_jax.simulation.setup import (
-    BUCKETS_OF_NEWCOMERS,
-    Simulation,
-    programs_of,
-)
+from pfr_jax.simulation.setup import BUCKETS_OF_NEWCOMERS, Simulation
 
 
 class Users(NamedTuple):
