@@ -96,8 +96,9 @@ def train_alike(
     retrains = config.run.retrain and len(runs[0][2].validation) > 0
     versions = environment()
     count = (1 + retrains) * len(runs)
-    left = not any(folder.resume and folder.finished for folder in folders)
-    with ahead_of_data(console, versions, count, compiles=left) as ahead:
+    # Whether a finished run has rounds left is not known before its checkpoint is read.
+    unfinished = not any(folder.resume and folder.finished for folder in folders)
+    with ahead_of_data(console, versions, count, compiles=unfinished) as ahead:
         every = runs + whole if retrains else runs
         simulations = prepare_alike(every, np.float32, chosen, ahead.meanwhile)
         compiling = ahead.compile_seconds

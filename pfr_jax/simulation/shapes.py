@@ -13,7 +13,7 @@ from pfr_jax.client.host_memory import capacities, in_blocks
 from pfr_jax.models.model import Model
 from pfr_jax.population.devices import BY_CLIENT, EVERYWHERE, placed
 from pfr_jax.population.population import Bucket, Cohort, Population
-from pfr_jax.simulation.federation import params_shapes, state_shapes
+from pfr_jax.simulation.federation import state_shapes
 from pfr_jax.simulation.setup import Simulation
 
 
@@ -48,11 +48,6 @@ def state_of(
     state = state_shapes(algorithm, model, buckets)
     clients = placed(state.clients, mesh, BY_CLIENT)
     return dataclasses.replace(placed(state, mesh, EVERYWHERE), clients=clients)
-
-
-def params_of(model: Model, dtype: Any, mesh: Mesh) -> Any:
-    """The model that everybody starts from."""
-    return placed(params_shapes(model, dtype), mesh, EVERYWHERE)
 
 
 def key_of(mesh: Mesh) -> Any:

@@ -17,9 +17,10 @@ from pfr_jax.client.engines import block_sizes
 from pfr_jax.evaluation import ranking, scoring
 from pfr_jax.population.devices import EVERYWHERE, placed, shape
 from pfr_jax.population.population import Population
+from pfr_jax.simulation.federation import params_shapes
 from pfr_jax.simulation.layout import jitted_round
 from pfr_jax.simulation.setup import Simulation
-from pfr_jax.simulation.shapes import arguments_of_round, cohort_of, key_of, params_of, state_of
+from pfr_jax.simulation.shapes import arguments_of_round, cohort_of, key_of, state_of
 
 HELD_OUT = 0.05  # of all ratings, that are scored in an evaluation
 SEEN = 25_600  # pairs that a block of users has seen, whose lists are made
@@ -59,7 +60,8 @@ def round_part(simulation: Simulation) -> Program:
 
 def _params(simulation: Simulation) -> Any:
     dtype = simulation.population.buckets[0].values.dtype
-    return params_of(simulation.model, dtype, simulation.federation.mesh)
+    shapes = params_shapes(simulation.model, dtype)
+    return placed(shapes, simulation.federation.mesh, EVERYWHERE)
 
 
 def init_part(simulation: Simulation) -> Program:
