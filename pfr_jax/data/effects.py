@@ -72,14 +72,22 @@ class Residuals:
     def of(
         cls, user: np.ndarray, item: np.ndarray, value: np.ndarray, num_users: int, num_items: int
     ) -> "Residuals":
-        by_user = sp.csr_array((np.ones(len(user)), (user, item)), shape=(num_users, num_items))
+        by_user = _ones(user, item, (num_users, num_items))
 
         def side(met: sp.csr_array, group: np.ndarray) -> Side:
-            size = met.shape[0]
-            count = np.bincount(group, minlength=size).astype(np.float64)
-            return Side(met, np.bincount(group, value, minlength=size), count)
+            total = np.bincount(group, value, minlength=met.shape[0])
+            return Side(met, total, met @ np.ones(met.shape[1]))
 
         return cls(user, item, value, side(by_user, user), side(by_user.T.tocsr(), item))
+
+
+def _ones(user: np.ndarray, item: np.ndarray, size: tuple[int, int]) -> sp.csr_array:
+    """f64[U, I], in canonical order: how often an item is there with a user."""
+    ones, same = np.ones(len(user)), user[1:] == user[:-1]
+    if not ((user[1:] > user[:-1]) | same & (item[1:] > item[:-1])).all():
+        return sp.csr_array((ones, (user, item)), shape=size)
+    border = np.searchsorted(user, np.arange(size[0] + 1, dtype=user.dtype))
+    return sp.csr_array((ones, item, border.astype(item.dtype)), shape=size)
 
 
 FindEffects = Callable[[Residuals], Effects]

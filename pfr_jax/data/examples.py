@@ -35,6 +35,8 @@ class Examples:
 
     def __add__(self, other: "Examples") -> "Examples":
         """These, and the other ones behind them."""
+        if not len(other):
+            return self
         pairs = (self.user, other.user), (self.item, other.item), (self.target, other.target)
         return Examples(*map(np.concatenate, pairs))
 

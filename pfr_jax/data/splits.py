@@ -182,6 +182,8 @@ def hold_out_users(split: Split, user: np.ndarray, new_users: np.ndarray) -> Spl
 
     Their test ratings are asked for; all others are what they bring. `user` is that of every row.
     """
+    if not new_users.any():
+        return split
 
     def of(who: np.ndarray, rows: np.ndarray) -> np.ndarray:
         return rows[who[user[rows]]]

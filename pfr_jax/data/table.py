@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -149,7 +150,8 @@ class Ratings:
             profile=None if self.profile is None else self.profile[users],
         )
 
-    def described(self) -> dict[str, Any]:
+    @cached_property
+    def description(self) -> dict[str, Any]:
         """The ``statistics`` for people, with the kinds of labels and the scale in force."""
         inferred = ", from the lowest and the highest rating" if self.scale_inferred else ""
         scale = f"{self.scale}{inferred}" if self.rated else "none; every row is a choice"

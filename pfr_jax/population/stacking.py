@@ -110,7 +110,7 @@ def fill(population: Population, held: Held, num_items: int) -> list[Tables]:
     users_here = np.flatnonzero(client_of_user >= 0)
 
     # A client's rows are its distinct items in ascending order.
-    pairs, row = np.unique(client_of_user[user] * num_items + item, return_inverse=True)
+    pairs, row = _distinct(client_of_user[user] * num_items + item)
     pair_client, pair_item = np.divmod(pairs, num_items)
     starts = _starts(population.rows)
     local_row = row - starts[client_of_user[user]]
@@ -119,27 +119,40 @@ def fill(population: Population, held: Held, num_items: int) -> list[Tables]:
     users = np.bincount(client_of_user[users_here], minlength=num_clients)
     position = np.empty(len(client_of_user), np.int64)  # of a user among its client's users
     position[order] = np.arange(len(order)) - _starts(users)[client_of_user[order]]
-    bucket_of = population.bucket_of
-    bucket_of_user = np.where(client_of_user >= 0, bucket_of[client_of_user], -1)
+    # Numbers of a byte: every bucket looks through those of all pairs and entries.
+    bucket_of = population.bucket_of.astype(np.int8)
+    bucket_of_user = np.where(client_of_user >= 0, bucket_of[client_of_user], np.int8(-1))
+    bucket_of_pair, bucket_of_entry = bucket_of[pair_client], bucket_of_user[user]
     found = []
     for index, bucket in enumerate(population.buckets):
         tables = _empty(bucket, num_clients, num_items, len(client_of_user))
         members = np.flatnonzero(bucket_of == index)
         tables["client"][: len(members)] = members
-        mine = bucket_of[pair_client] == index
-        column = np.flatnonzero(mine) - starts[pair_client[mine]]
-        tables["items"][slot_of[pair_client[mine]], column] = pair_item[mine]
+        mine = np.flatnonzero(bucket_of_pair == index)
+        client = pair_client[mine]
+        tables["items"][slot_of[client], mine - starts[client]] = pair_item[mine]
         own = np.flatnonzero(bucket_of_user == index)
         place = slot_of[client_of_user[own]], position[own]
         tables["users"][place] = own
         tables["profile"][place] = held.profile[own]
-        entry = bucket_of_user[user] == index
-        where = slot_of[client_of_user[user[entry]]], position[user[entry]], local_row[entry]
+        entry = np.flatnonzero(bucket_of_entry == index)
+        of = user[entry]
+        where = slot_of[client_of_user[of]], position[of], local_row[entry]
         tables["values"][where], tables["observed"][where] = held.value[entry], True
         if held.rated is not None:
             tables["rated"][where] = held.rated[entry]
         found.append(tables)
     return found
+
+
+def _distinct(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct values of i64[n], ascending, and where each of all is among them."""
+    order = np.argsort(keys, kind="stable")  # fast where they are in order
+    ordered = keys[order]
+    first = np.diff(ordered, prepend=-1) > 0
+    place = np.empty(len(keys), np.int64)
+    place[order] = np.cumsum(first) - 1
+    return ordered[first], place
 
 
 def _empty(bucket: Bucket, num_clients: int, num_items: int, num_users: int) -> Tables:

@@ -1,7 +1,6 @@
 """What a run begins with while its clients' tables are still being filled."""
 
 import contextlib
-import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -14,12 +13,8 @@ from pfr_jax.report.console import engine_facts
 from pfr_jax.report.tables import facts_table
 from pfr_jax.runs.baselines import most_bytes
 from pfr_jax.simulation import memory
-from pfr_jax.simulation.loop import compile_ahead
+from pfr_jax.simulation.compiling import begin_compiling
 from pfr_jax.simulation.setup import Meanwhile, Simulation
-
-# Seconds after which tracing lets another thread on, which asks for that after every operation on
-# arrays; Python's own 0.005 would make it wait as long as it works.
-LET_GO = 1e-4
 
 
 class Ahead:
@@ -53,22 +48,16 @@ class Ahead:
         self._console.print(facts_table("Environment", self._versions))
         self._console.print(facts_table("Estimated peak memory", needed.facts()))
         data = f"Data: {outlined.config.data.dataset}"
-        self._console.print(facts_table(data, ratings.described()))
+        self._console.print(facts_table(data, ratings.description))
         for note in ratings.notes:
             self._console.print(Text(note), soft_wrap=True)
         self._console.print(facts_table("Engine", engine_facts(outlined)))
 
     def _work(self, outlined: Simulation) -> None:
         self.baselines = self.baselines_of(outlined)
-        if not self._compiles or outlined.federation.on_host:
-            return
-        self._console.print("compiling ...")
-        interval = sys.getswitchinterval()
-        sys.setswitchinterval(LET_GO)
-        try:
-            self.compile_seconds = compile_ahead(outlined)
-        finally:
-            sys.setswitchinterval(interval)
+        if self._compiles:
+            self._console.print("compiling ...")
+            self.compile_seconds = begin_compiling(outlined)
 
     def baselines_of(self, simulation: Simulation) -> Future[JudgeBaselines]:
         """The simple ones of any, begun now."""

@@ -92,15 +92,16 @@ def train_alike(
     ``read_seconds`` were spent on their ratings.
     """
     started, config = time.perf_counter(), runs[0][0]
-    whole = [(one, ratings, split.all_to_train_on()) for one, ratings, split in runs]
     retrains = config.run.retrain and len(runs[0][2].validation) > 0
+    whole: list[Run] = []
+    if retrains:
+        whole = [(one, ratings, split.all_to_train_on()) for one, ratings, split in runs]
     versions = environment()
     count = (1 + retrains) * len(runs)
     # Whether a finished run has rounds left is not known before its checkpoint is read.
     unfinished = not any(folder.resume and folder.finished for folder in folders)
     with ahead_of_data(console, versions, count, compiles=unfinished) as ahead:
-        every = runs + whole if retrains else runs
-        simulations = prepare_alike(every, np.float32, chosen, ahead.meanwhile)
+        simulations = prepare_alike(runs + whole, np.float32, chosen, ahead.meanwhile)
         compiling = ahead.compile_seconds
         data_seconds = read_seconds + time.perf_counter() - started - (compiling or 0.0)
         before = {"data": data_seconds / len(runs)}
@@ -138,6 +139,6 @@ def _settings(config: Config, simulation: Simulation, versions: dict[str, str]) 
     return {
         **config.flat(),
         "ratings": facts_of_ratings(ratings, simulation.target),
-        "data": {**ratings.described(), "notes": ratings.notes, "removed": ratings.removed},
+        "data": {**ratings.description, "notes": ratings.notes, "removed": ratings.removed},
         "environment": versions,
     }

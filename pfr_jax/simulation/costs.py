@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, fields
 
-import jax
 import numpy as np
 
 from pfr_jax.client.compressors import FLOAT_BYTES
@@ -13,9 +12,9 @@ from pfr_jax.data.standard import EFFECTS, sums_per_client, sums_per_row, waitin
 from pfr_jax.models.item_rows import Tree, flatten
 from pfr_jax.models.model import Model, parts_on
 from pfr_jax.server import DENOMINATORS
+from pfr_jax.simulation.federation import params_shapes
 from pfr_jax.simulation.ledger import Ledger, SecureLedger, Traffic, shared_ledger, weights
 from pfr_jax.simulation.setup import Simulation
-from pfr_jax.simulation.start import initial_params
 
 RATING_BYTES = 8  # an item index and a rating
 
@@ -69,7 +68,7 @@ def client_costs(
 
 def traffic_ledger(simulation: Simulation) -> Ledger:
     """The ledger of the run: of payloads in the open, or of secure sums."""
-    params = jax.eval_shape(lambda: initial_params(simulation))
+    params = params_shapes(simulation.model, simulation.population.buckets[0].values.dtype)
     shared = {name: part for name, part in params.items() if name in simulation.algorithm.shared}
     if simulation.spec.centralized:  # its ratings are where it is
         shared = {}
@@ -93,7 +92,7 @@ def costs_of_clients(simulation: Simulation) -> ClientCosts | None:
     """What a client's device computes and keeps; None for a centralised trainer, without any."""
     if simulation.spec.centralized:
         return None
-    params = jax.eval_shape(lambda: initial_params(simulation))
+    params = params_shapes(simulation.model, simulation.population.buckets[0].values.dtype)
     side, spec = simulation.federation.side, simulation.spec
     carried = Parts(*map(num_moments, side.training.optimizer))
     own = parts_on(simulation.model, spec.private_sides)

@@ -88,8 +88,9 @@ def deal(spec: AlgorithmSpec, config: Config, ratings: Ratings, split: Split) ->
             center = "bias"
     config = replace(config, data=replace(data, center=center))
     target = task.targets(ratings, data.implicit_threshold)
-    # Stable, which is fast where both are in order.
-    held = np.sort(np.concatenate([split.train, split.support]), kind="stable")
+    held = split.train
+    if len(split.support):  # a stable sort is fast where both are in order
+        held = np.sort(np.concatenate([held, split.support]), kind="stable")
     draws = Draws(data.negatives, data.negative_sampling, config.run.seed, ~new_users)
     examples = task.examples(ratings, held, target, draws)
     trained = ~new_users[examples.user]
@@ -101,7 +102,8 @@ def deal(spec: AlgorithmSpec, config: Config, ratings: Ratings, split: Split) ->
             f"--model_shrinkage: --feedback={task.name} has no centre to shrink a model to"
         )
     client = _clients_of_users(spec, config, new_users)
-    plan = plan_of(config, len(np.unique(client[examples.user[trained]])))
+    train = np.bincount(examples.user, minlength=ratings.num_users) > 0
+    plan = plan_of(config, len(np.unique(client[train & ~new_users])))
     standard = cache(partial(_standard, config, center, task, ratings, examples, trained))
     popularity = None
     if plan is not None:

@@ -4,32 +4,28 @@ A ``Simulation`` (``pfr_jax.simulation.setup``) holds what stays the same during
 yields one ``RoundRecord`` per round.
 """
 
-import contextlib
-import functools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import jax
 import numpy as np
 
-from pfr_jax.algorithms.federated import FederationState, RoundReport
+from pfr_jax.algorithms.federated import FederationState
 from pfr_jax.client import host_memory
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.evaluate import Evaluation, evaluate
 from pfr_jax.models.model import Params
-from pfr_jax.population.devices import EVERYWHERE, on_cpu, put
+from pfr_jax.population.devices import EVERYWHERE, jitted_once, put
 from pfr_jax.simulation import memory
+from pfr_jax.simulation.compiling import begin_compiling, compile_round
 from pfr_jax.simulation.costs import traffic_before, traffic_ledger
-from pfr_jax.simulation.layout import LaidOutRound, jitted_round
 from pfr_jax.simulation.participation import fates_of_round
 from pfr_jax.simulation.records import Begin, Faults, RoundRecord, Timing
 from pfr_jax.simulation.redraws import Redraws
 from pfr_jax.simulation.releases import noise_seed
 from pfr_jax.simulation.setup import Simulation
-from pfr_jax.simulation.shapes import arguments_of_round
 from pfr_jax.simulation.start import initial_params, seed_keys
 
 MOST_FRUITLESS = 3  # rounds on end in which all updates that arrived were rejected
@@ -37,80 +33,16 @@ MOST_FRUITLESS = 3  # rounds on end in which all updates that arrived were rejec
 
 def initial_state(simulation: Simulation, params: Params | None = None) -> FederationState:
     """The federation before its first round, from these parameters or those of its seed."""
-    init = simulation.algorithm.init
-    initial = host_memory.initial if simulation.federation.on_host else jax.jit
-    params, population = params or initial_params(simulation), simulation.population
+    init, population = simulation.algorithm.init, simulation.population
+    params = params or initial_params(simulation)
     if not simulation.spec.centralized:
         params = put(params, population.mesh, EVERYWHERE)
-    return initial(init)(params, population.buckets)
-
-
-def compile_round(
-    simulation: Simulation, clients: int | None = None
-) -> Callable[..., tuple[FederationState, RoundReport]]:
-    """``Algorithm.round``, compiled; it uses up the state it is given.
-
-    Args:
-      simulation: of its data nothing but shapes is looked at.
-      clients: of a cohort; None: as many as its settings say.
-
-    Raises:
-      InputError: it does not fit into the devices' memory, or it holds a kernel and the compiler
-        that is here refuses it.
-    """
-    try:
-        with memory.refused_in_a_line(simulation):
-            return _compile_round(simulation, clients)
-    except InputError:
-        raise
-    except Exception as error:  # a kernel's compiler has no errors of its own
-        kernel = simulation.federation.side.kernel
-        if kernel is None:
-            raise
-        said = str(error).strip().partition("\n")[0]
-        name = kernel.name.upper()
-        raise InputError(f"a round with the {name}'s kernel: {said}; try --kernel=off") from error
-
-
-def compile_ahead(simulation: Simulation) -> float:
-    """Compiles the round of a simulation whose tables are still being filled; seconds it took.
-
-    Where that is refused, ``compile_round`` says so in its time: there may be more to say before.
-    Of clients on the host it would be compiled once more.
-    """
-    begun = time.perf_counter()
-    with contextlib.suppress(InputError):
-        compile_round(simulation)
-    return time.perf_counter() - begun
-
-
-def _compile_round(
-    simulation: Simulation, clients: int | None
-) -> Callable[..., tuple[FederationState, RoundReport]]:
-    federation, population = simulation.federation, simulation.population
-    round, arguments = simulation.algorithm.round, arguments_of_round(simulation, clients)
-    if federation.on_host:
-        room = host_memory.capacities(
-            simulation.num_clients, simulation.cohort_size, population.buckets
-        )
-        program = host_memory.HostRound(round, federation.block_sizes, population.mesh, room)
-        return program.compile(*arguments)
-    leaves, tree = jax.tree.flatten(arguments)
-    plain = simulation.spec.centralized or on_cpu(population.mesh)
-    step = _compiled(round, tree, tuple(leaves), not plain)
-    if isinstance(step, LaidOutRound):
-        memory.check_round(simulation, step.num_bytes)
-    return step
-
-
-@functools.lru_cache(maxsize=4)  # runs that differ in nothing but seeds share a program
-def _compiled(
-    round: Callable[..., Any], tree: Any, shapes: tuple[Any, ...], laid_out: bool
-) -> Callable[..., Any]:
-    arguments = jax.tree.unflatten(tree, shapes)
-    if laid_out:
-        return LaidOutRound(jitted_round(round, arguments).lower(*arguments).compile())
-    return jax.jit(round, donate_argnums=0).lower(*arguments).compile()
+    if simulation.federation.on_host:
+        init = host_memory.initial(init)
+    else:
+        init = jitted_once(init, population.mesh)
+    state: FederationState = init(params, population.buckets)
+    return state
 
 
 def key_of_round(simulation: Simulation, round: int) -> jax.Array:
@@ -157,6 +89,7 @@ def simulate(
     redraws = Redraws(simulation) if simulation.config.data.redraws else None
 
     started = time.perf_counter()
+    begin_compiling(simulation)
     with memory.refused_in_a_line(simulation):
         begin = begin or Begin(jax.block_until_ready(initial_state(simulation)))
     state, evaluations = begin.state, _Evaluations(simulation, begin.best)

@@ -5,6 +5,7 @@ import numpy as np
 
 from pfr_jax.data.effects import ITEM_SHRINKAGE
 from pfr_jax.models.model import Params, init_params
+from pfr_jax.population.devices import jitted_once
 from pfr_jax.simulation.setup import Simulation
 
 
@@ -18,7 +19,8 @@ def initial_params(simulation: Simulation) -> Params:
     """The model that every client and the server start from."""
     dtype = simulation.population.buckets[0].values.dtype
     key = seed_keys(simulation.config.run.seed)[0]
-    return _init_params(simulation.model, key, _output_bias(simulation), dtype)
+    init = jitted_once(init_params, simulation.population.mesh, static_argnums=(0, 3))
+    return init(simulation.model, key, _output_bias(simulation), dtype)
 
 
 def _output_bias(simulation: Simulation) -> np.ndarray | float:
@@ -50,6 +52,3 @@ def _released_share(simulation: Simulation, popularity: np.ndarray) -> np.ndarra
     mean = 1 / (1 + simulation.config.data.negatives)
     drawn = simulation.config.data.negatives * popularity.sum() / len(popularity)
     return (popularity + ITEM_SHRINKAGE * mean) / (popularity + drawn + ITEM_SHRINKAGE)
-
-
-_init_params = jax.jit(init_params, static_argnums=(0, 3))

@@ -10,7 +10,8 @@ from federations import everything, of_two_buckets
 
 from pfr_jax.client import host_memory
 from pfr_jax.errors import InputError
-from pfr_jax.simulation.loop import compile_round, initial_state, simulate
+from pfr_jax.simulation.compiling import compile_round
+from pfr_jax.simulation.loop import initial_state, simulate
 from pfr_jax.simulation.participation import sample_cohort
 from pfr_jax.simulation.setup import Simulation
 from pfr_jax.simulation.start import seed_keys

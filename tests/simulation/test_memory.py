@@ -12,7 +12,8 @@ from pfr_jax.client.factored.untouched import untouched
 from pfr_jax.errors import InputError
 from pfr_jax.models.item_rows import tree_bytes
 from pfr_jax.simulation import device_memory, memory
-from pfr_jax.simulation.loop import compile_round, initial_state
+from pfr_jax.simulation.compiling import compile_round
+from pfr_jax.simulation.loop import initial_state
 
 
 @pytest.mark.parametrize("members", [1, 3])
@@ -134,7 +135,7 @@ def test_what_the_compiler_says_does_not_fit_is_refused(monkeypatch: pytest.Monk
     """However small the estimate was: by the compiled round's own bytes, and by its message."""
     simulation = small_simulation(num_devices=1)
     on_an_accelerator(monkeypatch, 1e-7)
-    monkeypatch.setattr("pfr_jax.simulation.loop.on_cpu", lambda mesh: False)
+    monkeypatch.setattr("pfr_jax.simulation.compiling.on_cpu", lambda mesh: False)
     wanted = r"does not fit into a device: it needs 0\.\d+ GiB of 0\.00; try --state_memory=host"
     with pytest.raises(InputError, match=wanted):
         compile_round(simulation)
@@ -149,6 +150,6 @@ def test_what_the_compiler_says_does_not_fit_is_refused(monkeypatch: pytest.Monk
     def fail(*args: object) -> None:
         raise RuntimeError("RESOURCE_EXHAUSTED: Ran out of memory. Used 42G of 15.75G hbm.\nmore")
 
-    monkeypatch.setattr("pfr_jax.simulation.loop._compiled", fail)
+    monkeypatch.setattr("pfr_jax.simulation.compiling._compiling", fail)
     with pytest.raises(InputError, match=r"Used 42G of 15\.75G hbm\.; try --state_memory=host"):
         compile_round(simulation)

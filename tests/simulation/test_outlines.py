@@ -10,8 +10,9 @@ from federations import ragged_ratings, small_config
 from pfr_jax.data.splits import random_split
 from pfr_jax.errors import InputError
 from pfr_jax.models.item_rows import tree_bytes
-from pfr_jax.simulation import loop, memory
-from pfr_jax.simulation.loop import compile_ahead, initial_state, simulate
+from pfr_jax.simulation import compiling, memory
+from pfr_jax.simulation.compiling import begin_compiling
+from pfr_jax.simulation.loop import initial_state, simulate
 from pfr_jax.simulation.setup import Meanwhile, Simulation, prepare, prepare_alike
 
 
@@ -70,11 +71,11 @@ def test_filled_beside_or_not_is_the_same() -> None:
 )
 def test_the_round_that_was_compiled_ahead_is_the_one_that_runs(changes: dict[str, Any]) -> None:
     seconds = []
-    _, filled = outlined_and_filled(lambda one: seconds.append(compile_ahead(one)), **changes)
-    compiled = loop._compiled.cache_info().misses
+    _, filled = outlined_and_filled(lambda one: seconds.append(begin_compiling(one)), **changes)
+    compiled = compiling._compiling.cache_info().misses
     assert seconds[0] > 0
     assert next(simulate(filled, 1)).round == 1
-    assert loop._compiled.cache_info().misses == compiled
+    assert compiling._compiling.cache_info().misses == compiled
 
 
 def test_who_refuses_an_outline_has_nothing_filled() -> None:

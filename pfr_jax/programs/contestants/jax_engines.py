@@ -20,7 +20,8 @@ from pfr_jax.data.table import Ratings, Scale
 from pfr_jax.models.item_rows import flatten, nest
 from pfr_jax.population.population import Cohort
 from pfr_jax.programs.contestants.workload import Workload
-from pfr_jax.simulation.loop import compile_round, initial_state, key_of_round
+from pfr_jax.simulation.compiling import compile_round
+from pfr_jax.simulation.loop import initial_state, key_of_round
 from pfr_jax.simulation.setup import Simulation, prepare
 
 

@@ -24,7 +24,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from orbax.checkpoint import v1 as orbax
 
 from pfr_jax.errors import InputError
 
@@ -74,6 +73,8 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """
     stored = {name: array for name, array in arrays.items() if array.size}
     if jax.process_count() == 1:
+        from orbax.checkpoint import v1 as orbax  # here, since its import takes a quarter second
+
         context = orbax.Context()
         context.array.saving.use_compression = False  # what is learned hardly gets smaller
         with context:
@@ -88,6 +89,8 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
     if (path / NUMPY).exists():
         with np.load(path / NUMPY, allow_pickle=False) as found:
             return dict(found)
+    from orbax.checkpoint import v1 as orbax
+
     return {name: np.asarray(array) for name, array in orbax.load(path.absolute()).items()}
 
 

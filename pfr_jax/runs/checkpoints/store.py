@@ -18,9 +18,9 @@ from pfr_jax.population.devices import EVERYWHERE, put
 from pfr_jax.runs.checkpoints import clients, steps
 from pfr_jax.runs.checkpoints.identity import differences, identity
 from pfr_jax.runs.checkpoints.steps import DamagedStep, Step
+from pfr_jax.simulation.federation import state_shapes
 from pfr_jax.simulation.loop import initial_state
 from pfr_jax.simulation.setup import Simulation
-from pfr_jax.simulation.start import initial_params
 
 BYTES_PER_SECOND = 3e8  # written, hashed and on the disk; a guess until it has been measured
 Content = dict[str, Any]
@@ -61,10 +61,8 @@ class Checkpoints:
     def __init__(self, folder: Path, simulation: Simulation, keep: int) -> None:
         self.folder, self.keep = folder, keep
         self._simulation = simulation
-        self._shapes = jax.eval_shape(
-            lambda: simulation.algorithm.init(
-                initial_params(simulation), simulation.population.buckets
-            )
+        self._shapes = state_shapes(
+            simulation.algorithm, simulation.model, simulation.population.buckets
         )
         self._identity = identity(simulation, clients.leaf_types(self._shapes.clients))
         # Of the newest step: rounds per client (of this process), its slices with their sums, and

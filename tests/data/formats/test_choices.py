@@ -42,7 +42,7 @@ def test_a_text_file_of_choices(tmp_path, name, text):
     assert not ratings.rated and (ratings.rating == 1).all()
     assert pairs_of(ratings) == CHOICES
     assert any("no ratings; every row is a choice" in note for note in ratings.notes)
-    assert ratings.described()["scale"] == "none; every row is a choice"
+    assert ratings.description["scale"] == "none; every row is a choice"
 
 
 def test_arrays_of_choices(tmp_path):

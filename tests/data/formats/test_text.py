@@ -80,7 +80,7 @@ def test_labels_are_integers_if_all_are_and_else_stay_as_they_stand(tmp_path, la
     ratings = read_ratings(path)
     assert (ratings.item_ids.tolist(), ratings.item_ids.dtype.kind) == (ids, kind)
     said = f"{'text' if kind == 'U' else 'integers'}, {len(ids)} different"
-    assert ratings.described()["items"] == said
+    assert ratings.description["items"] == said
 
 
 labels = st.one_of(
