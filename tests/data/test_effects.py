@@ -34,9 +34,11 @@ def slow_effects(rows: list[tuple[int, int, float]]) -> tuple[dict, dict, float,
     return of_user, of_item, noise / prior_user, noise / prior_item
 
 
-def test_they_agree_with_loops() -> None:
+@pytest.mark.parametrize("in_order", [False, True])
+def test_they_agree_with_loops(in_order: bool) -> None:
     random = np.random.default_rng(0)
-    user, item = np.divmod(random.choice(12 * 9, 60, replace=False), 9)
+    drawn = random.choice(12 * 9, 60, replace=False)
+    user, item = np.divmod(np.sort(drawn) if in_order else drawn, 9)
     residual = random.normal(size=60) + 0.5 * user - 0.2 * item
     # Two users and an item have nothing.
     found = adaptive_effects(Residuals.of(user, item, residual, 14, 10))
@@ -61,6 +63,14 @@ def test_they_find_the_shrinkage_that_was_planted(spread_user: float, spread_ite
     found = adaptive_effects(Residuals.of(user, item, residual - residual.mean(), 300, 200))
     assert found.user_shrinkage == pytest.approx(1 / spread_user**2, rel=0.2)
     assert found.item_shrinkage == pytest.approx(1 / spread_item**2, rel=0.2)
+
+
+def test_a_pair_that_is_there_twice_counts_twice() -> None:
+    user, item, residual = np.array([0, 0, 1]), np.array([1, 1, 0]), np.array([1.0, 2.0, 4.0])
+    found = Residuals.of(user, item, residual, 3, 2)
+    assert found.users.count.tolist() == [2, 1, 0] and found.items.count.tolist() == [1, 2]
+    assert found.users.total.tolist() == [3, 4, 0]
+    assert found.users.left(np.array([1.0, 0.5])).tolist() == [2, 3, 0]
 
 
 def test_nothing_to_explain() -> None:

@@ -14,6 +14,7 @@ from pfr_jax.client.factored.outer_products import Layer, combine, empty_memory
 from pfr_jax.client.factored.state import INPUT, Flat, layers_of, seen_by, start_vectors
 from pfr_jax.client.factored.step import Memories, Round, dropout_masks, local_step
 from pfr_jax.client.local_training import known
+from pfr_jax.client.mapped import mapped_like
 from pfr_jax.client.moves import moves_of_steps
 from pfr_jax.client.training import ClientData, Parts
 from pfr_jax.models.item_rows import flatten, nest
@@ -80,7 +81,8 @@ def _train_member(
     weights = Parts(during_round(paths.private, True), during_round(paths.shared, False))
     at = jnp.arange(training.local_epochs), weights, masks, moves_of_steps(training)
     step = partial(local_step, training, common, layers, own.constant, data, vectors.shared)
-    (after, opt, memories), losses = jax.lax.scan(step, (vectors, opt, memories), at)
+    begin = mapped_like((data.inputs, vectors), (vectors, opt, memories))
+    (after, opt, memories), losses = jax.lax.scan(step, begin, at)
     delta = jax.tree.map(jnp.subtract, after.shared, vectors.shared)
     private = jax.tree.map(jnp.subtract, after.private, start.private)
     new, rows = _after_round(side, common, own, Parts(private, opt), layers, memories)
