@@ -132,8 +132,9 @@ def on_every_device(function: Callable, mesh: Mesh, inputs: Any, outputs: Any) -
 
 
 def jitted_once(function: Callable, mesh: Mesh, **settings: Any) -> Callable:
-    """``jax.jit`` with these ``settings``, of what runs once: on a CPU it is not compiled well, which
-    would take longer than it saves."""
+    """``jax.jit`` with these ``settings``, of what runs once: on a CPU compiling it well would take
+    longer than it saves.
+    """
     quick = {"xla_backend_optimization_level": 1} if on_cpu(mesh) else None
     return jax.jit(function, compiler_options=quick, **settings)
 
