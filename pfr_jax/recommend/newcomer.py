@@ -24,7 +24,7 @@ from pfr_jax.population.buckets import Shape
 from pfr_jax.population.population import Population
 from pfr_jax.population.stacking import Held, build_population
 from pfr_jax.recommend.labels import Labels, rows_of
-from pfr_jax.simulation.federation import build_adaptation
+from pfr_jax.simulation.rounds import build_adaptation
 from pfr_jax.simulation.setup import Simulation
 
 

@@ -12,8 +12,8 @@ from pfr_jax.data.standard import EFFECTS, sums_per_client, sums_per_row, waitin
 from pfr_jax.models.item_rows import Tree, flatten
 from pfr_jax.models.model import Model, parts_on
 from pfr_jax.server import DENOMINATORS
-from pfr_jax.simulation.federation import params_shapes
 from pfr_jax.simulation.ledger import Ledger, SecureLedger, Traffic, shared_ledger, weights
+from pfr_jax.simulation.rounds import params_shapes
 from pfr_jax.simulation.setup import Simulation
 
 RATING_BYTES = 8  # an item index and a rating

@@ -1,14 +1,11 @@
-"""The static parts of a simulation, made from its settings: federation, algorithm, adaptation."""
+"""From settings to a ``Federation``: the static description of clients and server."""
 
 import dataclasses
-from collections.abc import Callable
-from functools import partial
-from typing import Any
 
 import jax
+import numpy as np
 
-from pfr_jax.algorithms.centralized import Trainer, centralized
-from pfr_jax.algorithms.federated import Algorithm, Federation, FederationState, federated
+from pfr_jax.algorithms.federated import Federation, FederationState
 from pfr_jax.algorithms.spec import AlgorithmSpec
 from pfr_jax.client.block import ClientSide, Wanted
 from pfr_jax.client.compressors import Compressor
@@ -25,14 +22,15 @@ from pfr_jax.errors import InputError
 from pfr_jax.evaluation.task import Task
 from pfr_jax.models.item_rows import Tree, tree_bytes
 from pfr_jax.models.losses import ByRating
-from pfr_jax.models.model import Model, Params, init_params, parts_on
-from pfr_jax.population.population import Bucket, Population
+from pfr_jax.models.model import Model, parts_on
+from pfr_jax.population.population import Population
 from pfr_jax.privacy.accounting import Plan
 from pfr_jax.seeding import cohort_size
 from pfr_jax.server import DENOMINATORS
 from pfr_jax.simulation import optimizers
 from pfr_jax.simulation.device_memory import bytes_of_round, fits
 from pfr_jax.simulation.mechanisms import check_sums, mechanism_of, quieter
+from pfr_jax.simulation.rounds import build_algorithm, params_shapes, state_shapes
 
 FULL_PRECISION_BYTES = 4 * 2**30  # all clients' states together, up to which they stay float32
 
@@ -119,8 +117,7 @@ def build_federation(
 
 def shared_shapes(spec: AlgorithmSpec, model: Model) -> Tree:
     """Of the shared part, over all items."""
-    params = jax.eval_shape(partial(init_params, model), jax.random.key(0))
-    shared = parts_on(model, spec.shared)
+    params, shared = params_shapes(model, np.float32), parts_on(model, spec.shared)
     return {name: part for name, part in params.items() if name in shared}
 
 
@@ -204,72 +201,3 @@ def _state_of(
 ) -> FederationState:
     algorithm = build_algorithm(spec, config, federation)
     return state_shapes(algorithm, federation.side.training.model, population.buckets)
-
-
-def state_shapes(
-    algorithm: Algorithm, model: Model, buckets: tuple[Bucket, ...]
-) -> FederationState:
-    """Shapes of the federation's state before the first round; of the buckets shapes suffice."""
-    params = params_shapes(model, buckets[0].values.dtype)
-    state: FederationState = jax.eval_shape(algorithm.init, params, buckets)
-    return state
-
-
-def params_shapes(model: Model, dtype: Any) -> Params:
-    """Shapes of the model that everybody starts from."""
-    return jax.eval_shape(partial(init_params, model, dtype=dtype), jax.random.key(0))
-
-
-def build_algorithm(spec: AlgorithmSpec, config: Config, federation: Federation) -> Algorithm:
-    """The rounds of the algorithm that the record describes."""
-    if spec.centralized:
-        training, batch_size = federation.side.training, config.client.batch_size
-        algorithm = centralized(Trainer(training, batch_size, federation.learning_rate))
-    else:
-        algorithm = _federated(spec, federation)
-    precise = in_precision(config.run.matmul_precision, algorithm.round)
-    return algorithm._replace(round=precise)
-
-
-def in_precision(precision: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, whose matrix products are traced with this precision."""
-
-    def round(*args: Any) -> Any:  # the name of the compiled program
-        with jax.default_matmul_precision(precision):
-            return function(*args)
-
-    return round
-
-
-def _federated(spec: AlgorithmSpec, federation: Federation) -> Algorithm:
-    model = federation.side.training.model
-    return federated(federation, parts_on(model, spec.shared), parts_on(model, spec.private_sides))
-
-
-def build_adaptation(
-    spec: AlgorithmSpec, config: Config, federation: Federation, newcomers: Population, epochs: int
-) -> Algorithm | None:
-    """Rounds that move nothing but the private part, at a constant rate; for new users.
-
-    None if nothing is private.
-    """
-    if not spec.has_private:
-        return None
-    side = federation.side
-    moves = Parts((True,) * epochs, (False,) * epochs)
-    training = dataclasses.replace(side.training, moves=moves)
-    frozen = dataclasses.replace(
-        federation,
-        side=dataclasses.replace(
-            side, training=training, stateless=False, compressor=None, mechanism=None
-        ),
-        expected=None,
-        learning_rate=partial(_constant, config.client.client_learning_rate),
-        block_sizes=block_sizes(config.client, side.training.model, federation.engine, newcomers),
-    )
-    return _federated(spec, frozen)
-
-
-def _constant(value: float, index: Any) -> float:
-    del index
-    return value

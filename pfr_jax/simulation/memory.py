@@ -19,7 +19,7 @@ from pfr_jax.errors import InputError
 from pfr_jax.models.item_rows import tree_bytes
 from pfr_jax.population.devices import device_bytes, on_cpu
 from pfr_jax.simulation.device_memory import MOST_OF_A_DEVICE, bytes_of_round, fits
-from pfr_jax.simulation.federation import params_shapes, state_shapes
+from pfr_jax.simulation.rounds import params_shapes, state_shapes
 from pfr_jax.simulation.setup import Simulation
 
 GIB = 2**30

@@ -7,11 +7,8 @@ from pfr_jax.evaluation.task import Task
 from pfr_jax.population.population import Population
 from pfr_jax.privacy.accounting import Plan
 from pfr_jax.simulation.chosen import Chosen
-from pfr_jax.simulation.federation import (
-    build_adaptation,
-    build_algorithm,
-    build_federation,
-)
+from pfr_jax.simulation.federation import build_federation
+from pfr_jax.simulation.rounds import build_adaptation, build_algorithm
 
 PROGRAMS = ("model", "federation", "engine_choice", "algorithm", "adaptation", "reconstruction")
 

@@ -13,7 +13,7 @@ from pfr_jax.client.host_memory import capacities, in_blocks
 from pfr_jax.models.model import Model
 from pfr_jax.population.devices import BY_CLIENT, EVERYWHERE, placed
 from pfr_jax.population.population import Bucket, Cohort, Population
-from pfr_jax.simulation.federation import state_shapes
+from pfr_jax.simulation.rounds import state_shapes
 from pfr_jax.simulation.setup import Simulation
 
 

@@ -22,8 +22,8 @@ from pfr_jax.errors import InputError
 from pfr_jax.models.autoencoder import AutoEncoder
 from pfr_jax.models.losses import masked_cross_entropy
 from pfr_jax.simulation import federation
-from pfr_jax.simulation.federation import build_algorithm
 from pfr_jax.simulation.loop import initial_state, simulate
+from pfr_jax.simulation.rounds import build_algorithm
 from pfr_jax.simulation.shapes import arguments_of_round
 
 COHORTS = [np.array([0, 3, 5, 12]), np.array([12, 0, 4, 5, 7]), np.array([3, 12])]

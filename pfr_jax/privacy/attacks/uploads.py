@@ -8,8 +8,8 @@ import numpy as np
 from pfr_jax.algorithms.federated import FederationState, train_block, train_stateless
 from pfr_jax.client.block import Payload
 from pfr_jax.client.training import Parts
-from pfr_jax.simulation.federation import in_precision
 from pfr_jax.simulation.loop import key_of_round
+from pfr_jax.simulation.rounds import in_precision
 from pfr_jax.simulation.setup import Simulation
 
 

@@ -17,8 +17,8 @@ from pfr_jax.client.engines import block_sizes
 from pfr_jax.evaluation import ranking, scoring
 from pfr_jax.population.devices import EVERYWHERE, placed, shape
 from pfr_jax.population.population import Population
-from pfr_jax.simulation.federation import params_shapes
 from pfr_jax.simulation.layout import jitted_round
+from pfr_jax.simulation.rounds import params_shapes
 from pfr_jax.simulation.setup import Simulation
 from pfr_jax.simulation.shapes import arguments_of_round, cohort_of, key_of, state_of
 

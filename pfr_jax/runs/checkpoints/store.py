@@ -18,8 +18,8 @@ from pfr_jax.population.devices import EVERYWHERE, put
 from pfr_jax.runs.checkpoints import clients, steps
 from pfr_jax.runs.checkpoints.identity import differences, identity
 from pfr_jax.runs.checkpoints.steps import DamagedStep, Step
-from pfr_jax.simulation.federation import state_shapes
 from pfr_jax.simulation.loop import initial_state
+from pfr_jax.simulation.rounds import state_shapes
 from pfr_jax.simulation.setup import Simulation
 
 BYTES_PER_SECOND = 3e8  # written, hashed and on the disk; a guess until it has been measured
