@@ -179,9 +179,10 @@ class Engine(NamedTuple):
     # (model, rows of a client, moments carried of the private and the shared part) -> the clients
     # of a block that suit a CPU
     cpu_block: Callable[[Model, int, Parts], int]
-    # (side, bucket, whether on a TPU) -> what a block works with on an accelerator, as copies of
-    # its clients' output rows; measured (simulation/device_memory.py)
-    copies_of_rows: Callable[[ClientSide, Bucket, bool], float]
+    # (side, bucket, whether on a TPU, numbers of an item that are uploaded by those of its output
+    # row) -> what a block works with on an accelerator, as copies of its clients' output rows;
+    # measured (simulation/device_memory.py)
+    copies_of_rows: Callable[[ClientSide, Bucket, bool, float], float]
     # Whether --state_dtype and --state_memory have a choice, and a client that was never asked
     # costs no memory.
     has_store: bool

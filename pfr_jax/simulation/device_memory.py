@@ -14,7 +14,7 @@ import jax
 from pfr_jax.algorithms.federated import Federation, FederationState
 from pfr_jax.client.factored.kernel import by_kernel
 from pfr_jax.client.host_memory import capacities, in_blocks
-from pfr_jax.models.item_rows import tree_bytes
+from pfr_jax.models.item_rows import Tree, flatten, of_items, tree_bytes
 from pfr_jax.population.devices import device_bytes
 from pfr_jax.population.population import Bucket, Population
 
@@ -48,7 +48,13 @@ def bytes_of_round(
         else:
             share = 1 / devices
         held += share * sum(_bytes_of_stack(leaf, on_tpu) for leaf in jax.tree.leaves(clients))
-    return held + _working_bytes(federation, population, on_tpu)
+    return held + _working_bytes(federation, population, on_tpu, _row_numbers(state.server.shared))
+
+
+def _row_numbers(shared: Tree) -> float:
+    """Numbers of the shared part that an item has."""
+    leaves = (leaf for path, leaf in flatten(shared).items() if of_items(path))
+    return float(sum(leaf.size / len(leaf) for leaf in leaves))
 
 
 def _bytes_of_stack(leaf: Any, on_tpu: bool) -> float:
@@ -63,17 +69,20 @@ def _bytes_of_stack(leaf: Any, on_tpu: bool) -> float:
     return tree_bytes(leaf) * min(map(padding, itertools.permutations(leaf.shape[1:], 2)))
 
 
-def _working_bytes(federation: Federation, population: Population, on_tpu: bool) -> float:
-    """Of the largest block: blocks come one after the other."""
+def _working_bytes(
+    federation: Federation, population: Population, on_tpu: bool, row_numbers: float
+) -> float:
+    """Of the largest block: blocks come one after the other. ``row_numbers`` are uploaded."""
     side, model = federation.side, federation.side.training.model
 
     def of_block(bucket: Bucket, size: int) -> float:
         rows = bucket.items.shape[1] if side.partial_compression else model.num_items
         if by_kernel(side, bucket):
             rows += -rows % side.kernel.rows
-        copies = federation.engine.copies_of_rows(side, bucket, on_tpu)
+        copies = federation.engine.copies_of_rows(side, bucket, on_tpu, uploaded)
         return copies * size * rows * model.feature_size * bucket.values.dtype.itemsize
 
+    uploaded = row_numbers / model.feature_size
     blocks = zip(population.buckets, federation.block_sizes, strict=True)
     return max(of_block(bucket, size) for bucket, size in blocks)
 

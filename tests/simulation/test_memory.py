@@ -92,9 +92,8 @@ def test_a_round_on_a_device_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     server = tree_bytes(state.start) + 4 * tree_bytes(state.server.shared)
     longest = max(bucket.items.shape[1] for bucket in simulation.data)
     copies_of_rows = simulation.federation.engine.copies_of_rows
-    copies = (
-        copies_of_rows(simulation.federation.side, simulation.data[0], False) * 4 * longest * 7 * 4
-    )
+    of_rows = copies_of_rows(simulation.federation.side, simulation.data[0], False, 1.0)
+    copies = of_rows * 4 * longest * 7 * 4
     assert memory.estimate(simulation).on_device == kept / 2 + server + copies
 
 

@@ -225,8 +225,9 @@ def cpu_block(model: Model, rows: int, carried: Parts) -> int:
     return 2 ** min(6, int(math.log2(max(2, BLOCK_BYTES // (4 * floats)))))
 
 
-def copies_of_rows(side: ClientSide, bucket: Bucket, on_tpu: bool) -> float:
+def copies_of_rows(side: ClientSide, bucket: Bucket, on_tpu: bool, uploaded: float) -> float:
     """See ``Engine.copies_of_rows``."""
+    del uploaded
     model = side.training.model
     if by_kernel(side, bucket):
         return float(side.kernel.numbers_of_row(model)) / model.feature_size
