@@ -12,6 +12,7 @@ from pfr_jax.algorithms.centralized import epoch_batches
 from pfr_jax.evaluation.implicit import IMPLICIT
 from pfr_jax.simulation.loop import initial_state, simulate
 from pfr_jax.simulation.participation import sample_cohort
+from pfr_jax.simulation.rounds import state_shapes
 from pfr_jax.simulation.start import initial_params, seed_keys
 
 SETTINGS = {
@@ -95,5 +96,5 @@ def test_nothing_travels_and_nobody_has_private_state() -> None:
     assert len(records) == 3 and simulation.num_clients == 1
     assert all(r.traffic.up == r.traffic.down == 0 for r in records)
     assert records[-1].evaluation and records[-1].evaluation.test
-    state = jax.eval_shape(lambda: initial_state(simulation))
+    state = state_shapes(simulation.algorithm, simulation.model, simulation.population.buckets)
     assert not jax.tree.leaves([clients.private for clients in state.clients])

@@ -14,12 +14,13 @@ from pfr_jax.models.model import init_params
 from pfr_jax.simulation.costs import client_costs, traffic_ledger
 from pfr_jax.simulation.ledger import Traffic, shared_ledger
 from pfr_jax.simulation.loop import initial_state, simulate
+from pfr_jax.simulation.rounds import state_shapes
 from pfr_jax.simulation.setup import Simulation
 
 
 def payloads(simulation: Simulation) -> list[tuple[Payload, Any]]:
     """Every bucket's clients in one block, with two empty places: shapes only, nothing is run."""
-    state = jax.eval_shape(lambda: initial_state(simulation))
+    state = state_shapes(simulation.algorithm, simulation.model, simulation.population.buckets)
     out = []
     for bucket, states in zip(simulation.population.buckets, state.clients, strict=True):
         slots = jnp.arange(len(bucket) + 2)

@@ -10,7 +10,7 @@ from federations import leaves_by_name, small_simulation, unpacked
 from jax.experimental.layout import Format, Layout
 
 from pfr_jax.evaluation.evaluate import evaluate
-from pfr_jax.simulation import loop
+from pfr_jax.simulation import compiling
 from pfr_jax.simulation.layout import LaidOutRound, jitted_round
 from pfr_jax.simulation.loop import initial_state, key_of_round, simulate
 from pfr_jax.simulation.records import Begin
@@ -21,7 +21,7 @@ def test_the_same_numbers(monkeypatch: pytest.MonkeyPatch, devices: int) -> None
     """Also where a run goes on from states that lie otherwise."""
 
     def ends(laid_out: bool) -> list[dict[str, np.ndarray]]:
-        monkeypatch.setattr(loop, "on_cpu", lambda mesh: not laid_out)
+        monkeypatch.setattr(compiling, "on_cpu", lambda mesh: not laid_out)
         simulation = small_simulation(num_devices=devices, members=2)
         records = list(simulate(simulation, 2))
         state = jax.tree.map(jax.numpy.array, records[-1].state)
