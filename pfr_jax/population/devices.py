@@ -131,14 +131,6 @@ def on_every_device(function: Callable, mesh: Mesh, inputs: Any, outputs: Any) -
     return jax.shard_map(function, mesh=mesh, in_specs=inputs, out_specs=outputs, check_vma=False)
 
 
-def jitted_once(function: Callable, mesh: Mesh, **settings: Any) -> Callable:
-    """``jax.jit`` with these ``settings``, of what runs once: on a CPU compiling it well would take
-    longer than it saves.
-    """
-    quick = {"xla_backend_optimization_level": 1} if on_cpu(mesh) else None
-    return jax.jit(function, compiler_options=quick, **settings)
-
-
 def sum_over_devices(tree: Any) -> Any:
     """Inside ``on_every_device``: the sum of all devices' trees, on each of them."""
     return jax.lax.psum(tree, AXIS)

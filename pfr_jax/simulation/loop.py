@@ -17,7 +17,7 @@ from pfr_jax.client import host_memory
 from pfr_jax.errors import InputError
 from pfr_jax.evaluation.evaluate import Evaluation, evaluate
 from pfr_jax.models.model import Params
-from pfr_jax.population.devices import EVERYWHERE, jitted_once, put
+from pfr_jax.population.devices import EVERYWHERE, put
 from pfr_jax.simulation import memory
 from pfr_jax.simulation.compiling import begin_compiling, compile_round
 from pfr_jax.simulation.costs import traffic_before, traffic_ledger
@@ -33,16 +33,12 @@ MOST_FRUITLESS = 3  # rounds on end in which all updates that arrived were rejec
 
 def initial_state(simulation: Simulation, params: Params | None = None) -> FederationState:
     """The federation before its first round, from these parameters or those of its seed."""
-    init, population = simulation.algorithm.init, simulation.population
-    params = params or initial_params(simulation)
+    init = simulation.algorithm.init
+    initial = host_memory.initial if simulation.federation.on_host else jax.jit
+    params, population = params or initial_params(simulation), simulation.population
     if not simulation.spec.centralized:
         params = put(params, population.mesh, EVERYWHERE)
-    if simulation.federation.on_host:
-        init = host_memory.initial(init)
-    else:
-        init = jitted_once(init, population.mesh)
-    state: FederationState = init(params, population.buckets)
-    return state
+    return initial(init)(params, population.buckets)
 
 
 def key_of_round(simulation: Simulation, round: int) -> jax.Array:

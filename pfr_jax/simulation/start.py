@@ -5,7 +5,7 @@ import numpy as np
 
 from pfr_jax.data.effects import ITEM_SHRINKAGE
 from pfr_jax.models.model import Params, init_params
-from pfr_jax.population.devices import jitted_once
+from pfr_jax.population.devices import on_cpu
 from pfr_jax.simulation.setup import Simulation
 
 
@@ -19,7 +19,9 @@ def initial_params(simulation: Simulation) -> Params:
     """The model that every client and the server start from."""
     dtype = simulation.population.buckets[0].values.dtype
     key = seed_keys(simulation.config.run.seed)[0]
-    init = jitted_once(init_params, simulation.population.mesh, static_argnums=(0, 3))
+    # What runs once is not worth a second of LLVM's; the numbers are the same.
+    quick = {"xla_backend_optimization_level": 1} if on_cpu(simulation.population.mesh) else None
+    init = jax.jit(init_params, static_argnums=(0, 3), compiler_options=quick)
     return init(simulation.model, key, _output_bias(simulation), dtype)
 
 
