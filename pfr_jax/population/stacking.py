@@ -119,9 +119,9 @@ def fill(population: Population, held: Held, num_items: int) -> list[Tables]:
     users = np.bincount(client_of_user[users_here], minlength=num_clients)
     position = np.empty(len(client_of_user), np.int64)  # of a user among its client's users
     position[order] = np.arange(len(order)) - _starts(users)[client_of_user[order]]
-    # Numbers of a byte: every bucket looks through those of all pairs and entries.
-    bucket_of = population.bucket_of.astype(np.int8)
-    bucket_of_user = np.where(client_of_user >= 0, bucket_of[client_of_user], np.int8(-1))
+    # Small numbers: every bucket looks through those of all pairs and entries.
+    bucket_of = population.bucket_of.astype(np.int16)
+    bucket_of_user = np.where(client_of_user >= 0, bucket_of[client_of_user], np.int16(-1))
     bucket_of_pair, bucket_of_entry = bucket_of[pair_client], bucket_of_user[user]
     found = []
     for index, bucket in enumerate(population.buckets):
