@@ -177,7 +177,8 @@ def obstacle(wanted: Wanted) -> str:
 def copies_of_rows(side: ClientSide, bucket: Bucket, on_tpu: bool, uploaded: float) -> float:
     """See ``Engine.copies_of_rows``."""
     del bucket
-    return (2.1 + 3.4 * uploaded if on_tpu else 6.5) * (2 if side.training.two_models else 1)
+    models = 2 if side.training.two_models else 1
+    return max(5.5 * models, 2.1 + 3.4 * uploaded) if on_tpu else 6.5 * models
 
 
 ACTIVE_ROWS = Engine(

@@ -12,7 +12,10 @@ import jax.numpy as jnp
 
 @jax.custom_batching.custom_vmap
 def mapped_like(like: Any, tree: Any) -> Any:
-    """The ``tree`` itself; under ``jax.vmap`` all of it is mapped if any of ``like`` is."""
+    """The ``tree`` itself; under ``jax.vmap`` all of it is mapped if any of ``like`` is.
+
+    Leaves are arrays. It cannot be differentiated in reverse mode.
+    """
     del like
     return tree
 

@@ -86,8 +86,9 @@ def _ones(user: np.ndarray, item: np.ndarray, size: tuple[int, int]) -> sp.csr_a
     ones, same = np.ones(len(user)), user[1:] == user[:-1]
     if not ((user[1:] > user[:-1]) | same & (item[1:] > item[:-1])).all():
         return sp.csr_array((ones, (user, item)), shape=size)
-    border = np.searchsorted(user, np.arange(size[0] + 1, dtype=user.dtype))
-    return sp.csr_array((ones, item, border.astype(item.dtype)), shape=size)
+    border = np.searchsorted(user, np.arange(size[0] + 1))
+    kind = sp.get_index_dtype(maxval=max(len(user), *size))
+    return sp.csr_array((ones, item.astype(kind, copy=False), border.astype(kind)), shape=size)
 
 
 FindEffects = Callable[[Residuals], Effects]

@@ -183,7 +183,7 @@ def hold_out_users(split: Split, user: np.ndarray, new_users: np.ndarray) -> Spl
     Their test ratings are asked for; all others are what they bring. `user` is that of every row.
     """
     if not new_users.any():
-        return split
+        return replace(split, support=_no_rows(), query=_no_rows())
 
     def of(who: np.ndarray, rows: np.ndarray) -> np.ndarray:
         return rows[who[user[rows]]]

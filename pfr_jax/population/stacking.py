@@ -120,8 +120,8 @@ def fill(population: Population, held: Held, num_items: int) -> list[Tables]:
     position = np.empty(len(client_of_user), np.int64)  # of a user among its client's users
     position[order] = np.arange(len(order)) - _starts(users)[client_of_user[order]]
     # Small numbers: every bucket looks through those of all pairs and entries.
-    bucket_of = population.bucket_of.astype(np.int16)
-    bucket_of_user = np.where(client_of_user >= 0, bucket_of[client_of_user], np.int16(-1))
+    bucket_of = population.bucket_of.astype(np.int32)
+    bucket_of_user = np.where(client_of_user >= 0, bucket_of[client_of_user], np.int32(-1))
     bucket_of_pair, bucket_of_entry = bucket_of[pair_client], bucket_of_user[user]
     found = []
     for index, bucket in enumerate(population.buckets):

@@ -50,7 +50,7 @@ def begin_compiling(simulation: Simulation) -> float:
     """Has the round compiled that ``compile_round`` will give; seconds that this took to trace it.
 
     Where that is refused, ``compile_round`` says so in its time: there may be more to say before.
-    Clients on the host have their rounds compiled there.
+    Nothing is begun where clients are on the host: ``compile_round`` does all of it.
     """
     begun = time.perf_counter()
     if not simulation.federation.on_host:
@@ -107,15 +107,20 @@ def _begun(simulation: Simulation, clients: int | None) -> Callable[[], Compiled
     leaves, tree = jax.tree.flatten(arguments)
     plain = simulation.spec.centralized or on_cpu(population.mesh)
     compiling = _compiling(round, tree, tuple(leaves), not plain)
-    if plain:
-        return compiling.result
 
-    def laid_out() -> CompiledRound:
-        step = LaidOutRound(compiling.result())
+    def compiled() -> CompiledRound:
+        try:
+            found: CompiledRound = compiling.result()
+        except Exception:
+            _compiling.cache_clear()  # there may be more memory another time
+            raise
+        if plain:
+            return found
+        step = LaidOutRound(found)
         memory.check_round(simulation, step.num_bytes)
         return step
 
-    return laid_out
+    return compiled
 
 
 @functools.lru_cache(maxsize=4)  # runs that differ in nothing but seeds share a program

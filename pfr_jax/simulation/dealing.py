@@ -88,9 +88,9 @@ def deal(spec: AlgorithmSpec, config: Config, ratings: Ratings, split: Split) ->
             center = "bias"
     config = replace(config, data=replace(data, center=center))
     target = task.targets(ratings, data.implicit_threshold)
-    held = split.train
-    if len(split.support):  # a stable sort is fast where both are in order
-        held = np.sort(np.concatenate([held, split.support]), kind="stable")
+    held = np.concatenate([split.train, split.support]) if len(split.support) else split.train
+    if (held[1:] < held[:-1]).any():
+        held = np.sort(held, kind="stable")  # fast where both are in order
     draws = Draws(data.negatives, data.negative_sampling, config.run.seed, ~new_users)
     examples = task.examples(ratings, held, target, draws)
     trained = ~new_users[examples.user]

@@ -48,10 +48,10 @@ def bytes_of_round(
         else:
             share = 1 / devices
         held += share * sum(_bytes_of_stack(leaf, on_tpu) for leaf in jax.tree.leaves(clients))
-    return held + _working_bytes(federation, population, on_tpu, _row_numbers(state.server.shared))
+    return held + _working_bytes(federation, population, on_tpu, row_numbers(state.server.shared))
 
 
-def _row_numbers(shared: Tree) -> float:
+def row_numbers(shared: Tree) -> float:
     """Numbers of the shared part that an item has."""
     leaves = (leaf for path, leaf in flatten(shared).items() if of_items(path))
     return float(sum(leaf.size / len(leaf) for leaf in leaves))

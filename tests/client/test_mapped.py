@@ -28,8 +28,11 @@ def test_all_of_it_is_mapped_with_any_of_the_other() -> None:
 
 
 def test_it_is_not_mapped_if_nothing_is() -> None:
-    found = jax.vmap(lambda row: begin(ROWS[0]), out_axes=None)(ROWS)
-    assert found["zero"].shape == (2,)
+    def one(row: jax.Array) -> dict[str, jax.Array]:
+        return mapped_like(ROWS[0], {"row": row, "zero": jnp.zeros(2)})
+
+    found = jax.vmap(one, out_axes={"row": 0, "zero": None})(ROWS)
+    assert found["zero"].shape == (2,) and (found["row"] == ROWS).all()
 
 
 @pytest.mark.parametrize("axes", [((0, None), (None, 0)), ((None, 0), (0, None))])

@@ -12,8 +12,9 @@ from pfr_jax.client.factored.untouched import untouched
 from pfr_jax.errors import InputError
 from pfr_jax.models.item_rows import tree_bytes
 from pfr_jax.simulation import device_memory, memory
-from pfr_jax.simulation.compiling import compile_round
+from pfr_jax.simulation.compiling import begin_compiling, compile_round
 from pfr_jax.simulation.loop import initial_state
+from pfr_jax.simulation.rounds import state_shapes
 
 
 @pytest.mark.parametrize("members", [1, 3])
@@ -146,9 +147,33 @@ def test_what_the_compiler_says_does_not_fit_is_refused(monkeypatch: pytest.Monk
     trusting = simulation.config.with_settings(memory_limit=1.0)
     compile_round(dataclasses.replace(simulation, config=trusting))
 
+
+def test_a_compiler_that_fails_beside_is_heard_when_its_round_is_wanted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And asked once more another time."""
+    simulation = small_simulation(num_devices=1)
+
     def fail(*args: object) -> None:
         raise RuntimeError("RESOURCE_EXHAUSTED: Ran out of memory. Used 42G of 15.75G hbm.\nmore")
 
-    monkeypatch.setattr("pfr_jax.simulation.compiling._compiling", fail)
-    with pytest.raises(InputError, match=r"Used 42G of 15\.75G hbm\.; try --state_memory=host"):
-        compile_round(simulation)
+    with monkeypatch.context() as patch:
+        patch.setattr(jax.stages.Lowered, "compile", fail)
+        begin_compiling(simulation)
+        with pytest.raises(InputError, match=r"Used 42G of 15\.75G hbm\.; try --state_memory=host"):
+            compile_round(simulation)
+    assert callable(compile_round(simulation))
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "copies"), [("local", 5.5), ("personalfr", 5.5), ("ditto", 11), ("fedavg", 9.0)]
+)
+def test_what_is_uploaded_of_a_row_is_copied_more_often(algorithm: str, copies: float) -> None:
+    """A bias beside 7 features, and in FedAvg both layers' rows."""
+    simulation = small_simulation(algorithm=algorithm, engine="active_rows", hidden_sizes=(7,))
+    shapes = state_shapes(simulation.algorithm, simulation.model, simulation.population.buckets)
+    federation, bucket = simulation.federation, simulation.population.buckets[0]
+    uploaded = device_memory.row_numbers(shapes.server.shared) / 7
+    assert uploaded == {"local": 0, "personalfr": 8 / 7}.get(algorithm, 15 / 7)
+    found = federation.engine.copies_of_rows(federation.side, bucket, True, uploaded)
+    assert found == pytest.approx(copies, abs=0.5)
