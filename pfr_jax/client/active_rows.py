@@ -178,7 +178,11 @@ def copies_of_rows(side: ClientSide, bucket: Bucket, on_tpu: bool, uploaded: flo
     """See ``Engine.copies_of_rows``."""
     del bucket
     models = 2 if side.training.two_models else 1
-    return max(5.5 * models, 2.1 + 3.4 * uploaded) if on_tpu else 6.5 * models
+    if on_tpu:
+        return max(5.5 * models, 2.1 + 3.4 * uploaded)
+    # A GPU's: of the output layer; of the first layer, if there is one, and where it is kept more.
+    of_input = 0.0 if not side.training.model.input_width else 1.2 if side.stateless else 3.3
+    return models * (1.2 + of_input)
 
 
 ACTIVE_ROWS = Engine(

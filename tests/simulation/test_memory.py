@@ -177,3 +177,5 @@ def test_what_is_uploaded_of_a_row_is_copied_more_often(algorithm: str, copies: 
     assert uploaded == {"local": 0, "personalfr": 8 / 7}.get(algorithm, 15 / 7)
     found = federation.engine.copies_of_rows(federation.side, bucket, True, uploaded)
     assert found == pytest.approx(copies, abs=0.5)
+    on_a_gpu = federation.engine.copies_of_rows(federation.side, bucket, False, uploaded)
+    assert on_a_gpu == (9 if algorithm == "ditto" else 4.5)
