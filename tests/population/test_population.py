@@ -77,6 +77,16 @@ def test_stacks_agree_with_loops(num_clients, batch_size, max_buckets):
     )
 
 
+def test_more_buckets_than_a_byte_can_number():
+    count = 8 * np.arange(1, 151)
+    user, item = np.repeat(np.arange(150), count), np.concatenate([np.arange(n) for n in count])
+    held = Held(user, item, np.ones(len(user)), np.zeros((150, 0), np.float32))
+    population = build_population(held, np.arange(150), num_items=1200, max_buckets=150)
+    assert len(population.buckets) == 150
+    for client, bucket in enumerate(population.buckets):
+        assert bucket.client.tolist() == [client] and bool(bucket.observed.all())
+
+
 @pytest.mark.parametrize("num_clients", [0, 6])
 def test_users_without_training_ratings(num_clients):
     """Users 0 and 5 have none; with 13 clients that is two clients without a row."""
